@@ -1,0 +1,1 @@
+"""Glue: Dagster assets, one file a stage."""

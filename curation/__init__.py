@@ -1,0 +1,1 @@
+"""Rows: everything that makes, judges, removes and remembers them."""

@@ -1,0 +1,1 @@
+"""Augmenters: each file makes new rows out of seeds and bad cases."""

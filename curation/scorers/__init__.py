@@ -1,0 +1,1 @@
+"""Scorers: each file measures one quality of a row and judges nothing."""

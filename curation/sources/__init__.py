@@ -1,0 +1,1 @@
+"""Sources: each file reads one kind of place, record by record."""

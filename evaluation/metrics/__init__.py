@@ -1,0 +1,1 @@
+"""Metrics: each file turns stored cases into one number."""

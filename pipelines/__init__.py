@@ -1,0 +1,1 @@
+"""When and what: definitions, automation, the command line and the recipes."""

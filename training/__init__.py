@@ -1,0 +1,1 @@
+"""Training: from kept rows to a tested adapter."""

@@ -1,0 +1,119 @@
+"""The code version of a stage: a digest of the functions that do its work, and of nothing else.
+
+From the stage's function we follow the names it uses to the modules of this project they come from,
+and on through those modules' own imports. Docstrings and comments do not count. Third-party packages
+met on the way count by their installed version.
+"""
+
+import ast
+import hashlib
+import importlib.metadata
+import importlib.util
+import inspect
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+OWN = ("curation", "training", "evaluation")
+WATCHED = (
+    "bitsandbytes", "datasets", "datasketch", "fasttext", "openai", "peft", "polars", "tokenizers",
+    "torch", "transformers", "trl",
+)  # fmt: skip
+"""Packages whose upgrade may change a result."""
+
+
+def code_version(function: Callable[..., Any], extra: Iterable[str] = ()) -> str:
+    """32 hex digits that change when the work of `function` may come out differently.
+
+    `extra` names modules that are found by name only, such as the plug-ins a recipe chooses.
+    """
+    path = inspect.getsourcefile(function)
+    assert path, "stage functions are written in files"
+    used, parts = _used_names(Path(path), function.__qualname__.partition(".")[0])
+    modules = set(extra) | used
+    seen: set[str] = set()
+    while modules - seen:
+        module = min(modules - seen)
+        seen.add(module)
+        modules |= {name for name in _imports(module) if name.split(".")[0] in OWN}
+    own = {m: _module_digest(m) for m in sorted(seen) if m.split(".")[0] in OWN}
+    outside = {name.split(".")[0] for m in own for name in _imports(m)} & set(WATCHED)
+    said = [
+        sorted(parts),
+        own,
+        {name: importlib.metadata.version(name) for name in sorted(outside)},
+    ]
+    return hashlib.sha256(repr(said).encode()).hexdigest()[:32]
+
+
+def _used_names(path: Path, start: str) -> tuple[set[str], set[str]]:
+    """Modules a function of a glue file uses, and the source of it and of its helpers in that file."""
+    tree = _tree(path)
+    functions = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+    sources = {name: module for node in tree.body for name, module in _bound(node)}
+    modules: set[str] = set()
+    parts: set[str] = set()
+    todo, done = [start], set()
+    while todo:
+        name = todo.pop()
+        done.add(name)
+        node = functions[name]
+        parts.add(ast.dump(node))
+        for inner in ast.walk(node):
+            modules |= {module for _, module in _bound(inner)}
+            if isinstance(inner, ast.Name):
+                modules |= {sources[inner.id]} if inner.id in sources else set()
+                todo += [inner.id] if inner.id in functions and inner.id not in done else []
+    return {m for m in modules if m.split(".")[0] in OWN}, parts
+
+
+def _bound(node: ast.AST) -> list[tuple[str, str]]:
+    """(name, module it comes from) for each name an import statement binds."""
+    if isinstance(node, ast.ImportFrom) and node.module:
+        return [(a.asname or a.name, _origin(node.module, a.name)) for a in node.names]
+    if isinstance(node, ast.Import):
+        return [(a.asname or a.name.split(".")[0], a.name) for a in node.names]
+    return []
+
+
+def _origin(module: str, name: str) -> str:
+    """`package.name` when the name imported from a package is itself one of our modules."""
+    inner = f"{module}.{name}"
+    return inner if module.split(".")[0] in OWN and _file(inner) else module
+
+
+@cache
+def _imports(module: str) -> frozenset[str]:
+    path = _file(module)
+    return (
+        frozenset(name for n in ast.walk(_tree(path)) for _, name in _bound(n))
+        if path
+        else frozenset()
+    )
+
+
+@cache
+def _module_digest(module: str) -> str:
+    path = _file(module)
+    return hashlib.sha256(ast.dump(_tree(path)).encode()).hexdigest() if path else ""
+
+
+@cache
+def _file(module: str) -> Path | None:
+    if module.split(".")[0] not in OWN:
+        return None
+    base = Path(__file__).parent.parent.joinpath(*module.split("."))
+    return next((p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()), None)
+
+
+@cache
+def _tree(path: Path) -> ast.Module:
+    """The syntax tree without docstrings."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+            if isinstance(body[0].value, ast.Constant) and isinstance(body[0].value.value, str):
+                body[0].value.value = ""
+    return tree

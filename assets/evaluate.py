@@ -1,0 +1,147 @@
+"""Evaluate: the frozen test set answered by four arms, the numbers, and the gate."""
+
+from typing import Any
+
+import polars as pl
+
+from assets.code import code_version
+from assets.curate import model_path
+from assets.stage import Job, stage
+from curation.registry import champion_before, version_id
+from curation.rows import digest
+from curation.split import find_leaks
+from curation.store import Made, Version, frame_digest
+from evaluation.cases import CASE_SCHEMA, predict_cases
+from evaluation.gate import compare_arms, gate_values, judge_candidate, mark_cases
+
+GROUP = "6_evaluate"
+
+
+@stage(GROUP, reads=lambda job: _champion_key(job))
+def champion(job: Job, adapter: Version) -> Made:
+    """The version in production that this adapter has to beat: the newest one promoted before it."""
+    entry = champion_before(job.store, job.recipe.name, version_id(adapter))
+    if entry is None:
+        return Made(values={"number": 0, "id": "", "adapter": "", "base_model": ""})
+    return Made(
+        values={name: entry.values[name] for name in ("number", "id", "adapter", "base_model")}
+    )
+
+
+@stage(GROUP, section=("task", "evaluate", "train"))
+def predictions(
+    job: Job,
+    rows: Version,
+    split_rows: Version,
+    base_model: Version,
+    adapter: Version,
+    champion: Version,
+) -> Made:
+    """Answers of base, base with examples, champion and candidate to the frozen rows; each asked once ever."""
+    exam = split_rows.table("exam").drop("guarded")
+    test = exam.filter(pl.col("split") == "test")
+    imported = rows.table("rows").join(exam, on="id", how="anti")
+    seeds = imported.filter((pl.col("split") == "train") & (pl.col("track") == "domain"))
+    arms = {
+        "base": _arm(job, test, base_model, None),
+        "few_shot": _arm(job, test, base_model, None, seeds),
+        "candidate": _arm(job, exam, base_model, adapter),
+    }
+    if champion.values["adapter"]:
+        old_base, old = (job.store.version(champion.values[k]) for k in ("base_model", "adapter"))
+        arms["champion"] = _arm(job, exam, old_base, old)
+    cases = [frame.with_columns(arm=pl.lit(arm)) for arm, frame in arms.items()]
+    return Made(tables={"rows": pl.concat(cases).select(CASE_SCHEMA.names())})
+
+
+@stage(GROUP, section=("task", "evaluate", "gate"), checks=("leakage", "gate"), guards=("leakage",))
+def evaluation(job: Job, predictions: Version, training_set: Version, split_rows: Version) -> Made:
+    """Every metric of every arm, what was fixed on the held-back half, and the verdict of the gate."""
+    task = job.recipe.task
+    cases = predictions.table("rows")
+    marked = mark_cases(cases, task)
+    metrics = _metrics(job, cases.filter(pl.col("split") == "test"))
+    guarded = split_rows.table("exam").filter("guarded").drop("guarded")
+    trained = training_set.table("rows").drop("repeats")
+    leaks = find_leaks(trained, guarded, task=task)
+    n_cases = marked.filter((pl.col("arm") == "candidate") & (pl.col("split") == "test")).height
+    verdict = judge_candidate(
+        job.recipe.gate, gate_values(metrics, leaks=leaks.height, n_cases=n_cases)
+    )
+    held = marked.join(guarded.select("id"), on="id", how="semi")
+    return Made(
+        tables={"rows": marked, "leaks": leaks},
+        values={
+            "metrics": metrics,
+            "n_cases": n_cases,
+            "held_back": compare_arms(held, split="heldout"),
+            "test": compare_arms(marked, split="test"),
+            "verdict": verdict.to_dict(),
+            "table": metrics_table(metrics),
+        },
+        checks={
+            "leakage": (
+                leaks.is_empty(),
+                f"{leaks.height} training rows share something with the exam",
+            ),
+            "gate": (verdict.promote, verdict.line()),
+        },
+    )
+
+
+def metrics_table(metrics: dict[str, dict[str, float | None]]) -> str:
+    """Arms by metrics as a Markdown table."""
+    names = list(metrics["candidate"])
+    lines = ["| arm | " + " | ".join(names) + " |", "|---|" + "--:|" * len(names)]
+    for arm, numbers in metrics.items():
+        cells = ["–" if numbers.get(n) is None else f"{numbers[n]:.3f}" for n in names]
+        lines.append(f"| {arm} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _metrics(job: Job, test: pl.DataFrame) -> dict[str, dict[str, float | None]]:
+    makers = {name: plug.make() for name, plug in job.recipe.metrics.items()}
+    arms = [a for a in ("base", "few_shot", "champion", "candidate") if a in set(test["arm"])]
+    return {
+        arm: {
+            name: metric(test.filter(pl.col("arm") == arm), job.recipe.task)
+            for name, metric in makers.items()
+        }
+        for arm in arms
+    }
+
+
+def _arm(
+    job: Job,
+    rows: pl.DataFrame,
+    base: Version,
+    adapter: Version | None,
+    seeds: pl.DataFrame | None = None,
+) -> pl.DataFrame:
+    """The answers of one arm, from the store when this very question was asked before."""
+    options = {
+        "few_shot": job.recipe.few_shot if seeds is not None else 0,
+        "max_new_tokens": job.recipe.max_new_tokens,
+        "revision": job.recipe.options["train"].get("revision", ""),
+    }
+    models = [base.data_version, adapter.data_version if adapter else ""]
+    shown = frame_digest(seeds) if seeds is not None else ""
+    key = "answers-" + digest([frame_digest(rows), models, shown, options, code_version(_arm)])
+    if remembered := job.store.recall(key):
+        return job.store.read_frame(remembered["object"])
+    cases = predict_cases(
+        rows,
+        base_model=model_path(base),
+        adapter=adapter.folder("adapter") if adapter else None,
+        seeds=seeds,
+        report=job.report,
+        **options,
+    )
+    job.store.remember(key, {"object": job.store.put_frame("cases", cases)})
+    return cases
+
+
+def _champion_key(job: Job) -> Any:
+    adapter = job.store.head(f"{job.recipe.name}/adapter")
+    entry = champion_before(job.store, job.recipe.name, version_id(adapter)) if adapter else None
+    return entry.values["id"] if entry else ""

@@ -1,0 +1,29 @@
+"""Feedback: what the model got wrong, as a snapshot of the inbox, and the kinds of error in it."""
+
+from assets.stage import Job, stage
+from curation.bad_cases import find_error_types, inbox_digest, snapshot_inbox
+from curation.store import Made, Version
+
+GROUP = "2_feedback"
+
+
+@stage(
+    GROUP,
+    section="task",
+    options={"found_by": ""},
+    reads=lambda job: inbox_digest(job.store, job.options.get("found_by", "")),
+)
+def bad_cases(job: Job) -> Made:
+    """Bad cases as they stand in the inbox now: half to learn from, half held back to test the lesson."""
+    cases = snapshot_inbox(
+        job.store, task=job.recipe.task, found_by=job.options.get("found_by", "")
+    )
+    halves = dict(cases.group_by("half").len().sort("half").iter_rows())
+    return Made(tables={"rows": cases}, values={"halves": halves})
+
+
+@stage(GROUP, section="feedback")
+def error_types(job: Job, bad_cases: Version) -> Made:
+    """Kinds of error among the bad cases to learn from, and how many rows each kind should get."""
+    types = find_error_types(bad_cases.table("rows"), **job.recipe.options["feedback"])
+    return Made(tables={"rows": types})

@@ -1,0 +1,30 @@
+"""The graph of a recipe: every stage, upstream first."""
+
+from assets.augment import augmented_stage
+from assets.curate import duplicates, fact_stages, kept_stage, split_rows, unique_rows
+from assets.evaluate import champion, evaluation, predictions
+from assets.feedback import bad_cases, error_types
+from assets.ingest import rows_stage, source_stages
+from assets.mix import training_set
+from assets.recipe import Recipe
+from assets.release import model_version
+from assets.stage import Stage
+from assets.train import adapter, base_model_stage, reward_model
+
+
+def build_stages(recipe: Recipe) -> list[Stage]:
+    """All stages in an order in which they can be run; models that nothing uses are left out."""
+    used = {use for plug in recipe.scorers.values() for use in plug.uses}
+    makers = [
+        bad_cases,
+        error_types,
+        augmented_stage,
+        duplicates,
+        unique_rows,
+        split_rows,
+        base_model_stage,
+    ]
+    makers += [reward_model] if "reward_model" in used else []
+    early = [*source_stages(recipe), rows_stage(recipe), *(make(recipe) for make in makers)]
+    late = [kept_stage, training_set, adapter, champion, predictions, evaluation, model_version]
+    return [*early, *fact_stages(recipe), *(make(recipe) for make in late)]

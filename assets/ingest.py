@@ -1,0 +1,81 @@
+"""Ingest: every delivered record becomes a row, a repeat or a quarantined record with its reason."""
+
+import polars as pl
+
+from assets.recipe import Plug, Recipe
+from assets.stage import Job, Stage
+from curation.ingest import Ingested, merge_sources, read_source
+from curation.store import Made, Version
+
+GROUP = "1_ingest"
+
+
+def source_stages(recipe: Recipe) -> list[Stage]:
+    """One stage for each source of the recipe."""
+    return [_source_stage(name, plug) for name, plug in recipe.sources.items()]
+
+
+def _source_stage(name: str, plug: Plug) -> Stage:
+    def source(job: Job) -> Made:
+        revision = str(plug.options.get("revision", ""))
+        system = job.recipe.task.system if plug.common.get("track", "domain") == "domain" else None
+        common = {"revision": revision, **plug.common}
+        read = read_source(plug.make()(), source=name, system=system, report=job.report, **common)
+        return _made(read)
+
+    source.__doc__ = (
+        f"Records of source `{name}` ({plug.use}) as rows, each delivered record accounted for."
+    )
+    return Stage(
+        name=f"sources/{name}",
+        group=GROUP,
+        work=source,
+        section=plug.section,
+        code=(plug.module, "curation.ingest", "curation.formats"),
+        reads=lambda job: [plug.files_digest(), job.recipe.task.system],
+        checks=("conservation",),
+        kinds=(plug.use,) if plug.use in ("csv", "parquet", "json") else (),
+    )
+
+
+def rows_stage(recipe: Recipe) -> Stage:
+    """The stage that merges all sources into one table."""
+
+    def rows(job: Job, *sources: Version) -> Made:
+        """All imported rows, one per content id; the same text from two sources is one row twice delivered."""
+        parts = [Ingested(s.table("rows"), s.table("occurrences")) for s in sources]
+        return _made(merge_sources(parts))
+
+    names = tuple(f"sources/{name}" for name in recipe.sources)
+    return Stage("rows", GROUP, rows, names, checks=("conservation",))
+
+
+def _made(read: Ingested) -> Made:
+    """Tables, counts and the proof that each delivered record has one outcome and each row a record."""
+    occurrences = read.occurrences
+    outcome = pl.when(pl.col("outcome") == "quarantined").then(
+        pl.concat_str(pl.lit("quarantined: "), pl.col("reason").str.split(":").list.first())
+    )
+    counted = (
+        occurrences.group_by(outcome.otherwise(pl.col("outcome")).alias("fate")).len().sort("fate")
+    )
+    new = occurrences.filter(pl.col("outcome") == "new")
+    known = occurrences.filter(pl.col("outcome") != "quarantined")["id"]
+    conserved = (
+        new.height == read.rows.height
+        and set(known) == set(read.rows["id"])
+        and occurrences.filter(
+            ~pl.col("outcome").is_in(["new", "duplicate", "quarantined"])
+        ).is_empty()
+    )
+    line = f"{occurrences.height:,} delivered = " + " + ".join(
+        f"{n:,} {f}" for f, n in counted.iter_rows()
+    )
+    return Made(
+        tables={"rows": read.rows, "occurrences": occurrences},
+        values={
+            "fates": dict(counted.iter_rows()),
+            "splits": dict(read.rows.group_by("split").len().sort("split").iter_rows()),
+        },
+        checks={"conservation": (conserved, line)},
+    )

@@ -1,0 +1,66 @@
+"""Mix: the training set, at an exact ratio of general to domain rows."""
+
+import polars as pl
+
+from assets.curate import account, model_path
+from assets.stage import Job, stage
+from curation.fates import chain_fates, keep_rows, make_fates
+from curation.mix import mix_tracks
+from curation.store import Made, Version
+from training.tokens import tokenise_rows
+
+TOKEN_COLUMNS = ("id", "n_tokens", "n_loss_tokens", "reason")
+
+
+@stage("5_train", section=("mix", "train"), checks=("conservation", "masks", "mix_ratio"))
+def training_set(job: Job, kept_rows: Version, base_model: Version) -> Made:
+    """What the model is trained on: rows that fit its template, mixed general to domain by rank of their id."""
+    rows = kept_rows.table("rows")
+    train = job.recipe.options["train"]
+    limits = {name: train[name] for name in ("max_tokens", "revision") if name in train}
+    tokens = tokenise_rows(rows, model_path(base_model), **limits)
+    fits = _token_fates(rows, tokens)
+    mixed = mix_tracks(keep_rows(rows, fits), **job.recipe.options["mix"])
+    fates = chain_fates(fits, mixed.fates)
+    counted = mixed.rows.join(tokens.select("id", "n_tokens", "n_loss_tokens"), on="id")
+    report = _by_track(counted)
+    accounted = account(rows, fates)
+    accounted["values"]["mix"] = report
+    bad_masks = tokens.filter((pl.col("reason") == "") & (pl.col("n_loss_tokens") == 0)).height
+    accounted["checks"]["masks"] = (bad_masks == 0, f"{bad_masks} rows would train nothing")
+    accounted["checks"]["mix_ratio"] = _ratio_check(report, job.recipe.options["mix"])
+    return Made(
+        {"rows": mixed.rows, "tokens": tokens.select(TOKEN_COLUMNS), "fates": fates}, **accounted
+    )
+
+
+def _token_fates(rows: pl.DataFrame, tokens: pl.DataFrame) -> pl.DataFrame:
+    """`kept`, or `dropped` for the reason the tokeniser gave."""
+    joined = rows.select("id", "source").join(tokens.select("id", "reason", "n_tokens"), on="id")
+    fit = joined.filter(pl.col("reason") == "")
+    unfit = joined.filter(pl.col("reason") != "")
+    length = pl.col("n_tokens").cast(pl.Float64)
+    dropped = make_fates(unfit, "dropped", reason=pl.col("reason"), value=length)
+    return pl.concat([make_fates(fit, "kept"), dropped])
+
+
+def _by_track(rows: pl.DataFrame) -> dict[str, dict[str, int]]:
+    """Rows, tokens and loss tokens of each track, repeats counted as often as they are trained."""
+    times = pl.col("repeats")
+    sums = rows.group_by("track").agg(
+        rows=times.sum(),
+        tokens=(pl.col("n_tokens") * times).sum(),
+        loss_tokens=(pl.col("n_loss_tokens") * times).sum(),
+    )
+    return {line.pop("track"): line for line in sums.sort("track").iter_rows(named=True)}
+
+
+def _ratio_check(report: dict[str, dict[str, int]], options: object) -> tuple[bool, str]:
+    counts = {track: line["rows"] for track, line in report.items()}
+    parts = ", ".join(
+        f"{track} {line['rows']:,} rows, {line['tokens']:,} tokens, {line['loss_tokens']:,} loss tokens"
+        for track, line in report.items()
+    )
+    domain = counts.get("domain", 0)
+    ratio = counts.get("general", 0) / domain if domain else 0.0
+    return domain > 0, f"general:domain {ratio:.3f}:1 by rows ({parts})"

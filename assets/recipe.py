@@ -1,0 +1,327 @@
+"""The recipe: one YAML file that says what a project does, checked whole before any work.
+
+Three shapes only: a section is the keyword arguments of one function; a mapping of named plug-ins,
+where `use:` picks the factory and the key is the default; a list of rules. The function's signature
+is the schema, so a new option needs no second description.
+"""
+
+import importlib
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import yaml
+
+from curation.plugins import check_options, find_plugin, nearest, plugin_uses
+from curation.rows import ROW_SCHEMA, digest
+from curation.store import sha256_path
+
+SECTIONS = {
+    "feedback": "curation.bad_cases:find_error_types",
+    "dedup": "curation.dedup:find_duplicates",
+    "split": "curation.exam:set_exam",
+    "mix": "curation.mix:mix_tracks",
+    "demo_model": "training.demo_model:pretrain_demo_model",
+    "reward_model": "training.reward:train_reward_model",
+    "train": "training.sft:train_sft",
+    "automation": "curation.bad_cases:rebuild_due",
+}
+"""Section -> the function whose keyword arguments it holds."""
+
+GIVEN = {"task", "report", "out", "now", "system"}
+"""Keyword arguments that the graph supplies; they never stand in a recipe."""
+
+PLUGINS = {
+    "task": "curation.tasks",
+    "sources": "curation.sources",
+    "augment": "curation.augmenters",
+    "scorers": "curation.scorers",
+    "metrics": "evaluation.metrics",
+}
+EVALUATE = {"metrics", "few_shot", "max_new_tokens"}
+ARMS = ("base", "few_shot", "champion")
+KEYS = ["name", "task", "sources", "augment", "scorers", "keep", "evaluate", "gate", *SECTIONS]
+
+
+class RecipeError(ValueError):
+    """The recipe has mistakes; `lines` holds one line for each."""
+
+    def __init__(self, path: Path, lines: Iterable[str]):
+        self.lines = list(lines)
+        super().__init__("\n".join(f"{path}: {line}" for line in self.lines))
+
+
+@dataclass(frozen=True)
+class Plug:
+    """A plug-in chosen by the recipe, with its options checked but not yet used."""
+
+    key: str
+    use: str
+    factory: Callable[..., Any]
+    options: Mapping[str, Any]
+    common: Mapping[str, Any] = field(default_factory=dict)  # the part its stage reads (sources)
+
+    @property
+    def module(self) -> str:
+        return self.factory.__module__
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        return plugin_uses(self.factory)
+
+    @property
+    def section(self) -> Any:
+        """What the recipe said, in a form that a digest can be taken of (paths by name)."""
+        said = {k: v.name if isinstance(v, Path) else v for k, v in self.options.items()}
+        return [self.key, self.use, said, dict(self.common)]
+
+    def make(self) -> Any:
+        """Call the factory."""
+        return self.factory(**self.options)
+
+    def files_digest(self) -> str:
+        """Digest of the contents of every file or folder the options name."""
+        paths = {k: sha256_path(v) for k, v in self.options.items() if isinstance(v, Path)}
+        return digest(paths)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A checked recipe. Plug-ins are made on use; nothing here has read any data."""
+
+    name: str
+    path: Path
+    raw: Mapping[str, Any]
+    task_plug: Plug
+    sources: Mapping[str, Plug]
+    augment: Plug
+    scorers: Mapping[str, Plug]
+    metrics: Mapping[str, Plug]
+    options: Mapping[str, Mapping[str, Any]]  # section -> keyword arguments
+    keep: tuple[str, ...]
+    gate: tuple[str, ...]
+    few_shot: int
+    max_new_tokens: int
+
+    @property
+    def digest(self) -> str:
+        """Digest of everything the recipe says."""
+        return digest(self.raw)
+
+    @cached_property
+    def task(self) -> Any:
+        return self.task_plug.make()
+
+    @property
+    def base_model(self) -> str:
+        """`demo`, a local folder or a hub id."""
+        return str(self.options["train"].get("base_model", "demo"))
+
+    def sections(self, names: str | Iterable[str]) -> Any:
+        """What the recipe says under these keys, for a digest; the task is named by what it does."""
+        names = (names,) if isinstance(names, str) else names
+        return {n: self.task_plug.section if n == "task" else self.raw.get(n) for n in names}
+
+
+def load_recipe(path: Path | str, *, environment: Mapping[str, str] | None = None) -> Recipe:
+    """Read and check a recipe. Raises `RecipeError` with one line for each mistake found."""
+    path = Path(path)
+    raw = _read_yaml(path)
+    env = os.environ if environment is None else environment
+    return _Reader(path, raw, env).read()
+
+
+class _Reader:
+    """Collects every mistake of one recipe before saying any."""
+
+    def __init__(self, path: Path, raw: Mapping[str, Any], env: Mapping[str, str]):
+        self.path, self.raw, self.env = path, raw, env
+        self.errors: list[str] = []
+
+    def read(self) -> Recipe:
+        self._keys()
+        evaluate = self._mapping("evaluate")
+        self.errors += [
+            f"evaluate: unknown key {k!r}{nearest(k, EVALUATE)}"
+            for k in evaluate
+            if k not in EVALUATE
+        ]
+        metrics = evaluate.get("metrics", ["exact_match", "slot_f1", "json_valid", "general_bpb"])
+        metrics = metrics if isinstance(metrics, dict) else {str(m): {} for m in metrics or ()}
+        recipe = Recipe(
+            name=str(self.raw.get("name", "")),
+            path=self.path,
+            raw=self.raw,
+            task_plug=self._plug("task", "task", self.raw.get("task") or {"use": "free_text"}),  # type: ignore[arg-type]
+            sources=self._sources(),
+            augment=self._plug("augment", "augment", self.raw.get("augment") or {"use": "rules"}),  # type: ignore[arg-type]
+            scorers=self._plugs("scorers", self._mapping("scorers")),
+            metrics=self._plugs("metrics", metrics, where="evaluate.metrics"),
+            options={name: self._section(name) for name in SECTIONS},
+            keep=self._rules("keep"),
+            gate=self._rules("gate"),
+            few_shot=self._whole(evaluate, "few_shot", 3),
+            max_new_tokens=self._whole(evaluate, "max_new_tokens", 96),
+        )
+        self._check_rules(recipe)
+        if self.errors:
+            raise RecipeError(self.path, self.errors)
+        return recipe
+
+    def _keys(self) -> None:
+        for key in self.raw:
+            if key not in KEYS:
+                self.errors.append(f"unknown key {key!r}{nearest(str(key), KEYS)}")
+        if not str(self.raw.get("name", "")).isidentifier():
+            self.errors.append(
+                f"name: expected a word of letters, digits and _, got {self.raw.get('name')!r}"
+            )
+        if not self.raw.get("sources"):
+            self.errors.append("sources: at least one source is needed")
+
+    def _mapping(self, key: str) -> Mapping[str, Any]:
+        value = self.raw.get(key) or {}
+        if isinstance(value, dict):
+            return value
+        self.errors.append(f"{key}: expected a mapping, got {value!r}")
+        return {}
+
+    def _whole(self, section: Mapping[str, Any], key: str, default: int) -> int:
+        value = section.get(key, default)
+        if type(value) is int and value >= 0:
+            return value
+        self.errors.append(f"evaluate.{key}: expected a whole number, got {value!r}")
+        return default
+
+    def _section(self, name: str) -> Mapping[str, Any]:
+        module, _, function = SECTIONS[name].partition(":")
+        target = getattr(importlib.import_module(module), function)
+        given = GIVEN | ({"base_model"} if name == "reward_model" else set())
+        options, errors = self._check(target, self._mapping(name), name, given)
+        self.errors += errors
+        return options
+
+    def _check(
+        self, target: Any, options: Mapping[str, Any], where: str, given: Iterable[str] = ()
+    ) -> Any:
+        return check_options(
+            target, options, where=where, base=self.path.parent, environment=self.env, given=given
+        )
+
+    def _plug(
+        self, kind: str, key: str, said: Any, where: str = "", common: Any = None
+    ) -> Plug | None:
+        where = where or key
+        if not isinstance(said, dict):
+            self.errors.append(f"{where}: expected a mapping, got {said!r}")
+            return None
+        use = str(said.get("use", key))
+        try:
+            factory = find_plugin(PLUGINS[kind], use)
+        except ValueError as error:
+            self.errors.append(f"{where}: {error}")
+            return None
+        options = {k: v for k, v in said.items() if k != "use"}
+        options, errors = self._check(factory, options, where)
+        self.errors += errors
+        return Plug(key, use, factory, options, common or {})
+
+    def _plugs(self, kind: str, said: Mapping[str, Any], where: str = "") -> dict[str, Plug]:
+        plugs = {
+            k: self._plug(kind, str(k), v or {}, f"{where or kind}.{k}") for k, v in said.items()
+        }
+        return {k: plug for k, plug in plugs.items() if plug}
+
+    def _sources(self) -> dict[str, Plug]:
+        from curation.ingest import read_source
+
+        found: dict[str, Plug] = {}
+        for key, said in self._mapping("sources").items():
+            where = f"sources.{key}"
+            if not isinstance(said, dict):
+                self.errors.append(f"{where}: expected a mapping, got {said!r}")
+                continue
+            shared = _common_keys(read_source)
+            common, errors = self._check(
+                read_source,
+                {k: v for k, v in said.items() if k in shared},
+                where,
+                {"source", "report", "system"},
+            )
+            self.errors += errors
+            rest = {k: v for k, v in said.items() if k not in shared}
+            plug = self._plug("sources", str(key), rest, where, common)
+            found |= {str(key): plug} if plug else {}
+        return found
+
+    def _rules(self, key: str) -> tuple[str, ...]:
+        value = self.raw.get(key) or []
+        if isinstance(value, list) and all(isinstance(v, str) for v in value):
+            return tuple(value)
+        self.errors.append(f"{key}: expected a list of rules, got {value!r}")
+        return ()
+
+    def _check_rules(self, recipe: Recipe) -> None:
+        from curation.rules import parse_rules
+
+        columns = {"keep": row_columns(recipe), "gate": gate_columns(recipe)}
+        for key, rules in (("keep", recipe.keep), ("gate", recipe.gate)):
+            for rule in rules:
+                try:
+                    parse_rules([rule], columns[key])
+                except ValueError as error:
+                    self.errors.append(f"{key}: {error}")
+
+
+def row_columns(recipe: Recipe) -> list[str]:
+    """Columns a rule of `keep` may speak of."""
+    plain = [name for name, kind in ROW_SCHEMA.items() if not kind.is_nested()]
+    return [*plain, *recipe.scorers, "label_conflict"]
+
+
+def gate_columns(recipe: Recipe) -> list[str]:
+    """Values a rule of `gate` may speak of: each metric of the candidate and of the other arms."""
+    names = list(recipe.metrics)
+    return [*names, *(f"{arm}_{name}" for arm in ARMS for name in names), "leaks", "n_cases"]
+
+
+def columns_schema(recipe: Recipe) -> pl.Schema:
+    """Types of the columns that are known before any scorer ran."""
+    return pl.Schema(
+        {name: kind for name, kind in ROW_SCHEMA.items() if name in row_columns(recipe)}
+    )
+
+
+def _common_keys(function: Callable[..., Any]) -> set[str]:
+    names = importlib.import_module("inspect").signature(function).parameters.values()
+    return {p.name for p in names if p.kind is p.KEYWORD_ONLY} - {"source", "report", "system"}
+
+
+def _read_yaml(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        raise RecipeError(path, ["this file does not exist; name a recipe with --recipe FILE"])
+    try:
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(path, [" ".join(str(error).split())]) from None
+    if not isinstance(raw, dict):
+        raise RecipeError(path, [f"expected a mapping of sections, got {raw!r}"])
+    return raw
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML whose repeated keys are mistakes; PyYAML alone keeps the last one silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} stands twice", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)

@@ -1,0 +1,103 @@
+"""Release: the model version, registered whether promoted or rejected, and what it got wrong."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from assets.evaluate import metrics_table
+from assets.stage import Job, stage
+from curation.bad_cases import add_bad_cases
+from curation.lineage import summarise_model
+from curation.registry import next_number, version_id
+from curation.store import Made, Version, sha256_file
+
+
+@stage("7_release", section=("gate",))
+def model_version(
+    job: Job,
+    adapter: Version,
+    base_model: Version,
+    training_set: Version,
+    bad_cases: Version,
+    predictions: Version,
+    evaluation: Version,
+) -> Made:
+    """One model version with everything it came from; its failures on held-out traffic go to the inbox."""
+    id = version_id(adapter)
+    number = next_number(job.store, job.recipe.name, id)
+    verdict = evaluation.values["verdict"]
+    failed = evaluation.table("rows").filter(
+        (pl.col("arm") == "candidate") & (pl.col("split") == "heldout") & ~pl.col("exact")
+    )
+    lineage = summarise_model(training_set, bad_cases)
+    values = {
+        "number": number,
+        "id": id,
+        "promoted": bool(verdict["promote"]),
+        "verdict": verdict,
+        "metrics": evaluation.values["metrics"],
+        "adapter": adapter.key,
+        "base_model": base_model.key,
+        "failed_heldout": failed.height,
+        "lineage": lineage,
+        "run_tags": {"winnow/model_version": f"v{number}"},
+    }
+    values["card"] = model_card(job.recipe.name, values)
+    folder = _version_folder(job, values, adapter, training_set, evaluation)
+    delivery = add_bad_cases(job.store, _as_records(failed), found_by=id)
+    job.report(f"v{number} {'promoted' if values['promoted'] else 'rejected'}; {delivery.line()}")
+    return Made(folders={"version": folder}, values=values)
+
+
+def model_card(recipe: str, values: dict[str, Any]) -> str:
+    """The model card in Markdown: verdict, numbers, data."""
+    rules = [
+        f"- {'met' if ok else 'NOT MET'}: `{rule}` ({detail})"
+        for rule, ok, detail in values["verdict"]["rules"]
+    ]
+    lineage = values["lineage"]
+    sources = [f"- `{source}`: {n:,} rows" for source, n in lineage["rows_by_source"].items()]
+    parts = [
+        f"# {recipe} v{values['number']}",
+        f"Version `{values['id']}`, {'promoted' if values['promoted'] else 'rejected'}.",
+        "## Evaluation on the frozen test set",
+        metrics_table(values["metrics"]),
+        "## Gate",
+        "\n".join(rules) or "The recipe has no gate.",
+        "## Training rows",
+        "\n".join(sources),
+        f"Bad cases learned from: {lineage['bad_cases_learned']:,}.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _version_folder(
+    job: Job, values: dict[str, Any], adapter: Version, training_set: Version, evaluation: Version
+) -> Path:
+    """Adapter, rows, cases, verdict, card and checksums in one folder that can be handed on."""
+    folder = job.store.workdir("scratch") / "model_version"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(adapter.folder("adapter"), folder / "adapter")
+    for name, frame in {
+        "rows": training_set.table("rows"),
+        "cases": evaluation.table("rows"),
+        "log": adapter.table("log"),
+    }.items():
+        frame.write_parquet(folder / f"{name}.parquet")
+    said = {k: v for k, v in values.items() if k not in ("card", "run_tags")}
+    (folder / "version.json").write_text(
+        json.dumps(said, ensure_ascii=False, indent=1, sort_keys=True)
+    )
+    (folder / "MODEL_CARD.md").write_text(values["card"])
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    sums = [f"{sha256_file(p)}  {p.relative_to(folder).as_posix()}\n" for p in files]
+    (folder / "SHA256SUMS").write_text("".join(sums))
+    return folder
+
+
+def _as_records(failed: pl.DataFrame) -> list[tuple[str, Any]]:
+    rows = failed.sort("id").select("id", "prompt", "gold", "predicted").iter_rows(named=True)
+    return [(row.pop("id"), row) for row in rows]

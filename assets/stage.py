@@ -1,0 +1,142 @@
+"""A stage: one step of the graph, run when its inputs, options or code changed and else recalled.
+
+Dagster is not needed here; `assets/io.py` shows stages to it. A stage's function takes the job and
+the versions of its upstream stages, named by its parameters, and returns what it `Made`.
+"""
+
+import inspect
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from assets.code import code_version
+from assets.recipe import Recipe
+from curation.progress import Report, silent
+from curation.rows import digest
+from curation.store import Made, Store, Version
+
+
+class CheckFailed(RuntimeError):
+    """A check that guards the data said no; nothing was published."""
+
+
+class NotBuilt(LookupError):
+    """An upstream stage has never been built."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a stage may use besides its inputs."""
+
+    recipe: Recipe
+    store: Store
+    report: Report = silent
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the graph.
+
+    `inputs` are the names of upstream stages, in the order of the function's parameters; `section` is
+    the part of the recipe it follows; `reads` says what it reads outside the graph (files, the inbox);
+    `code` names plug-in modules; `options` are run-time options with their defaults; a check listed in
+    `guards` stops the run when it says no.
+    """
+
+    name: str
+    group: str
+    work: Callable[..., Made]
+    inputs: tuple[str, ...] = ()
+    section: Any = None
+    code: tuple[str, ...] = ()
+    reads: Callable[[Job], Any] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    checks: tuple[str, ...] = ()
+    guards: tuple[str, ...] = ("conservation",)
+    kinds: tuple[str, ...] = ()
+
+    @property
+    def description(self) -> str:
+        return inspect.getdoc(self.work) or ""
+
+    @cached_property
+    def code_version(self) -> str:
+        """Follows the code that does the work and the recipe section it follows."""
+        return digest([code_version(inspect.unwrap(self.work), self.code), self.section])
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What running a stage came to."""
+
+    version: Version
+    recalled: bool
+    seconds: float
+
+
+def stage(group: str, **options: Any) -> Callable[[Callable[..., Made]], Callable[[Recipe], Stage]]:
+    """Turn a function into a maker of its stage; `section` may name a recipe attribute.
+
+    The stage is called as the function, and its inputs are the function's parameters after the job.
+    """
+
+    def wrap(work: Callable[..., Made]) -> Callable[[Recipe], Stage]:
+        def make(recipe: Recipe) -> Stage:
+            names = tuple(inspect.signature(work).parameters)[1:]
+            section = recipe.sections(options.get("section", ()))
+            rest = {k: v for k, v in options.items() if k != "section"}
+            return Stage(work.__name__, group, work, names, section, **rest)
+
+        return make
+
+    return wrap
+
+
+def run_stage(job: Job, stage: Stage) -> Outcome:
+    """Build a stage, or recall it when nothing it depends on changed, and publish the result.
+
+    Raises `NotBuilt` when an upstream stage has no version and `CheckFailed` when a guard says no.
+    """
+    start = time.monotonic()
+    inputs = {name: _head(job, name) for name in stage.inputs}
+    key = digest(
+        [
+            stage.name,
+            stage.code_version,
+            {name: version.data_version for name, version in inputs.items()},
+            stage.reads(job) if stage.reads else "",
+            dict(job.options),
+        ]
+    )
+    remembered = job.store.recall(key)
+    if remembered:
+        version = job.store.version(remembered["manifest"])
+    else:
+        version = _build(job, stage, inputs)
+        job.store.remember(key, {"manifest": version.key, "seconds": time.monotonic() - start})
+    job.store.publish(version)
+    return Outcome(version, bool(remembered), time.monotonic() - start)
+
+
+def _build(job: Job, stage: Stage, inputs: Mapping[str, Version]) -> Version:
+    made = stage.work(job, *inputs.values())
+    failed = [
+        f"{name}: {made.checks[name][1]}"
+        for name in stage.guards
+        if not made.checks.get(name, (True,))[0]
+    ]
+    if failed:
+        raise CheckFailed(f"{stage.name}: " + "; ".join(failed))
+    how = {"code": stage.code_version, "section": stage.section, "recipe": job.recipe.digest}
+    name = f"{job.recipe.name}/{stage.name}"
+    return job.store.write_version(name, made, inputs=inputs, how=how)
+
+
+def _head(job: Job, name: str) -> Version:
+    version = job.store.head(f"{job.recipe.name}/{name}")
+    if version is None:
+        raise NotBuilt(f"{name!r} has not been built yet: build it first, or run the whole graph")
+    return version

@@ -1,0 +1,125 @@
+"""Train: the base model, the reward model and the adapter."""
+
+import shutil
+from pathlib import Path
+
+import polars as pl
+
+from assets.curate import model_path
+from assets.recipe import Recipe
+from assets.stage import Job, Stage, stage
+from curation.rows import ANSWER, UTTERANCE, digest
+from curation.store import Made, Version
+from training.demo_model import pretrain_demo_model
+from training.launch import run_supervised
+from training.reward import train_reward_model
+from training.sft import train_sft  # noqa: F401 (run by name in a process of its own; named here so that the code version follows it)
+
+GROUP = "5_train"
+CLOCKED = ("seconds", "tokens_per_s", "adapter", "resumed_at")
+"""What a training run reports that a second run would report differently."""
+
+
+def base_model_stage(recipe: Recipe) -> Stage:
+    """The stage of the base model: trained here for `demo`, else the model the recipe names."""
+    general = [name for name, plug in recipe.sources.items() if _is_general(plug.common)]
+    inputs = tuple(f"sources/{name}" for name in general) if recipe.base_model == "demo" else ()
+    train = recipe.options["train"]
+    section = {
+        "demo_model": recipe.raw.get("demo_model"),
+        "named": recipe.base_model,
+        "revision": train.get("revision", ""),
+    }
+    return Stage("base_model", GROUP, base_model, inputs, section, kinds=("huggingface",))
+
+
+def base_model(job: Job, *general: Version) -> Made:
+    """The model the adapter is trained on: a small one pre-trained here (`demo`), a local folder or a hub id."""
+    if job.recipe.base_model != "demo":
+        return Made(values={"model": job.recipe.base_model})
+    rows = pl.concat([source.table("rows") for source in general]).unique("id").sort("id")
+    out = _scratch(job, "base_model")
+    said = pretrain_demo_model(rows, out=out, report=job.report, **job.recipe.options["demo_model"])
+    return Made(folders={"model": out}, values=_timeless(said))
+
+
+@stage(GROUP, section=("task", "reward_model"))
+def reward_model(job: Job, rows: Version, bad_cases: Version, base_model: Version) -> Made:
+    """A model that tells a right answer from a wrong one, trained on corrected against wrong answers."""
+    pairs = _reward_pairs(job, rows.table("rows"), bad_cases.table("rows"))
+    out = _scratch(job, "reward_model")
+    options = job.recipe.options["reward_model"]
+    said = train_reward_model(
+        pairs,
+        base_model=model_path(base_model),
+        system=job.recipe.task.system,
+        out=out,
+        report=job.report,
+        **options,
+    )
+    return Made(tables={"rows": pairs}, folders={"model": out}, values=_timeless(said))
+
+
+@stage(GROUP, section="train", kinds=("huggingface",))
+def adapter(job: Job, training_set: Version, base_model: Version) -> Made:
+    """The adapter of one model version, trained by a supervised process of its own."""
+    options = {k: v for k, v in job.recipe.options["train"].items() if k != "base_model"}
+    train = job.recipe.sections("train")
+    key = digest([training_set.data_version, base_model.data_version, train])
+    work = job.store.workdir(f"train-{key}")
+    rows = (
+        training_set.table("rows").select(pl.all().repeat_by("repeats").explode()).drop("repeats")
+    )
+    rows.write_parquet(work / "rows.parquet")
+    base = model_path(base_model)
+    spec = {
+        "call": "training.sft:train_sft",
+        "frames": {"rows": str(work / "rows.parquet")},
+        "paths": {"out": str(work / "run")},
+        "options": {"base_model": base, **options},
+    }
+    said = run_supervised(spec, workdir=work, report=job.report)
+    values = _timeless(said)
+    log = pl.DataFrame({"step": range(1, len(said["loss"]) + 1), "loss": said["loss"]})
+    values.pop("loss")
+    return Made(tables={"log": log}, folders={"adapter": Path(said["adapter"])}, values=values)
+
+
+def _reward_pairs(job: Job, rows: pl.DataFrame, cases: pl.DataFrame) -> pl.DataFrame:
+    """(prompt, chosen, rejected): bad cases to learn from, and trusted answers made wrong on purpose."""
+    task = job.recipe.task
+    trusted = rows.filter(
+        (pl.col("track") == "domain") & (pl.col("split") == "train") & (pl.col("origin") == "human")
+    )
+    trusted = (
+        trusted
+        if trusted.height
+        else rows.filter((pl.col("track") == "domain") & (pl.col("split") == "train"))
+    )
+    pairs = [
+        {"prompt": prompt, "chosen": answer, "rejected": wrong}
+        for prompt, answer in trusted.select(p=UTTERANCE, a=ANSWER).iter_rows()
+        if not task.check(prompt, answer)
+        for wrong, _ in task.corrupt(answer, prompt, seed=0)
+    ]
+    learn = cases.filter(pl.col("half") == "learn").select(
+        "prompt", chosen="gold", rejected="predicted"
+    )
+    return pl.concat([pl.DataFrame(pairs, schema=learn.schema), learn]).unique().sort(learn.columns)
+
+
+def _is_general(common: object) -> bool:
+    said = dict(common)  # type: ignore[call-overload]
+    return said.get("track") == "general" and said.get("split", "train") == "train"
+
+
+def _timeless(said: dict) -> dict:
+    return {name: value for name, value in said.items() if name not in CLOCKED}
+
+
+def _scratch(job: Job, name: str) -> Path:
+    """An empty folder for a model that the store then copies in; the next run empties it again."""
+    folder = job.store.workdir("scratch") / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    return folder

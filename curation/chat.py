@@ -1,0 +1,150 @@
+"""Conversations as token ids: the one place where a chat template meets a tokenizer.
+
+Scorers, training and evaluation read rows through the same template, the one packaged with the
+model, so what is trained, scored and asked is the same text down to the token.
+"""
+
+import json
+import logging
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+Messages = Sequence[Mapping[str, str]]
+"""Turns with `role`, `content` and optionally `tool_calls` as JSON text."""
+
+_NOISY = ("bitsandbytes", "transformers", "trl", "peft", "datasets", "accelerate", "torchao", "httpx")
+
+
+def quiet_libraries() -> None:
+    """Turn the chatter of the model libraries down to errors; nothing is caught or hidden."""
+    for name in _NOISY:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+
+
+def load_tokenizer(model: Path | str, *, revision: str = "") -> Any:
+    """The tokenizer of a local folder or hub id, carrying the template with the trained turns marked.
+
+    Raises `ValueError` when the model has no chat template that marks the assistant's tokens.
+    """
+    quiet_libraries()
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(model), revision=revision or None)
+    tokenizer.chat_template = _training_template(tokenizer, str(model))
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def encode_chats(
+    tokenizer: Any, chats: Sequence[Messages], *, tools: Sequence[str] = ()
+) -> list[tuple[list[int], list[bool]]]:
+    """Token ids of each conversation, and for each token whether it is the assistant's.
+
+    The end-of-turn token of an assistant turn counts as the assistant's. A conversation that the
+    template refuses comes back as two empty lists. `tools` is empty or one JSON text for each.
+    """
+    listed = tools or [""] * len(chats)
+    rendered = [_render(tokenizer, c, t) for c, t in zip(chats, listed, strict=True)]
+    # One batch call tokenises in parallel and keeps the offsets that a call per row loses time on.
+    encodings = tokenizer.backend_tokenizer.encode_batch(
+        [text for text, _ in rendered], add_special_tokens=False
+    )
+    return [(e.ids, _assistant_mask(e, spans)) for e, (_, spans) in zip(encodings, rendered, strict=True)]
+
+
+def encode_prompts(tokenizer: Any, prompts: Sequence[Messages]) -> list[list[int]]:
+    """Token ids of each conversation, ending where the assistant is to speak."""
+    texts = [
+        tokenizer.apply_chat_template(_turns(p), tokenize=False, add_generation_prompt=True)
+        for p in prompts
+    ]
+    return [e.ids for e in tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False)]
+
+
+def special_text(tokenizer: Any) -> re.Pattern[str]:
+    """A pattern of every text that encodes to a special token of this tokenizer."""
+    added = tokenizer.added_tokens_decoder.values()
+    texts = {t.content for t in added if t.special} | set(tokenizer.all_special_tokens)
+    return re.compile("|".join(re.escape(t) for t in sorted(texts)) or "(?!)")
+
+
+def text_of(messages: Messages, tools: str = "") -> str:
+    """Everything a conversation puts into the template, joined by line breaks."""
+    return "\n".join([tools, *(f"{m['content']}\n{m.get('tool_calls') or ''}" for m in messages)])
+
+
+def length_batches(lengths: Sequence[int], *, max_tokens: int) -> Iterable[list[int]]:
+    """Indices grouped by length so that rows x longest row stays within `max_tokens` a batch.
+
+    A row that is longer than `max_tokens` alone makes a batch of its own.
+    """
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
+        if batch and (len(batch) + 1) * lengths[index] > max_tokens:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def _training_template(tokenizer: Any, model: str) -> str:
+    template = tokenizer.chat_template
+    if isinstance(template, dict):
+        template = template["default"]
+    if not template:
+        raise ValueError(f"{model!r} has no chat template; choose an instruction-tuned base model")
+    if re.search(r"{%-?\s*generation\s*-?%}", template):
+        return template
+    from trl.chat_template_utils import get_training_chat_template
+
+    marked = get_training_chat_template(tokenizer)
+    if marked is None:
+        raise ValueError(f"the chat template of {model!r} does not mark the assistant's tokens")
+    return marked
+
+
+def _render(tokenizer: Any, messages: Messages, tools: str) -> tuple[str, list[tuple[int, int]]]:
+    """The text of a conversation and the character spans that the template marks as generated."""
+    from jinja2 import TemplateError
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    try:
+        texts, spans = render_jinja_template(
+            conversations=[_turns(messages)],
+            tools=json.loads(tools) if tools else None,
+            chat_template=tokenizer.chat_template,
+            return_assistant_tokens_mask=True,
+            **tokenizer.special_tokens_map,
+        )
+    except (TemplateError, TypeError, ValueError):  # ValueError: tools or tool calls that are not JSON
+        return "", []
+    return texts[0], spans[0]
+
+
+def _turns(messages: Messages) -> list[dict[str, Any]]:
+    turns: list[dict[str, Any]] = []
+    for message in messages:
+        turn: dict[str, Any] = {"role": message["role"], "content": message["content"]}
+        if message.get("tool_calls"):
+            turn["tool_calls"] = json.loads(message["tool_calls"])
+        turns.append(turn)
+    return turns
+
+
+def _assistant_mask(encoding: Any, spans: Iterable[tuple[int, int]]) -> list[bool]:
+    mask = [False] * len(encoding.ids)
+    for start, end in spans:
+        first, last = encoding.char_to_token(start), encoding.char_to_token(end - 1)
+        if first is None:
+            break
+        stop = len(mask) if last is None else last + 1
+        mask[first:stop] = [True] * (stop - first)
+    return mask

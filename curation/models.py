@@ -1,0 +1,170 @@
+"""Language and reward models as functions over conversations: load, score, never train.
+
+Rows are sorted by length and batched by a token budget; a row's number does not depend on its
+neighbours beyond float noise, and a row that cannot be scored gives `None` and costs nobody else.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from curation.chat import Messages, encode_chats, length_batches, quiet_libraries
+from curation.progress import Progress, Report, silent
+
+
+def load_causal_lm(model: Path | str, *, adapter: Path | None = None, revision: str = "") -> Any:
+    """The model for inference, in float32 on CPU and bfloat16 on GPU, with the adapter merged in.
+
+    An adapter is merged into these weights and never into 4-bit ones, which would move the logits.
+    """
+    quiet_libraries()
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    device = best_device()
+    loaded = AutoModelForCausalLM.from_pretrained(
+        str(model),
+        revision=revision or None,
+        dtype=torch.bfloat16 if device == "cuda" else torch.float32,
+        attn_implementation="sdpa",
+    )
+    if adapter is not None:
+        from peft import PeftModel
+
+        loaded = PeftModel.from_pretrained(loaded, str(adapter)).merge_and_unload()
+    return loaded.to(device).eval()
+
+
+def load_reward_model(model: Path | str, *, revision: str = "") -> Any:
+    """A sequence classifier with one output, for inference.
+
+    Raises `ValueError` when the model has more than one output or does not know its padding token,
+    without which a batch would be read at the wrong place.
+    """
+    quiet_libraries()
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    device = best_device()
+    loaded = AutoModelForSequenceClassification.from_pretrained(
+        str(model),
+        revision=revision or None,
+        dtype=torch.bfloat16 if device == "cuda" else torch.float32,
+    )
+    if loaded.config.num_labels != 1:
+        raise ValueError(f"{str(model)!r} gives {loaded.config.num_labels} numbers a row; a reward is one")
+    if loaded.config.pad_token_id is None:
+        raise ValueError(f"{str(model)!r} has no pad_token_id in its config")
+    return loaded.to(device).eval()
+
+
+def answer_losses(
+    model: Any,
+    tokenizer: Any,
+    chats: Sequence[Messages],
+    *,
+    tools: Sequence[str] = (),
+    batch_tokens: int = 8192,
+    what: str = "answer losses",
+    report: Report = silent,
+) -> list[tuple[float, int] | None]:
+    """(nats, tokens) of each conversation's last answer with its end of turn, given what precedes it.
+
+    `None` where the template refuses the conversation, it has no answer, or it is longer than the
+    model can read.
+    """
+    encoded = encode_chats(tokenizer, chats, tools=tools)
+    limit = model.config.max_position_embeddings
+    answers = [_last_answer(mask) for _, mask in encoded]
+    usable = [i for i, (ids, _) in enumerate(encoded) if answers[i] and len(ids) <= limit]
+    results: list[tuple[float, int] | None] = [None] * len(encoded)
+    progress = Progress(len(usable), what, report)
+    for batch in length_batches([len(encoded[i][0]) for i in usable], max_tokens=batch_tokens):
+        rows = [usable[b] for b in batch]
+        nats = _batch_nats(model, tokenizer, [encoded[r][0] for r in rows], [answers[r] for r in rows])
+        for row, value in zip(rows, nats, strict=True):
+            results[row] = (value, answers[row][1] - answers[row][0])
+        progress.step(len(rows))
+    return results
+
+
+def rewards(
+    model: Any,
+    tokenizer: Any,
+    chats: Sequence[Messages],
+    *,
+    tools: Sequence[str] = (),
+    batch_tokens: int = 8192,
+    report: Report = silent,
+) -> list[float | None]:
+    """The reward model's number (a logit, higher is better) for each conversation, or `None`."""
+    import torch
+
+    encoded = [ids for ids, _ in encode_chats(tokenizer, chats, tools=tools)]
+    limit = model.config.max_position_embeddings
+    usable = [i for i, ids in enumerate(encoded) if 0 < len(ids) <= limit]
+    results: list[float | None] = [None] * len(encoded)
+    progress = Progress(len(usable), "reward", report)
+    for batch in length_batches([len(encoded[i]) for i in usable], max_tokens=batch_tokens):
+        rows = [usable[b] for b in batch]
+        # The classifier looks for its last token from the right, so padding goes there.
+        inputs = pad_batch([encoded[r] for r in rows], pad=model.config.pad_token_id, left=False)
+        with torch.inference_mode():
+            logits = model(**{k: v.to(model.device) for k, v in inputs.items()}).logits
+        for row, value in zip(rows, logits[:, 0].double().tolist(), strict=True):
+            results[row] = value
+        progress.step(len(rows))
+    return results
+
+
+def pad_batch(sequences: Sequence[Sequence[int]], *, pad: int, left: bool) -> dict[str, Any]:
+    """input_ids, attention_mask and position_ids (rows, longest), all int64."""
+    import torch
+
+    longest = max(len(s) for s in sequences)
+    inputs, mask, positions = (torch.zeros(len(sequences), longest, dtype=torch.int64) for _ in range(3))
+    inputs += pad
+    for row, ids in enumerate(sequences):
+        place = slice(longest - len(ids), longest) if left else slice(0, len(ids))
+        inputs[row, place] = torch.tensor(ids)
+        mask[row, place] = 1
+        positions[row, place] = torch.arange(len(ids))
+    return {"input_ids": inputs, "attention_mask": mask, "position_ids": positions}
+
+
+def best_device() -> str:
+    """`cuda` where there is a GPU, else `cpu`."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _batch_nats(
+    model: Any, tokenizer: Any, sequences: Sequence[Sequence[int]], answers: Sequence[tuple[int, int]]
+) -> list[float]:
+    import torch
+
+    inputs = pad_batch(sequences, pad=tokenizer.pad_token_id, left=True)
+    lengths = [len(s) for s in sequences]
+    # Padded on the left, every answer stands in the last columns: only their logits are built.
+    keep = max(n - start for n, (start, _) in zip(lengths, answers, strict=True)) + 1
+    with torch.inference_mode():
+        inputs = {k: v.to(model.device) for k, v in inputs.items()}
+        logits = model(**inputs, use_cache=False, logits_to_keep=keep).logits[:, :-1].float()
+    targets = inputs["input_ids"][:, -logits.shape[1] :]
+    nats = torch.nn.functional.cross_entropy(logits.transpose(1, 2), targets, reduction="none").double()
+    width, results = nats.shape[1], []
+    for row, (n, (start, stop)) in enumerate(zip(lengths, answers, strict=True)):
+        results.append(nats[row, width - (n - start) : width - (n - stop)].sum().item())
+    return results
+
+
+def _last_answer(mask: Sequence[bool]) -> tuple[int, int] | tuple[()]:
+    """Start and stop of the last run of the assistant's tokens; empty when there is none."""
+    stop = len(mask)
+    while stop and not mask[stop - 1]:
+        stop -= 1
+    start = stop
+    while start and mask[start - 1]:
+        start -= 1
+    return (start, stop) if 0 < start < stop else ()

@@ -1,0 +1,24 @@
+"""Bits per byte of held-out general answers: how much general ability is left.
+
+bpb = Σ loss in nats / (ln 2 · Σ UTF-8 bytes). Unlike perplexity by word or token it can be compared
+between tokenizers and between Chinese and English (Gao et al., The Pile, 2020, §3.1).
+"""
+
+from math import log
+
+import polars as pl
+
+from curation.plugins import plugin
+from curation.tasks._base import Task
+
+
+@plugin()
+def general_bpb():
+    """A metric in bits per byte over general cases, lower is better; None when there are none."""
+
+    def metric(cases: pl.DataFrame, task: Task) -> float | None:
+        general = cases.filter((pl.col("kind") == "general") & pl.col("loss_nats").is_not_null())
+        n_bytes = int(general["n_bytes"].sum())
+        return float(general["loss_nats"].sum()) / log(2) / n_bytes if n_bytes else None
+
+    return metric

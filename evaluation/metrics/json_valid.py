@@ -1,0 +1,18 @@
+"""Valid answers: the share that the task accepts as well-formed and grounded in its utterance."""
+
+import polars as pl
+
+from curation.plugins import plugin
+from curation.tasks._base import Task
+
+
+@plugin()
+def json_valid():
+    """A metric in 0..1 over task cases; None when there are none."""
+
+    def metric(cases: pl.DataFrame, task: Task) -> float | None:
+        pairs = cases.filter(pl.col("kind") == "task").select("prompt", "predicted").rows()
+        valid = [not task.check(prompt, predicted) for prompt, predicted in pairs]
+        return sum(valid) / len(valid) if valid else None
+
+    return metric

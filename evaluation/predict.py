@@ -1,0 +1,121 @@
+"""What a model answers and how sure it is of the right answer, many rows at a time.
+
+Always on the artefact that would be released: base weights in 16 or 32 bit with the adapter merged
+in, asked through the chat template packaged with the adapter.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from curation import models
+from curation.chat import Messages, encode_prompts, load_tokenizer
+from curation.models import load_causal_lm, pad_batch
+from curation.progress import Progress, Report, silent
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A loaded model with its tokenizer, to be asked more than once."""
+
+    model: Any
+    tokenizer: Any
+
+
+def load_predictor(base_model: Path | str, *, adapter: Path | None = None, revision: str = "") -> Predictor:
+    """The merged model; the tokenizer is the adapter's where it carries one."""
+    own = adapter if adapter is not None and (adapter / "tokenizer_config.json").exists() else None
+    tokenizer = load_tokenizer(own) if own else load_tokenizer(base_model, revision=revision)
+    return Predictor(load_causal_lm(base_model, adapter=adapter, revision=revision), tokenizer)
+
+
+def generate_answers(
+    prompts: Sequence[Messages],
+    *,
+    base_model: Path | str,
+    adapter: Path | None = None,
+    max_new_tokens: int = 128,
+    batch_rows: int = 64,
+    revision: str = "",
+    report: Report = silent,
+) -> list[str]:
+    """The greedy answer to each prompt (messages that end before the answer), in their order.
+
+    An answer that is not finished after `max_new_tokens` is returned as far as it got.
+    """
+    predictor = load_predictor(base_model, adapter=adapter, revision=revision)
+    return predict_answers(
+        predictor, prompts, max_new_tokens=max_new_tokens, batch_rows=batch_rows, report=report
+    )
+
+
+def predict_answers(
+    predictor: Predictor,
+    prompts: Sequence[Messages],
+    *,
+    max_new_tokens: int = 128,
+    batch_rows: int = 64,
+    report: Report = silent,
+) -> list[str]:
+    """`generate_answers` with a model that is already loaded."""
+    encoded = encode_prompts(predictor.tokenizer, prompts)
+    order = sorted(range(len(encoded)), key=lambda i: (len(encoded[i]), i))
+    answers = [""] * len(encoded)
+    progress = Progress(len(order), "answers", report)
+    for start in range(0, len(order), batch_rows):
+        batch = order[start : start + batch_rows]
+        texts = _generate(predictor, [encoded[i] for i in batch], max_new_tokens)
+        for index, text in zip(batch, texts, strict=True):
+            answers[index] = text
+        progress.step(len(batch))
+    return answers
+
+
+def answer_losses(
+    chats: Sequence[Messages],
+    *,
+    base_model: Path | str,
+    adapter: Path | None = None,
+    revision: str = "",
+    report: Report = silent,
+) -> list[tuple[float | None, int]]:
+    """(nats, UTF-8 bytes) of each conversation's last answer; nats are `None` where it cannot be read.
+
+    Bits per byte of many rows is sum(nats) / ln 2 / sum(bytes); the nats include the end of turn.
+    """
+    return predict_losses(load_predictor(base_model, adapter=adapter, revision=revision), chats, report=report)
+
+
+def predict_losses(
+    predictor: Predictor, chats: Sequence[Messages], *, report: Report = silent
+) -> list[tuple[float | None, int]]:
+    """`answer_losses` with a model that is already loaded."""
+    losses = models.answer_losses(predictor.model, predictor.tokenizer, chats, report=report)
+    sizes = [len(chat[-1]["content"].encode()) for chat in chats]
+    return [(loss[0] if loss else None, n) for loss, n in zip(losses, sizes, strict=True)]
+
+
+def _generate(predictor: Predictor, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[str]:
+    import torch
+
+    model, tokenizer = predictor.model, predictor.tokenizer
+    # Padding stands on the left, so that every row's next token is in the last column.
+    inputs = pad_batch(prompts, pad=tokenizer.pad_token_id, left=True)
+    with torch.inference_mode():
+        out = model.generate(
+            input_ids=inputs["input_ids"].to(model.device),
+            attention_mask=inputs["attention_mask"].to(model.device),
+            do_sample=False,
+            max_new_tokens=max_new_tokens,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=_end_ids(model, tokenizer),
+        )
+    width = inputs["input_ids"].shape[1]
+    return [text.strip() for text in tokenizer.batch_decode(out[:, width:], skip_special_tokens=True)]
+
+
+def _end_ids(model: Any, tokenizer: Any) -> list[int]:
+    known = model.generation_config.eos_token_id
+    known = known if isinstance(known, list) else [known]
+    return sorted({tokenizer.eos_token_id, *(k for k in known if k is not None)})

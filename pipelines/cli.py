@@ -1,0 +1,327 @@
+"""The command line. Exit codes: 0 done, 1 the data or the gate says no, 2 the user's mistake."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+Command = Callable[[argparse.Namespace], int]
+
+EXAMPLES = {
+    "demo": "winnow demo",
+    "run": "winnow run --recipe my_recipe.yaml --select rows duplicates unique_rows",
+    "check": "winnow check my_recipe.yaml",
+    "add": "winnow bad-cases add wrong_answers.jsonl --found-by beta-testers",
+    "model": "winnow lineage model v2",
+    "rows": "winnow lineage rows v2 --where \"source = 'seeds' and perplexity > 0.5\"",
+    "why": "winnow lineage why 打开空调",
+    "diff": "winnow lineage diff v1 v2 --json",
+    "export": "winnow export training_set --to train.jsonl --format sharegpt",
+    "doctor": "winnow doctor",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; what the user can mend is one line on stderr."""
+    args = build_parser().parse_args(arguments)
+    try:
+        return args.command(args)
+    except (ValueError, LookupError, OSError) as error:
+        if isinstance(error, KeyError):
+            raise
+        print(f"winnow: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("winnow: stopped; the same command goes on where it was", file=sys.stderr)
+        return 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of every command, each with its example."""
+    parser = argparse.ArgumentParser(
+        prog="winnow", description="Data curation for SFT: every training row can be explained."
+    )
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--recipe",
+        metavar="FILE",
+        help="the recipe (default: $WINNOW_RECIPE, else the in-car example)",
+    )
+    common.add_argument(
+        "--store", metavar="DIR", help="the store (default: $WINNOW_STORE, else .winnow here)"
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add(
+        commands,
+        "demo",
+        run_demo,
+        "build the in-car example twice and show what it came to",
+        common,
+    )
+    run = _add(
+        commands, "run", run_recipe, "build a recipe; what did not change is not computed", common
+    )
+    run.add_argument("--select", nargs="+", metavar="ASSET", default=(), help="only these assets")
+    check = _add(commands, "check", check_recipe, "check a recipe without running it", common)
+    check.add_argument("file", nargs="?", help="the recipe")
+    _add_bad_cases(commands, common)
+    _add_lineage(commands, common)
+    export = _add(commands, "export", export_asset, "write an asset's rows to a file", common)
+    export.add_argument("asset", help="such as rows, kept_rows, training_set")
+    export.add_argument("--to", required=True, metavar="FILE", type=Path)
+    export.add_argument(
+        "--format", default="messages", choices=["messages", "alpaca", "sharegpt", "csv", "parquet"]
+    )
+    _add(
+        commands,
+        "doctor",
+        run_doctor,
+        "look at this machine and this project, and say what is missing",
+        common,
+    )
+    return parser
+
+
+def run_demo(args: argparse.Namespace) -> int:
+    from pipelines.demo import run_demo as demo
+    from pipelines.runs import RunFailed
+
+    recipe = _recipe(args)
+    try:
+        report, promoted = demo(recipe, store=_store_path(args))
+    except RunFailed as error:
+        return _failed(error)
+    print("\n" + report)
+    return 0 if promoted else 1
+
+
+def run_recipe(args: argparse.Namespace) -> int:
+    from pipelines.runs import Console, RunFailed, run_graph
+
+    recipe = _recipe(args)
+    try:
+        outcomes = run_graph(recipe, store=_store_path(args), console=Console(), select=args.select)
+    except RunFailed as error:
+        return _failed(error)
+    recalled = sum(outcome.recalled for outcome in outcomes.values())
+    print(f"{len(outcomes) - recalled} computed, {recalled} unchanged")
+    model = outcomes.get("model_version")
+    if model is None:
+        return 0
+    values = model.version.values
+    print(
+        f"v{values['number']} ({values['id']}) "
+        + ("promoted" if values["promoted"] else "rejected by the gate")
+    )
+    return 0 if values["promoted"] else 1
+
+
+def check_recipe(args: argparse.Namespace) -> int:
+    from assets.graph import build_stages
+
+    args.recipe = args.file or args.recipe
+    recipe = _recipe(args)
+    print(
+        f"{recipe.path}: good; {len(recipe.sources)} sources, {len(recipe.scorers)} scorers, {len(recipe.keep)} rules"
+    )
+    print("assets: " + " ".join(stage.name for stage in build_stages(recipe)))
+    return 0
+
+
+def add_cases(args: argparse.Namespace) -> int:
+    from curation.bad_cases import add_bad_cases
+    from curation.sources.jsonl import jsonl
+
+    if not args.file.is_file():
+        raise FileNotFoundError(f"there is no file {str(args.file)!r}")
+    records = (
+        (r.position, r.data if r.data is not None else ValueError(r.error))
+        for r in jsonl(path=args.file)()
+    )
+    delivery = add_bad_cases(_store(args), records, found_by=args.found_by)
+    for position, reason in delivery.quarantined:
+        print(f"{position}: {reason}", file=sys.stderr)
+    print(delivery.line())
+    return 1 if delivery.quarantined and not delivery.new and not delivery.duplicate else 0
+
+
+def show_model(args: argparse.Namespace) -> int:
+    from curation.lineage import explain_model
+
+    return _show(args, explain_model(_store(args), _recipe(args).name, args.version))
+
+
+def show_rows(args: argparse.Namespace) -> int:
+    from curation.lineage import training_rows
+
+    rows = training_rows(_store(args), _recipe(args).name, args.version, where=args.where)
+    if args.json:
+        sys.stdout.write(rows.write_ndjson())
+        return 0
+    for row in rows.head(args.limit).iter_rows(named=True):
+        turns = " ⏎ ".join(m["content"] for m in row["messages"] if m["role"] != "system")
+        print(f"{row['id'][:12]}  {row['track']:<7} {row['source']:<14} {turns[:100]}")
+    print(f"{rows.height:,} rows" + (f", {args.limit} shown" if rows.height > args.limit else ""))
+    return 0 if rows.height else 1
+
+
+def show_why(args: argparse.Namespace) -> int:
+    from curation.lineage import explain_row
+
+    answers = explain_row(_store(args), _recipe(args).name, args.row, name=args.version)
+    if not answers:
+        print(f"winnow: no row has this id or text: {args.row!r}", file=sys.stderr)
+        return 1
+    if args.json:
+        return _show(args, answers)
+    for answer in answers[: args.limit]:
+        print(
+            f"{answer['id'] or '(never became a row)'}  {answer['source']}\n  {answer['verdict']}"
+        )
+        for line in answer["text"]:
+            print(f"    {line[:160]}")
+        for key in ("delivered", "made_from", "scores"):
+            if answer.get(key):
+                print(f"  {key}: {json.dumps(answer[key], ensure_ascii=False)}")
+    print(f"{len(answers):,} rows" + (f", {args.limit} shown" if len(answers) > args.limit else ""))
+    return 0
+
+
+def show_diff(args: argparse.Namespace) -> int:
+    from curation.lineage import compare_models
+
+    return _show(args, compare_models(_store(args), _recipe(args).name, args.old, args.new))
+
+
+def export_asset(args: argparse.Namespace) -> int:
+    from curation.export import export_rows
+
+    recipe = _recipe(args)
+    version = _store(args).head(f"{recipe.name}/{args.asset}")
+    if version is None or "rows" not in version.tables:
+        raise LookupError(
+            f"asset {args.asset!r} has no rows yet: build it with `winnow run --select {args.asset}`"
+        )
+    n = export_rows(version.table("rows"), args.to, form=args.format)
+    print(f"{n:,} rows of {args.asset} written to {args.to}")
+    return 0
+
+
+def run_doctor(args: argparse.Namespace) -> int:
+    from pipelines.doctor import examine
+
+    findings = examine(recipe=args.recipe, store=_store_path(args))
+    for finding in findings:
+        print(finding.line())
+    return 0 if all(finding.fine for finding in findings) else 1
+
+
+def _add_bad_cases(commands: Any, common: argparse.ArgumentParser) -> None:
+    group = commands.add_parser("bad-cases", help="what the model got wrong").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    add = _add(
+        group,
+        "add",
+        add_cases,
+        "put a JSONL file of {prompt, gold, predicted} into the inbox",
+        common,
+    )
+    add.add_argument("file", type=Path)
+    add.add_argument("--found-by", default="", metavar="NAME", help="who or what found them")
+
+
+def _add_lineage(commands: Any, common: argparse.ArgumentParser) -> None:
+    group = commands.add_parser("lineage", help="which rows made a model, and why").add_subparsers(
+        required=True, metavar="QUESTION"
+    )
+    model = _add(group, "model", show_model, "what a model version was made from", common)
+    model.add_argument("version", nargs="?", default="latest", help="v2, an id, latest or champion")
+    rows = _add(group, "rows", show_rows, "the rows a model version was trained on", common)
+    rows.add_argument("version", nargs="?", default="latest")
+    rows.add_argument(
+        "--where", default="", metavar="SQL", help="only rows that meet this condition"
+    )
+    why = _add(
+        group,
+        "why",
+        show_why,
+        "why a row is or is not in a model: give its id or some of its text",
+        common,
+    )
+    why.add_argument("row")
+    why.add_argument("--version", default="latest")
+    for parser in (rows, why):
+        parser.add_argument(
+            "--limit", type=int, default=20, metavar="N", help="rows to print (default 20)"
+        )
+    diff = _add(
+        group, "diff", show_diff, "what changed between two model versions, with causes", common
+    )
+    diff.add_argument("old")
+    diff.add_argument("new")
+    for parser in (model, rows, why, diff):
+        parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def _add(
+    commands: Any, name: str, command: Command, text: str, common: argparse.ArgumentParser
+) -> Any:
+    parser = commands.add_parser(
+        name,
+        help=text,
+        description=text,
+        parents=[common],
+        epilog=f"example:\n  {EXAMPLES[name]}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _show(args: argparse.Namespace, value: Any) -> int:
+    """JSON for programs; for people the same as YAML, which is read more easily."""
+    if args.json:
+        print(json.dumps(value, ensure_ascii=False, indent=1))
+    else:
+        import yaml
+
+        print(
+            yaml.safe_dump(
+                json.loads(json.dumps(value)), allow_unicode=True, sort_keys=False, width=110
+            ).rstrip()
+        )
+    return 0
+
+
+def _failed(error: Any) -> int:
+    """The exit code of a run that failed: 2 when the user can mend it, 1 when the data says no."""
+    from assets.stage import NotBuilt
+
+    print(f"winnow: {error}", file=sys.stderr)
+    return 2 if isinstance(error.cause, NotBuilt | OSError) else 1
+
+
+def _recipe(args: argparse.Namespace) -> Any:
+    from assets.recipe import load_recipe
+    from pipelines.paths import recipe_path
+
+    return load_recipe(recipe_path(args.recipe))
+
+
+def _store_path(args: argparse.Namespace) -> Path:
+    from pipelines.paths import store_path
+
+    return store_path(args.store)
+
+
+def _store(args: argparse.Namespace) -> Any:
+    from assets.io import open_store
+
+    return open_store(_store_path(args).absolute())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

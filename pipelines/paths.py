@@ -1,0 +1,16 @@
+"""Where the recipe and the store lie when nobody says so."""
+
+import os
+from pathlib import Path
+
+DEFAULT_RECIPE = Path(__file__).parent / "recipes" / "in_car.yaml"
+
+
+def recipe_path(given: str | None = None) -> Path:
+    """The recipe to use: the one given, the one the environment names, or the in-car example."""
+    return Path(given or os.environ.get("WINNOW_RECIPE") or DEFAULT_RECIPE)
+
+
+def store_path(given: str | None = None) -> Path:
+    """Where the store lies: given, named by the environment, or `.winnow` in the working directory."""
+    return Path(given or os.environ.get("WINNOW_STORE") or ".winnow")

@@ -1,0 +1,77 @@
+"""Stages: work is done once, again only when something it depends on changed, and guarded."""
+
+from dataclasses import replace
+
+import polars as pl
+import pytest
+
+from assets.recipe import load_recipe
+from assets.stage import CheckFailed, Job, NotBuilt, Stage, run_stage
+from curation.store import Made, Store
+from tests.assets.test_recipe import TINY
+
+calls: list[str] = []
+
+
+def numbers(job):
+    """Three numbers."""
+    calls.append("numbers")
+    return Made(tables={"rows": pl.DataFrame({"id": ["a", "b", "c"]})})
+
+
+def count(job, numbers):
+    calls.append("count")
+    return Made(values={"n": numbers.table("rows").height, "option": job.options.get("x", 0)})
+
+
+def refuse(job):
+    return Made(checks={"conservation": (False, "3 in, 2 out")})
+
+
+@pytest.fixture
+def job(tmp_path):
+    calls.clear()
+    return Job(load_recipe(TINY), Store(tmp_path))
+
+
+FIRST = Stage("numbers", "g", numbers)
+SECOND = Stage("count", "g", count, ("numbers",))
+
+
+def test_unchanged_input_is_recalled_and_not_computed(job):
+    for _ in range(2):
+        first, second = run_stage(job, FIRST), run_stage(job, SECOND)
+    assert calls == ["numbers", "count"]
+    assert first.recalled and second.recalled and second.version.values["n"] == 3
+
+
+def test_another_section_option_or_outside_input_computes_again(job):
+    run_stage(job, FIRST)
+    run_stage(job, SECOND)
+    run_stage(job, replace(SECOND, section={"threshold": 2}))
+    run_stage(replace(job, options={"x": 1}), SECOND)
+    run_stage(job, replace(SECOND, reads=lambda job: "a file's digest"))
+    assert calls.count("count") == 4
+
+
+def test_a_stage_that_comes_out_equal_does_not_rerun_what_follows(job):
+    run_stage(job, FIRST)
+    run_stage(job, SECOND)
+    assert not run_stage(job, replace(FIRST, section="another way to the same rows")).recalled
+    assert run_stage(job, SECOND).recalled
+
+
+def test_a_missing_upstream_is_named(job):
+    with pytest.raises(NotBuilt, match="'numbers' has not been built yet"):
+        run_stage(job, SECOND)
+
+
+def test_a_guard_that_says_no_publishes_nothing(job):
+    with pytest.raises(CheckFailed, match="3 in, 2 out"):
+        run_stage(job, Stage("refuse", "g", refuse))
+    assert job.store.head("tiny/refuse") is None
+
+
+def test_a_version_names_the_very_inputs_it_was_made_from(job):
+    first, second = run_stage(job, FIRST), run_stage(job, SECOND)
+    assert second.version.input("numbers").key == first.version.key

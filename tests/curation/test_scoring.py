@@ -1,0 +1,90 @@
+"""Facts hold finite numbers or none, and are made once."""
+
+import math
+
+import polars as pl
+import pytest
+
+from curation.rows import ROW_SCHEMA, dialogue, make_row, rows_frame
+from curation.rules import judge_rows
+from curation.scorers._base import ScoreContext, full_text, score_each
+from curation.scoring import FACT_SCHEMA, join_facts, score_rows
+
+ROWS = rows_frame(make_row(dialogue(f"把空调调到{i}度", "好的")) for i in range(16, 22))
+
+
+def context(report=lambda line: None):
+    return ScoreContext(task=None, reference=ROWS, report=report)
+
+
+def give(values, dtype=pl.Float64):
+    return lambda rows, _context: pl.Series(values, dtype=dtype)
+
+
+def test_a_number_that_is_none_becomes_an_error_and_never_a_score():
+    facts = score_rows(ROWS, give([1.0, math.nan, math.inf, None, -math.inf, 0.0]), context())
+    assert facts.schema == FACT_SCHEMA
+    assert facts["value"].to_list() == [1.0, None, None, None, None, 0.0]
+    assert facts["status"].to_list() == ["ok", "error", "error", "missing", "error", "ok"]
+
+
+def test_yes_and_no_come_back_as_they_went_in():
+    facts = score_rows(ROWS, give([True, False, None] * 2, pl.Boolean), context())
+    assert facts["value"].to_list() == [1.0, 0.0, None] * 2
+    joined = join_facts(ROWS, {"pii": facts, "again": facts})
+    assert (
+        joined["pii"].dtype == pl.Boolean and joined["again"].to_list() == [True, False, None] * 2
+    )
+    assert judge_rows(joined, ["not pii"])["fate"].to_list() == ["dropped", "kept", "dropped"] * 2
+
+
+def test_a_row_that_has_its_fact_is_not_measured_again():
+    lines, seen = [], []
+
+    def scorer(rows, _context):
+        seen.append(rows.height)
+        return pl.Series([float(len(seen))] * rows.height, dtype=pl.Float64)
+
+    first = score_rows(ROWS[:4], scorer, context())
+    both = score_rows(ROWS, scorer, context(lines.append), previous=first)
+    assert seen == [4, 2] and both["id"].to_list() == ROWS["id"].to_list()
+    assert both["value"].to_list() == [1.0] * 4 + [2.0] * 2
+    assert lines == ["measured 2 rows, 4 had their score"]
+    assert score_rows(ROWS, scorer, context(), previous=both).equals(both) and seen == [4, 2]
+
+
+def test_facts_of_rows_that_left_are_not_given_back():
+    facts = score_rows(ROWS, give([0.5] * 6), context())
+    assert score_rows(ROWS[2:3], give([]), context(), previous=facts).height == 1
+
+
+def test_a_scorer_that_gives_too_few_or_another_type_is_refused():
+    with pytest.raises(ValueError, match="gave 1 values of type Float64 for 6 rows"):
+        score_rows(ROWS, give([1.0]), context())
+    with pytest.raises(ValueError, match="type String"):
+        score_rows(ROWS, give(["a"] * 6, pl.String), context())
+
+
+def test_a_row_without_a_fact_breaks_a_rule_on_it():
+    facts = score_rows(ROWS[:2], give([1.0, 2.0]), context())
+    fates = judge_rows(join_facts(ROWS, {"quality": facts}), ["quality > 0"])
+    assert fates["fate"].to_list() == ["kept"] * 2 + ["dropped"] * 4
+    fates = judge_rows(join_facts(ROWS, {"pii": FACT_SCHEMA.to_frame()}), ["not pii"])
+    assert set(fates["fate"]) == {"dropped"}
+
+
+def test_a_scorer_may_not_take_the_name_of_a_column():
+    with pytest.raises(ValueError, match="'lang' is named like a column"):
+        join_facts(ROWS, {"lang": FACT_SCHEMA.to_frame()})
+
+
+def test_no_rows_make_no_facts():
+    assert score_rows(ROW_SCHEMA.to_frame(), give([]), context()).schema == FACT_SCHEMA
+
+
+def test_one_row_that_cannot_be_measured_costs_one_score():
+    assert score_each(["1", "x", "3"], float).to_list() == [1.0, None, 3.0]
+
+
+def test_the_full_text_holds_every_turn():
+    assert full_text(ROWS[:1])[0].endswith("度\n好的")

@@ -19,6 +19,9 @@ setup: $(STAMP)  ## install into .venv what requirements.lock names; a second ti
 demo: $(STAMP)  ## seeds to a trained and judged model, then the same again after bad cases
 	@$(VENV)/bin/winnow demo
 
+# Dagster reports its use unless this folder's dagster.yaml and this variable both tell it not to.
+ui: export DAGSTER_HOME = $(CURDIR)
+ui: export DAGSTER_DISABLE_TELEMETRY = yes
 ui: $(STAMP)  ## the asset graph at http://127.0.0.1:3000
 	@$(VENV)/bin/dg dev --host 127.0.0.1
 
@@ -48,7 +51,7 @@ clean:  ## remove .venv and caches; keeps .winnow (your data) and .dagster (its 
 # The stamp is written last, so an install that failed or was stopped is done again.
 $(STAMP): pyproject.toml requirements.lock
 	@test -n "$(PYTHON)" || { echo "Winnow needs Python 3.11, 3.12 or 3.13: install one, or make setup PYTHON=/path/to/python3"; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
 		|| { echo "Winnow needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is not: make setup PYTHON=/path/to/python3"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null \
 		|| { echo "$(PYTHON) cannot make virtual environments: install its venv package (Debian, Ubuntu: apt-get install python3-venv)"; exit 1; }

@@ -26,11 +26,17 @@ def candidates(rows: Version, augmented_rows: Version) -> pl.DataFrame:
     return pl.concat([imported, made]).sort("id")
 
 
-@stage(GROUP, section=("dedup", "task"), checks=("conservation",))
+@stage(
+    GROUP,
+    section=("dedup", "task"),
+    reads=lambda job: list(job.recipe.sources),
+    checks=("conservation",),
+)
 def duplicates(job: Job, rows: Version, augmented_rows: Version) -> Made:
     """Which rows repeat which: exact repeats, near repeats, and prompts with two different answers."""
     entered = candidates(rows, augmented_rows)
-    options = job.recipe.options["dedup"]
+    # Of equal rows the one whose source the recipe names first stays, unless it says otherwise.
+    options = {"priority": list(job.recipe.sources), **job.recipe.options["dedup"]}
     found = find_duplicates(entered, task=job.recipe.task, report=job.report, **options)
     tables = {name: getattr(found, name) for name in ("pairs", "conflicts", "fates", "facts")}
     return Made(tables, **account(entered, found.fates))
@@ -64,7 +70,7 @@ def split_rows(
         report=job.report,
         **job.recipe.options["split"],
     )
-    tables = {name: getattr(found, name) for name in ("rows", "exam", "fates", "clusters", "leaks")}
+    tables = {name: getattr(found, name) for name in ("rows", "exam", "fates", "clusters")}
     return Made(tables, **account(unique, found.fates))
 
 

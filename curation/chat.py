@@ -14,7 +14,16 @@ from typing import Any
 Messages = Sequence[Mapping[str, str]]
 """Turns with `role`, `content` and optionally `tool_calls` as JSON text."""
 
-_NOISY = ("bitsandbytes", "transformers", "trl", "peft", "datasets", "accelerate", "torchao", "httpx")
+_NOISY = (
+    "bitsandbytes",
+    "transformers",
+    "trl",
+    "peft",
+    "datasets",
+    "accelerate",
+    "torchao",
+    "httpx",
+)
 
 
 def quiet_libraries() -> None:
@@ -28,7 +37,7 @@ def quiet_libraries() -> None:
 
 
 def load_tokenizer(model: Path | str, *, revision: str = "") -> Any:
-    """The tokenizer of a local folder or hub id, carrying the template with the trained turns marked.
+    """The tokenizer of a local folder or hub id, its template marking the turns that are trained.
 
     Raises `ValueError` when the model has no chat template that marks the assistant's tokens.
     """
@@ -56,7 +65,10 @@ def encode_chats(
     encodings = tokenizer.backend_tokenizer.encode_batch(
         [text for text, _ in rendered], add_special_tokens=False
     )
-    return [(e.ids, _assistant_mask(e, spans)) for e, (_, spans) in zip(encodings, rendered, strict=True)]
+    return [
+        (e.ids, _assistant_mask(e, spans))
+        for e, (_, spans) in zip(encodings, rendered, strict=True)
+    ]
 
 
 def encode_prompts(tokenizer: Any, prompts: Sequence[Messages]) -> list[list[int]]:
@@ -65,7 +77,9 @@ def encode_prompts(tokenizer: Any, prompts: Sequence[Messages]) -> list[list[int
         tokenizer.apply_chat_template(_turns(p), tokenize=False, add_generation_prompt=True)
         for p in prompts
     ]
-    return [e.ids for e in tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False)]
+    return [
+        e.ids for e in tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False)
+    ]
 
 
 def special_text(tokenizer: Any) -> re.Pattern[str]:
@@ -124,7 +138,11 @@ def _render(tokenizer: Any, messages: Messages, tools: str) -> tuple[str, list[t
             return_assistant_tokens_mask=True,
             **tokenizer.special_tokens_map,
         )
-    except (TemplateError, TypeError, ValueError):  # ValueError: tools or tool calls that are not JSON
+    except (
+        TemplateError,
+        TypeError,
+        ValueError,
+    ):  # ValueError: tools or tool calls that are not JSON
         return "", []
     return texts[0], spans[0]
 

@@ -34,15 +34,15 @@ def read_record(
     message of records that bring none. `meta` holds `form`, `rejected` (text of the other answer of
     a preference pair) and what `write_record` needs. Raises `ValueError` with a short reason.
     """
-    if form == "auto":
-        form = "prompt_answer" if columns or template else detect_form(data)
-    turns, tools, notes = READERS[form](data, columns or {}, template)
+    known = "prompt_answer" if form == "auto" and (columns or template) else form
+    known = detect_form(data) if known == "auto" else known
+    turns, tools, notes = READERS[known](data, columns or {}, template)
     messages = [_clean(t) for t in turns if t["role"] != "system" or t["content"].strip()]
     if system and all(m["role"] != "system" for m in messages):
         messages = [{"role": "system", "content": clean_text(system), "tool_calls": ""}, *messages]
     text = clean_text(tools_text(tools))
-    meta = {"form": form, **notes}
-    gap = _difference(WRITERS[form](messages, text, meta), data)
+    meta = {"form": known, **notes}
+    gap = _difference(WRITERS[known](messages, text, meta), data)
     if gap is not None:
         meta |= {"difference": gap, "of": row_id(messages, text)}
     return {"messages": messages, "tools": text, "meta": meta}
@@ -80,6 +80,8 @@ def _difference(plain: Any, wanted: Any) -> dict[str, Any] | None:
         return {k: v for k, v in parts.items() if v} or None
     if isinstance(plain, list) and isinstance(wanted, list):
         return _list_difference(plain, wanted)
+    if isinstance(plain, str) and isinstance(wanted, str):
+        return None if plain == wanted else {"=": wanted}
     return None if canonical_json(plain) == canonical_json(wanted) else {"=": wanted}
 
 

@@ -32,9 +32,9 @@ _ROLES = {
 
 def detect_form(data: Mapping[str, Any]) -> str:
     """The form whose keys a record has; `ValueError` naming the keys when none fits."""
-    if any(isinstance(data.get(key), list) for key in ("messages", "prompt", "chosen")):
+    if any(_is_turns(data.get(key)) for key in ("messages", "prompt", "chosen")):
         return "messages"
-    if any(isinstance(data.get(key), list) for key in ("conversations", "conversation")):
+    if any(_is_turns(data.get(key)) for key in ("conversations", "conversation")):
         return "sharegpt"
     if "instruction" in data and ("output" in data or "chosen" in data):
         return "alpaca"
@@ -52,18 +52,13 @@ def check_columns(columns: Mapping[str, str] | None) -> None:
 
 def read_messages(data: dict[str, Any], _columns: Mapping[str, str], _template: str) -> Parts:
     """OpenAI messages; also `prompt` and `completion`, `chosen`, `rejected` given as messages."""
-    asked = data.get("messages")
-    asked = asked if isinstance(asked, list) else data.get("prompt")
-    asked = asked if isinstance(asked, list) else []
+    asked = _turns(data, "messages", "prompt")
     return _read_chat(data, asked, data.get("chosen") or data.get("completion"), "prompt")
 
 
 def read_sharegpt(data: dict[str, Any], _columns: Mapping[str, str], _template: str) -> Parts:
     """ShareGPT conversations with function calls, observations, tools and preference pairs."""
-    asked = data.get("conversations")
-    asked = asked if isinstance(asked, list) else data.get("conversation")
-    if not isinstance(asked, list):
-        raise ValueError("conversations is not a list")
+    asked = _turns(data, "conversations", "conversation")
     return _read_chat(data, asked, data.get("chosen"), "conversations")
 
 
@@ -147,6 +142,16 @@ def calls_text(value: Any) -> str:
             raise ValueError(f"function call: {error}") from None
     calls = [value] if isinstance(value, dict) else value or []
     return canonical_json([_call(c) for c in calls]) if calls else ""
+
+
+def _is_turns(value: Any) -> bool:
+    """A list, or a list as JSON text, as tables hold it."""
+    return isinstance(value, list) or (isinstance(value, str) and value.startswith("[{"))
+
+
+def _turns(data: Mapping[str, Any], *keys: str) -> list:
+    value = next((data[key] for key in keys if _is_turns(data.get(key))), [])
+    return parse_json(value) if isinstance(value, str) else value
 
 
 def _read_chat(data: dict[str, Any], asked: list, answer: Any, key: str) -> Parts:

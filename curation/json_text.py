@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 _SUSPECT = re.compile("\\\\u(?:0000|[dD][89a-fA-F])|[\x00\ud800-\udfff]")
+_ESCAPED = re.compile("[\udc80-\udcff]")
 _FORBIDDEN = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -38,6 +39,13 @@ def check_characters(value: Any, text: str) -> None:
         if bad := _FORBIDDEN.search(string):
             what = "NUL character" if bad.group() == "\x00" else "lone surrogate"
             raise ValueError(f"{what} U+{ord(bad.group()):04X}")
+
+
+def check_decoded(text: str) -> str:
+    """The text; `ValueError` when it holds bytes that `surrogateescape` could not decode."""
+    if bad := _ESCAPED.search(text):
+        raise ValueError(f"not UTF-8: byte 0x{ord(bad.group()) - 0xDC00:02x} at {bad.start() + 1}")
+    return text
 
 
 def printable(text: str) -> str:

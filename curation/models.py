@@ -52,7 +52,9 @@ def load_reward_model(model: Path | str, *, revision: str = "") -> Any:
         dtype=torch.bfloat16 if device == "cuda" else torch.float32,
     )
     if loaded.config.num_labels != 1:
-        raise ValueError(f"{str(model)!r} gives {loaded.config.num_labels} numbers a row; a reward is one")
+        raise ValueError(
+            f"{str(model)!r} gives {loaded.config.num_labels} numbers a row; a reward is one"
+        )
     if loaded.config.pad_token_id is None:
         raise ValueError(f"{str(model)!r} has no pad_token_id in its config")
     return loaded.to(device).eval()
@@ -68,7 +70,7 @@ def answer_losses(
     what: str = "answer losses",
     report: Report = silent,
 ) -> list[tuple[float, int] | None]:
-    """(nats, tokens) of each conversation's last answer with its end of turn, given what precedes it.
+    """(nats, tokens) of each last answer with its end of turn, given all that precedes it.
 
     `None` where the template refuses the conversation, it has no answer, or it is longer than the
     model can read.
@@ -81,7 +83,9 @@ def answer_losses(
     progress = Progress(len(usable), what, report)
     for batch in length_batches([len(encoded[i][0]) for i in usable], max_tokens=batch_tokens):
         rows = [usable[b] for b in batch]
-        nats = _batch_nats(model, tokenizer, [encoded[r][0] for r in rows], [answers[r] for r in rows])
+        nats = _batch_nats(
+            model, tokenizer, [encoded[r][0] for r in rows], [answers[r] for r in rows]
+        )
         for row, value in zip(rows, nats, strict=True):
             results[row] = (value, answers[row][1] - answers[row][0])
         progress.step(len(rows))
@@ -122,7 +126,9 @@ def pad_batch(sequences: Sequence[Sequence[int]], *, pad: int, left: bool) -> di
     import torch
 
     longest = max(len(s) for s in sequences)
-    inputs, mask, positions = (torch.zeros(len(sequences), longest, dtype=torch.int64) for _ in range(3))
+    inputs, mask, positions = (
+        torch.zeros(len(sequences), longest, dtype=torch.int64) for _ in range(3)
+    )
     inputs += pad
     for row, ids in enumerate(sequences):
         place = slice(longest - len(ids), longest) if left else slice(0, len(ids))
@@ -140,7 +146,10 @@ def best_device() -> str:
 
 
 def _batch_nats(
-    model: Any, tokenizer: Any, sequences: Sequence[Sequence[int]], answers: Sequence[tuple[int, int]]
+    model: Any,
+    tokenizer: Any,
+    sequences: Sequence[Sequence[int]],
+    answers: Sequence[tuple[int, int]],
 ) -> list[float]:
     import torch
 
@@ -152,7 +161,9 @@ def _batch_nats(
         inputs = {k: v.to(model.device) for k, v in inputs.items()}
         logits = model(**inputs, use_cache=False, logits_to_keep=keep).logits[:, :-1].float()
     targets = inputs["input_ids"][:, -logits.shape[1] :]
-    nats = torch.nn.functional.cross_entropy(logits.transpose(1, 2), targets, reduction="none").double()
+    nats = torch.nn.functional.cross_entropy(
+        logits.transpose(1, 2), targets, reduction="none"
+    ).double()
     width, results = nats.shape[1], []
     for row, (n, (start, stop)) in enumerate(zip(lengths, answers, strict=True)):
         results.append(nats[row, width - (n - start) : width - (n - stop)].sum().item())

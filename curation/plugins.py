@@ -109,13 +109,18 @@ def _coerce(value: Any, hint: Any, base: Path, env: Mapping[str, str] | None) ->
         return value, _secret_error(value, env)
     if hint is Path:
         path = base / str(value)
-        return path, "" if path.exists() else f"file {str(value)!r} does not exist under {str(base)!r}"
+        return (
+            path,
+            "" if path.exists() else f"file {str(value)!r} does not exist under {str(base)!r}",
+        )
     if get_origin(hint) in (Union, types.UnionType):
         tried = [_coerce(value, option, base, env) for option in get_args(hint)]
         return next((t for t in tried if not t[1]), tried[0])
     if get_origin(hint) is Literal:
         known = [str(a) for a in get_args(hint)]
-        return value, "" if value in get_args(hint) else f"{value!r} is not known{nearest(value, known)}"
+        return value, "" if value in get_args(
+            hint
+        ) else f"{value!r} is not known{nearest(value, known)}"
     if get_origin(hint) in (list, tuple):
         return _coerce_list(value, hint, base, env)
     kind = get_origin(hint) or hint
@@ -125,7 +130,9 @@ def _coerce(value: Any, hint: Any, base: Path, env: Mapping[str, str] | None) ->
     return value, f"expected {_kind_name(kind)}, got {value!r}" if wrong else ""
 
 
-def _coerce_list(value: Any, hint: Any, base: Path, env: Mapping[str, str] | None) -> tuple[Any, str]:
+def _coerce_list(
+    value: Any, hint: Any, base: Path, env: Mapping[str, str] | None
+) -> tuple[Any, str]:
     if not isinstance(value, list | tuple):
         return value, f"expected a list, got {value!r}"
     inner = (get_args(hint) or (Any,))[0]
@@ -142,5 +149,11 @@ def _secret_error(value: Any, env: Mapping[str, str] | None) -> str:
 
 
 def _kind_name(kind: Any) -> str:
-    words = {str: "text", int: "a whole number", float: "a number", bool: "true or false", dict: "a mapping"}
+    words = {
+        str: "text",
+        int: "a whole number",
+        float: "a number",
+        bool: "true or false",
+        dict: "a mapping",
+    }
     return words.get(kind, getattr(kind, "__name__", str(kind)))

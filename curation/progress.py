@@ -36,5 +36,10 @@ class Progress:
         seconds = max(time.monotonic() - self.start, 1e-9)
         rate = self.done / seconds
         left = (self.total - self.done) / rate if rate else 0.0
-        parts = [f"{self.what} {self.done:,}/{self.total:,}", f"{rate:,.3g}/s", f"{left:,.0f} s left", note]
+        parts = [
+            f"{self.what} {self.done:,}/{self.total:,}",
+            f"{rate:,.3g}/s",
+            f"{left:,.0f} s left",
+            note,
+        ]
         return " · ".join(p for p in parts if p)

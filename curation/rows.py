@@ -38,7 +38,9 @@ ROW_SCHEMA = pl.Schema(
     }
 )
 
-EDGE_SCHEMA = pl.Schema({"child": pl.String, "parent": pl.String, "kind": pl.String, "call": pl.String})
+EDGE_SCHEMA = pl.Schema(
+    {"child": pl.String, "parent": pl.String, "kind": pl.String, "call": pl.String}
+)
 """kind: augment_seed | augment_badcase | fewshot | transform | translate | fix"""
 
 OCCURRENCE_SCHEMA = pl.Schema(
@@ -64,7 +66,9 @@ UTTERANCE = (
 """Text of the last user turn."""
 
 # Control characters other than tab and newline, lone surrogates, bidi overrides, tag characters.
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]")
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]"
+)
 _HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff]")
 _LATIN = re.compile("[A-Za-z]")
 
@@ -179,4 +183,8 @@ def _clean_message(message: Mapping[str, str]) -> dict[str, str]:
 
 
 def _trained_on(message: Mapping[str, str]) -> dict[str, str]:
-    return {k: message[k] for k in ("role", "content", "tool_calls") if message.get(k) or k != "tool_calls"}
+    return {
+        k: message[k]
+        for k in ("role", "content", "tool_calls")
+        if message.get(k) or k != "tool_calls"
+    }

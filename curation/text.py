@@ -7,43 +7,63 @@ that a number is made of does (digits, points, signs, units, what stands between
 
 import re
 import unicodedata
-from collections import Counter
 from functools import cache
 
 import polars as pl
 
-_NUMERALS = "0-9一二三四五六七八九十百千万亿零〇两"
-_CJK = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U000323af"
-# Hyphens and minus signs that mean the same before a number; the dash — is not one of them.
-_MINUS = re.compile("[\u2010-\u2013\u2212\ufe63]")
-_MARK = "\ue000"  # private use: stands for punctuation that has to stay until the rest is gone
-_PROSE = "".join(
-    chr(c)
-    for c in range(0x110000)
-    if unicodedata.category(chr(c)) in ("Pd", "Ps", "Pe", "Pi", "Pf", "Po")
-    and chr(c) not in "#%&*/@\\‰‱′″"
-)
-_PROSE_OR_SPACE = f"[{re.escape(_PROSE)}~\\s]"
-_INSIDE_NUMBERS = re.compile(f"(?<=[{_NUMERALS}])({_PROSE_OR_SPACE}+)(?=[{_NUMERALS}])")
-_SIGN = re.compile(r"([-—])\s*(?=\.?[0-9])|(\.)(?=[0-9])|(?<=[^\W\d_])(')(?=[^\W\d_])")
-_UNIT = re.compile(r"((?<=[0-9])\s*[A-Za-zΩμ]{1,3}(?![A-Za-z]))")
+_NUMERALS = frozenset("0123456789一二三四五六七八九十百千万亿零〇两")
+_DIGITS_OR_MONEY = frozenset("0123456789$¥€£")
+_NOT_PROSE = frozenset("#%&*/@\\‰‱′″")  # punctuation by category, but it changes what is said
+_MINUS = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2212\ufe63"), "-") | {0x2019: "'"}
 _MATHS = re.compile(r"[+*/^=<>\\]")
-_BETWEEN_WORDS = re.compile(f"(?<=[^\\W{_CJK}])(?:{_PROSE_OR_SPACE})+(?=[^\\W\\d{_CJK}])")
-_STRIPPED = re.compile(f"{_PROSE_OR_SPACE}+")
-_ANY_CASE_UNITS = ("am", "pm", "km", "kg", "cm", "mm", "kmh")
-_NUMBER = re.compile(r"[-—]?(?:[0-9]+(?:[.,:/][0-9]+)*)\s*(?:[A-Za-z°%‰]{1,3})?")
-_HAN_NUMBER = re.compile("[一二三四五六七八九十百千万亿零〇两半]+")
-_NEGATION = re.compile(
-    "[不没无非未别勿莫甭][要用得许能会必是有]?|禁止|停止|取消|拒绝|除了|以外"
-    r"|\b(?:not|no|never|none|without|except|cannot|nor|neither)\b|n't\b"
+_LEADING_SIGN = re.compile(r"([-—]?)\s*(\.?)$")
+_CASED_UNIT = re.compile(
+    r"((?<=[0-9])\s*(?:[kKmMGTPnuμ]?(?:Wh?|[Bb](?:ps)?|Hz|V|Ah?|J|Pa)|[MmGgTt])(?![A-Za-z]))"
 )
+_NUMBER = re.compile(
+    r"[-—]?[.]?[0-9]+(?:[.,:/^-]+[0-9]+)*(?:[A-Za-zμ°%‰$¥€£]{1,3})?|[一二三四五六七八九十百千万亿零〇两半]+"
+)
+_POLARITY = re.compile(
+    "[不没无非未别勿莫甭反][要用得许能会必是有]?|禁止|停止|取消|拒绝|除了|以外|暂停|继续"
+    "|[开关启闭上下左右前后内外高低大小多少升降加减增冷热快慢进出真假男女正负奇偶]"
+    r"|(?<![a-z])(?:not?|never|none|without|except|cannot|nor|neither|on|off|up|down|left|right|open|close"
+    r"|more|less|high|low|increase|decrease|true|false|before|after|pause|resume|stop|start)(?![a-z])"
+    r"|n't\b"
+)
+
+
+def text_key(text: str) -> str:
+    """The text without typography; texts are repeats of each other when their keys are equal.
+
+    NFKC, simplified characters, one case, no spaces or prose punctuation; one space stays between
+    two words of a script that has spaces. A text of nothing but punctuation is its own key.
+    """
+    plain = unicodedata.normalize("NFKC", text.translate(_apart())).translate(_MINUS)
+    plain = _fold_case(plain.translate(_simplified()))
+    maths = bool(_MATHS.search(plain))
+    return _runs(maths).sub(_bridge_maths if maths else _bridge, plain) or text.strip()
+
+
+def text_keys(texts: pl.Series) -> pl.Series:
+    """`text_key` of each text, computed once for texts that repeat; null stays null."""
+    unique = texts.unique().drop_nulls()
+    keys = pl.Series([text_key(t) for t in unique], dtype=pl.String)
+    return texts.replace_strict(unique, keys, default=None, return_dtype=pl.String)
+
+
+def meaning_marks(key: str) -> tuple[str, ...]:
+    """Numbers, negations and opposites (开/关, on/off) of a key, in their order.
+
+    Texts whose marks differ say different things however similar they look.
+    """
+    return (*_NUMBER.findall(key), "|", *_POLARITY.findall(key))
 
 
 @cache
 def _simplified() -> dict[int, str]:
     """Traditional to simplified, character by character, as OpenCC's `t2s` maps single ones.
 
-    One character at a time is what a key needs: the same text has the same key in any context.
+    One character at a time is what a key needs: a word has the same key in every context.
     """
     import opencc
 
@@ -51,38 +71,70 @@ def _simplified() -> dict[int, str]:
     characters = [chr(c) for block in blocks for c in range(*block)]
     converter = opencc.OpenCC("t2s")
     once = converter.convert("\n".join(characters))
-    twice = converter.convert(once).split("\n")  # a few of its results are mapped once more
-    pairs = zip(characters, twice, strict=True)
-    return {ord(a): b for a, b in pairs if a != b}
+    twice = converter.convert(once).split("\n")  # a few results have a simplified form themselves
+    return {ord(a): b for a, b in zip(characters, twice, strict=True) if a != b}
 
 
 @cache
-def _compatible() -> dict[int, str]:
-    """Characters whose NFKC form is a number that would grow into its neighbours: ² ① ½ ㏠."""
+def _apart() -> dict[int, str]:
+    """² ① ½ and their like, set apart: their NFKC digits would grow into the number beside them."""
     table = {}
-    for code in (c for c in range(0xB2, 0x1FBFA) if not 0x3400 <= c < 0xF900):
-        character = chr(code)
+    for character in map(chr, [*range(0xB2, 0x3400), *range(0x1F100, 0x1FBFA)]):
         form = unicodedata.normalize("NFKC", character)
-        if form != character and unicodedata.category(character) != "Nd" and re.search("[0-9]", form):
+        if (
+            form != character
+            and unicodedata.category(character) != "Nd"
+            and re.search("[0-9]", form)
+        ):
             raised = unicodedata.decomposition(character).startswith(("<super>", "<sub>"))
-            table[code] = ("^" if raised else " ") + form.replace("\u2044", "/") + " "
+            table[ord(character)] = f"{'^' if raised else ' '}{form.replace('⁄', '/')} "
     return table
 
 
-def text_key(text: str) -> str:
-    """The text without typography; texts are repeats of each other when their keys are equal.
+@cache
+def _runs(maths: bool) -> re.Pattern[str]:
+    """Runs of prose punctuation, spaces and invisible characters; in maths brackets count."""
+    kinds = ("Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Cc", "Cf", "Zs", "Zl", "Zp")
+    codes = (c for c in map(chr, range(0x110000)) if unicodedata.category(c) in kinds)
+    stays = _NOT_PROSE | frozenset("()[]{}-" if maths else "")
+    found = "".join(c for c in codes if c not in stays)
+    settled = "(?!(?<=[a-z]) (?=[a-z]))"  # the one space that stays as it is, and most common
+    return re.compile(f"{settled}[{re.escape(found)}~\\s\ufe00-\ufe0f]+")
 
-    NFKC, traditional to simplified, case, spaces and prose punctuation; between two words of a
-    script with spaces one space stays. A text of nothing but punctuation is its own key.
-    """
-    plain = unicodedata.normalize("NFKC", text.translate(_compatible())).translate(_simplified())
-    plain = _fold_case(_MINUS.sub("-", plain.replace("’", "'")))
-    held: list[str] = []
-    plain = _INSIDE_NUMBERS.sub(lambda m: _hold(held, " ".join(m[1].split()) or " "), plain)
-    plain = _SIGN.sub(lambda m: _hold(held, m[1] or m[2] or m[3]), plain)
-    if _MATHS.search(plain):
-        plain = re.sub(r"[()\[\]{}]", lambda m: _hold(held, m[0]), plain)
-    plain = _BETWEEN_WORDS.sub(lambda m: _hold(held, " "), plain)
-    plain = _STRIPPED.sub("", "".join(c for c in plain if unicodedata.category(c)[0] != "C" or c == _MARK))
-    waiting = iter(held)
-    return re.sub(_MARK, lambda m: next(waiting), plain) or text.strip()
+
+def _fold_case(text: str) -> str:
+    """Case folded except in units where it is another unit: m and M, b and B, g and G."""
+    parts = _CASED_UNIT.split(text)
+    return "".join(p if i % 2 else p.casefold() for i, p in enumerate(parts))
+
+
+def _bridge(match: re.Match[str]) -> str:
+    """What a run of punctuation and spaces leaves between its two neighbours."""
+    run, start, end = match[0], match.start(), match.end()
+    before, after = match.string[start - 1 : start], match.string[end : end + 1]
+    if before in _NUMERALS and after in _NUMERALS:
+        sign = run[0].isspace() and run[-1] == "-"  # 3 -5 are two numbers, 3-5 may be a range
+        return " " * sign + " ".join(run.split()) or " "
+    if after in _DIGITS_OR_MONEY:
+        return "".join(_LEADING_SIGN.search(run).groups())  # type: ignore[union-attr]
+    if _is_spaced(before) and _is_spaced(after):
+        return run if run == "'" else " "
+    return ""
+
+
+def _bridge_maths(match: re.Match[str]) -> str:
+    """The same where brackets and minus were left standing: `3, -5` is not `3-5`."""
+    before, after = match.string[: match.start()][-1:], match.string[match.end() :][:1]
+    if after in ("-", "(") and before in _NUMERALS:
+        return "".join(match[0].split())
+    return _bridge(match)
+
+
+def _is_spaced(character: str) -> bool:
+    """Whether it is a letter of a script with spaces between words."""
+    return character.isalpha() and not (
+        "\u3040" <= character <= "\u30ff"
+        or "\u3400" <= character <= "\u9fff"
+        or "\uf900" <= character <= "\ufaff"
+        or character >= "\U00020000"
+    )

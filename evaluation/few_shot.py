@@ -35,7 +35,9 @@ def _nearest(
     return [shown[i] for _, i in reversed(sorted(scored)[:k])]
 
 
-def _messages(utterance: str, turns: Sequence[tuple[str, str]], system: str) -> list[dict[str, str]]:
+def _messages(
+    utterance: str, turns: Sequence[tuple[str, str]], system: str
+) -> list[dict[str, str]]:
     messages = [{"role": "system", "content": system}] if system else []
     for prompt, answer in turns:
         messages += [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]

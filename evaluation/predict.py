@@ -23,7 +23,9 @@ class Predictor:
     tokenizer: Any
 
 
-def load_predictor(base_model: Path | str, *, adapter: Path | None = None, revision: str = "") -> Predictor:
+def load_predictor(
+    base_model: Path | str, *, adapter: Path | None = None, revision: str = ""
+) -> Predictor:
     """The merged model; the tokenizer is the adapter's where it carries one."""
     own = adapter if adapter is not None and (adapter / "tokenizer_config.json").exists() else None
     tokenizer = load_tokenizer(own) if own else load_tokenizer(base_model, revision=revision)
@@ -80,11 +82,13 @@ def answer_losses(
     revision: str = "",
     report: Report = silent,
 ) -> list[tuple[float | None, int]]:
-    """(nats, UTF-8 bytes) of each conversation's last answer; nats are `None` where it cannot be read.
+    """(nats, UTF-8 bytes) of each last answer; nats are `None` where the model cannot read it.
 
     Bits per byte of many rows is sum(nats) / ln 2 / sum(bytes); the nats include the end of turn.
     """
-    return predict_losses(load_predictor(base_model, adapter=adapter, revision=revision), chats, report=report)
+    return predict_losses(
+        load_predictor(base_model, adapter=adapter, revision=revision), chats, report=report
+    )
 
 
 def predict_losses(
@@ -96,7 +100,9 @@ def predict_losses(
     return [(loss[0] if loss else None, n) for loss, n in zip(losses, sizes, strict=True)]
 
 
-def _generate(predictor: Predictor, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[str]:
+def _generate(
+    predictor: Predictor, prompts: Sequence[Sequence[int]], max_new_tokens: int
+) -> list[str]:
     import torch
 
     model, tokenizer = predictor.model, predictor.tokenizer
@@ -112,7 +118,9 @@ def _generate(predictor: Predictor, prompts: Sequence[Sequence[int]], max_new_to
             eos_token_id=_end_ids(model, tokenizer),
         )
     width = inputs["input_ids"].shape[1]
-    return [text.strip() for text in tokenizer.batch_decode(out[:, width:], skip_special_tokens=True)]
+    return [
+        text.strip() for text in tokenizer.batch_decode(out[:, width:], skip_special_tokens=True)
+    ]
 
 
 def _end_ids(model: Any, tokenizer: Any) -> list[int]:

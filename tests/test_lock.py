@@ -18,6 +18,7 @@ DIRECT = [
     Requirement(line)
     for line in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
 ]
+GPU_ONLY = ("cuda", "nvidia", "triton")
 PACKAGES = ("assets", "curation", "evaluation", "pipelines", "training")
 
 
@@ -44,9 +45,22 @@ def test_the_lock_has_one_exact_version_for_each_python():
         assert {canonicalize_name(r.name) for r in DIRECT} <= set(names)
 
 
+def test_the_lock_is_complete():
+    # Where a locked package is installed, what it needs in turn is locked too.
+    locked = {canonicalize_name(r.name) for r in _lock() if _applies(r)}
+    needed = {
+        canonicalize_name(r.name)
+        for distribution in distributions()
+        if canonicalize_name(distribution.name) in locked
+        for r in map(Requirement, distribution.requires or ())
+        if _applies(r, extra="") and not r.name.startswith(GPU_ONLY)
+    }
+    assert not needed - locked
+
+
 def test_the_lock_brings_no_gpu_packages():
     # torch pins them itself where its GPU build is installed; here they would force that build.
-    assert not [str(r) for r in _lock() if r.name.startswith(("nvidia", "cuda", "triton"))]
+    assert not [str(r) for r in _lock() if r.name.startswith(GPU_ONLY)]
     torch = next(r for r in _lock() if r.name == "torch")
     assert _pinned(torch).local is None
 

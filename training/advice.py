@@ -58,17 +58,30 @@ def advise_options(
     max_tokens: int = 1024,
     seed: int = 0,
 ) -> tuple[TrainOptions, list[str]]:
-    """The options with every open one (`None`) decided, and one sentence of reason for each choice."""
+    """The options with every open one (`None`) decided, and a reason for each choice."""
     tiny = n_params < TINY_PARAMS
     best_lr, lr_reason = _lr(tiny)
     best_epochs, epochs_reason = _epochs(size.n_rows, tiny)
     lr, lr_reason = (best_lr, lr_reason) if lr is None else (lr, "set in the recipe")
-    epochs, epochs_reason = (best_epochs, epochs_reason) if epochs is None else (epochs, "set in the recipe")
+    epochs, epochs_reason = (
+        (best_epochs, epochs_reason) if epochs is None else (epochs, "set in the recipe")
+    )
     steps = max(1, round(size.n_rows * epochs / batch_rows))
     warmup = max(1, round(0.05 * steps))
     block = _block(size, batch_rows)
     options = TrainOptions(
-        base_model, revision, method, rank, alpha, lr, epochs, batch_rows, max_tokens, block, warmup, seed
+        base_model,
+        revision,
+        method,
+        rank,
+        alpha,
+        lr,
+        epochs,
+        batch_rows,
+        max_tokens,
+        block,
+        warmup,
+        seed,
     )
     return options, [
         f"lr {lr:g}: {lr_reason}",
@@ -89,7 +102,11 @@ def _lr(tiny: bool) -> tuple[float, str]:
 def _epochs(n_rows: int, tiny: bool) -> tuple[float, str]:
     if tiny:
         return 2.0, "the demo base learns its rows in two passes (measured)"
-    return next((e, f"for {n_rows:,} rows; fewer rows take more passes") for top, e in EPOCHS_BY_ROWS if n_rows <= top)
+    return next(
+        (e, f"for {n_rows:,} rows; fewer rows take more passes")
+        for top, e in EPOCHS_BY_ROWS
+        if n_rows <= top
+    )
 
 
 def _block(size: DataSize, batch_rows: int) -> int:

@@ -1,4 +1,4 @@
-"""The offline base model: a small Qwen3-style causal LM, pre-trained in minutes on the general track.
+"""The offline base model: a small Qwen3-style causal LM, pre-trained on the general track.
 
 It stands in for a hub model where there is no network or GPU. What it needs for slot tasks is to
 copy, so Han characters and digits are never merged into longer tokens: a value looks the same in
@@ -40,7 +40,7 @@ def pretrain_demo_model(
     rows: pl.DataFrame,
     *,
     out: Path,
-    vocab_size: int = 1600,
+    vocab_size: int = 1800,
     hidden: int = 128,
     layers: int = 4,
     steps: int = 300,
@@ -81,6 +81,11 @@ def pretrain_demo_model(
     }
 
 
+WORDS = "system user assistant tool name value type items actions conditions do what is"
+HEAD = 64
+DOWN = 0.6
+BETA2 = 0.95
+THETA = 100.0
 BLOCK = 128  # tokens in a packed block; general rows hold 20 to 60
 BLOCKS_PER_STEP = 16
 MUON_LR, ADAM_LR = 1.4e-2, 6e-3  # swept on two cores; AdamW alone needs about three times the steps
@@ -106,7 +111,10 @@ def _train_tokenizer(rows: pl.DataFrame, vocab_size: int) -> Any:
         show_progress=False,
     )
     texts = [m["content"] for turns in rows["messages"].to_list() for m in turns]
-    core.train_from_iterator([*texts, "system\nuser\nassistant\ntool\ntools\n<tool_call>"], trainer)
+    # The template's words stand in every row and JSON's in every answer: each is worth one token.
+    core.train_from_iterator(
+        [*texts, *[f"{w}\n" for w in WORDS.split()] * (rows.height // 20 + 1)], trainer
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=core, eos_token=END, pad_token=PAD, chat_template=CHAT_TEMPLATE
     )
@@ -152,11 +160,11 @@ def _new_model(tokenizer: Any, *, hidden: int, layers: int) -> Any:
         hidden_size=hidden,
         num_hidden_layers=layers,
         intermediate_size=3 * hidden,
-        num_attention_heads=max(hidden // 64, 1),
-        num_key_value_heads=max(hidden // 64, 1),
-        head_dim=64,
+        num_attention_heads=max(hidden // HEAD, 1),
+        num_key_value_heads=max(hidden // HEAD, 1),
+        head_dim=HEAD,
         max_position_embeddings=1024,
-        rope_parameters={"rope_type": "default", "rope_theta": 100.0},  # texts are short
+        rope_parameters={"rope_type": "default", "rope_theta": THETA},  # texts are short
         tie_word_embeddings=True,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
@@ -165,7 +173,9 @@ def _new_model(tokenizer: Any, *, hidden: int, layers: int) -> Any:
     return Qwen3ForCausalLM(config)
 
 
-def _fit(model: Any, blocks: dict[str, Any], *, steps: int, seed: int, report: Report) -> list[float]:
+def _fit(
+    model: Any, blocks: dict[str, Any], *, steps: int, seed: int, report: Report
+) -> list[float]:
     import torch
 
     tensors = {k: torch.from_numpy(v) for k, v in blocks.items()}
@@ -174,9 +184,11 @@ def _fit(model: Any, blocks: dict[str, Any], *, steps: int, seed: int, report: R
     others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
     optimizers = [
         torch.optim.Muon(matrices, lr=MUON_LR, weight_decay=0.0),
-        torch.optim.AdamW(others, lr=ADAM_LR, weight_decay=0.0, betas=(0.9, 0.95)),
+        torch.optim.AdamW(others, lr=ADAM_LR, weight_decay=0.0, betas=(0.9, BETA2)),
     ]
-    shape = [torch.optim.lr_scheduler.LambdaLR(o, lambda s: _schedule(s, steps)) for o in optimizers]
+    shape = [
+        torch.optim.lr_scheduler.LambdaLR(o, lambda s: _schedule(s, steps)) for o in optimizers
+    ]
     progress, losses = Progress(steps, "pre-training step", report), []
     for batch in _batches(len(blocks["input_ids"]), steps=steps, seed=seed):
         loss = _loss(model, {k: v[batch] for k, v in tensors.items()})
@@ -191,7 +203,7 @@ def _fit(model: Any, blocks: dict[str, Any], *, steps: int, seed: int, report: R
 
 def _schedule(step: int, steps: int) -> float:
     """Short warm-up, then flat, then down to nothing over the last 60 %."""
-    return min((step + 1) / 10, 1.0, (steps - step) / (0.6 * steps))
+    return min((step + 1) / 10, 1.0, (steps - step) / (DOWN * steps))
 
 
 def _batches(n_blocks: int, *, steps: int, seed: int) -> Any:
@@ -207,11 +219,11 @@ def _loss(model: Any, batch: dict[str, Any]) -> Any:
     """Mean loss over next tokens, each counting by the share of its own target."""
     import torch
 
-    logits = model(
+    hidden = model.model(
         input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False
-    ).logits[:, :-1]
-    share = batch["share"][:, 1:]
-    nats = torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1), batch["input_ids"][:, 1:].flatten(), reduction="none"
-    )
-    return (nats * share.flatten()).sum() / share.sum()
+    ).last_hidden_state[:, :-1]
+    share, targets = batch["share"][:, 1:], batch["input_ids"][:, 1:]
+    counted = share > 0
+    logits = model.lm_head(hidden[counted])
+    nats = torch.nn.functional.cross_entropy(logits, targets[counted], reduction="none")
+    return (nats * share[counted]).sum() / share.sum()

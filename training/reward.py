@@ -45,7 +45,9 @@ def train_reward_model(
     tokenizer = load_tokenizer(base_model, revision=revision)
     train, heldout = _encode_pairs(pairs, tokenizer, system=system, max_tokens=max_tokens)
     if not train:
-        raise ValueError(f"no pair to train a reward model on; {pairs.height} given, {len(heldout)} held out")
+        raise ValueError(
+            f"no pair to train a reward model on; {pairs.height} given, {len(heldout)} held out"
+        )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = _load_classifier(base_model, tokenizer, revision=revision)
@@ -75,7 +77,9 @@ def _encode_pairs(
     pairs: pl.DataFrame, tokenizer: Any, *, system: str, max_tokens: int
 ) -> tuple[list[Pair], list[Pair]]:
     """Pairs as token ids, for training and held out; a pair that is too long is in neither."""
-    ordered = pairs.select("prompt", "chosen", "rejected").sort("prompt", "chosen", "rejected").rows()
+    ordered = (
+        pairs.select("prompt", "chosen", "rejected").sort("prompt", "chosen", "rejected").rows()
+    )
     sides = [[dialogue(p[0], p[side], system=system) for p in ordered] for side in (1, 2)]
     chosen, rejected = (encode_chats(tokenizer, side) for side in sides)
     split: tuple[list[Pair], list[Pair]] = ([], [])
@@ -145,7 +149,11 @@ def _build_trainer(
     from trl import RewardTrainer
 
     lora = LoraConfig(
-        r=16, lora_alpha=32, target_modules="all-linear", modules_to_save=["score"], task_type="SEQ_CLS"
+        r=16,
+        lora_alpha=32,
+        target_modules="all-linear",
+        modules_to_save=["score"],
+        task_type="SEQ_CLS",
     )
     trainer = RewardTrainer(
         model=model,

@@ -38,13 +38,14 @@ def train_sft(
     revision: str = "",
     report: Report = silent,
 ) -> dict[str, Any]:
-    """Train an adapter on `rows` (ROW_SCHEMA); it comes to `out/adapter`, the tokens to `out/tokens.parquet`.
+    """Train an adapter on `rows` (ROW_SCHEMA) into `out/adapter`, tokens in `out/tokens.parquet`.
 
     `base_model` is a local folder or a hub id with a pinned `revision`. Returns method_used and
     method_reason (plain LoRA where NF4 cannot run), options, reasons, shown (three rows as they are
     trained), left (rows that could not be trained, by reason), loss (nats per trained token, one
     per optimizer step), n_rows, n_tokens, n_loss_tokens, rows_per_step, seconds, tokens_per_s,
-    resumed_at (step, 0 for a fresh run) and adapter. Raises `ValueError` when no row can be trained.
+    resumed_at (step, 0 for a fresh run) and adapter. Raises `ValueError` when no row can be
+    trained on.
     """
     quiet_libraries()
     import torch
@@ -89,7 +90,13 @@ def train_sft(
         "options": dataclasses.asdict(options),
         "reasons": reasons,
         "shown": shown,
-        "left": dict(tokens.filter(pl.col("reason") != "").group_by("reason").len().sort("reason").iter_rows()),
+        "left": dict(
+            tokens.filter(pl.col("reason") != "")
+            .group_by("reason")
+            .len()
+            .sort("reason")
+            .iter_rows()
+        ),
         "loss": losses,
         "n_rows": usable.height,
         "n_tokens": n_tokens,
@@ -134,7 +141,9 @@ def _nf4_trouble(device: str) -> str:
         import torch
         from bitsandbytes import functional
 
-        packed, state = functional.quantize_4bit(torch.ones(64, 64, device=device), quant_type="nf4")
+        packed, state = functional.quantize_4bit(
+            torch.ones(64, 64, device=device), quant_type="nf4"
+        )
         functional.dequantize_4bit(packed, state)
     except (ImportError, OSError, RuntimeError, NotImplementedError) as error:
         return f"{type(error).__name__}: {error}"
@@ -142,7 +151,13 @@ def _nf4_trouble(device: str) -> str:
 
 
 def _build_trainer(
-    model: Any, tokenizer: Any, bins: pl.DataFrame, options: TrainOptions, *, out: Path, report: Report
+    model: Any,
+    tokenizer: Any,
+    bins: pl.DataFrame,
+    options: TrainOptions,
+    *,
+    out: Path,
+    report: Report,
 ) -> Any:
     import torch
     from datasets import Dataset
@@ -231,7 +246,7 @@ def progress_callback(what: str, report: Report) -> Any:
 
 
 def _checkpoint(out: Path, *, key: str) -> Path | None:
-    """The newest whole checkpoint of the same run; those of another run in this folder are removed."""
+    """The newest whole checkpoint of the same run; those of another run are removed."""
     folder = out / "checkpoints"
     mark = folder / "run.json"
     if not mark.exists() or json.loads(mark.read_text()) != key:
@@ -252,7 +267,7 @@ def _is_json(path: Path) -> bool:
 
 
 def _save_adapter(model: Any, tokenizer: Any, options: TrainOptions, *, out: Path) -> None:
-    """Adapter and the tokenizer with the template it was trained through, without paths of this machine."""
+    """Adapter and tokenizer with the template it was trained through, without local paths."""
     folder = out / "adapter"
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -263,5 +278,5 @@ def _save_adapter(model: Any, tokenizer: Any, options: TrainOptions, *, out: Pat
 
 
 def _model_name(base_model: Path | str) -> str:
-    """A hub id as it is; of a local folder only its name, so that a run is the same wherever it lies."""
+    """A hub id as it is; of a local folder its name only: a run is the same wherever it lies."""
     return Path(base_model).name if Path(base_model).is_dir() else str(base_model)

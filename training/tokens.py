@@ -21,7 +21,7 @@ TOKENS_SCHEMA = pl.Schema(
         "labels_mask": pl.List(pl.Boolean),  # true where the token is trained
         "n_tokens": pl.Int32,
         "n_loss_tokens": pl.Int32,
-        "reason": pl.String,  # "" | over_long | special_token | template_error | empty_mask | no_end
+        "reason": pl.String,  # "" or why it cannot be trained, see tokenise_rows
     }
 )
 
@@ -76,7 +76,9 @@ def pack_rows(tokens: pl.DataFrame, *, block: int) -> pl.DataFrame:
         flat = [t for m in members for t in inputs[m]]
         trained = [t for m in members for t in masks[m]]
         labels = [t if on else -100 for t, on in zip(flat, trained, strict=True)]
-        lines.append((number, [ids[m] for m in members], flat, labels, [lengths[m] for m in members]))
+        lines.append(
+            (number, [ids[m] for m in members], flat, labels, [lengths[m] for m in members])
+        )
     return pl.DataFrame(lines, schema=BINS_SCHEMA, orient="row")
 
 

@@ -1,7 +1,7 @@
 """The child of `training.launch`: one locked folder, one call, one result file.
 
-`python -m training.worker FOLDER FD` reads FOLDER/spec.json. FD is the reading end of a pipe that
-the parent holds open; its end means the parent is gone, whatever killed it.
+`python -m training.worker FOLDER FD` reads the specification from stdin. FD is the reading end of a
+pipe that the parent holds open; its end means the parent is gone, whatever killed it.
 """
 
 import ctypes
@@ -10,93 +10,90 @@ import importlib
 import json
 import os
 import signal
+import subprocess
 import sys
-import threading
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import polars as pl
 
-from training.launch import LOG_LINES, write_json
+from training.launch import write_json
 
 LOCK_WAIT_S = 30.0  # an orphan of a killed parent needs a moment to notice and go
 
 
 def main() -> None:
-    """Run the call of the specification; exit code 0 with result.json, 1 with error.json."""
+    """Run the call of the specification; exit code 0 with result.json written, else 1."""
     workdir, lifeline = Path(sys.argv[1]), int(sys.argv[2])
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell leaves it ignored
+    say = _take_stdout()
     _die_with_parent(lifeline)
-    channel = _take_stdout()
+    spec = json.load(sys.stdin)
     try:
-        with _locked(workdir / ".lock"):
-            spec = json.loads((workdir / "spec.json").read_text(encoding="utf-8"))
-            write_json(workdir / "result.json", _call(spec, channel))
+        with _locked(workdir / ".lock", wait_s=spec.get("lock_wait_s", LOCK_WAIT_S)):
+            result = _call(spec, say)
+            write_json(workdir / "result.json", result)
+            say({"result": result})
     except Exception as error:
         traceback.print_exc()
-        write_json(workdir / "error.json", _error(error, workdir))
+        kind = "ValueError" if isinstance(error, ValueError) else type(error).__name__
+        say({"error": kind, "message": str(error)})
         sys.exit(1)
 
 
-def _call(spec: dict[str, Any], channel: TextIO) -> Any:
+def _call(spec: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> Any:
     module, _, name = spec["call"].partition(":")
     function = getattr(importlib.import_module(module), name)
-    frames = [pl.read_parquet(path) for path in spec.get("frames", {}).values()]
-    named = dict(zip(spec.get("frames", {}), frames, strict=True))
-    first = [named.pop(next(iter(named)))] if named else []
+    frames = {key: pl.read_parquet(path) for key, path in spec.get("frames", {}).items()}
+    first = [frames.pop(next(iter(frames)))] if frames else []
     paths = {key: Path(value) for key, value in spec.get("paths", {}).items()}
-
-    def report(line: str) -> None:
-        channel.write(json.dumps({"line": line}, ensure_ascii=False) + "\n")
-        channel.flush()
-
-    return function(*first, **named, **paths, **spec.get("options", {}), report=report)
+    options = spec.get("options", {})
+    return function(*first, **frames, **paths, **options, report=lambda line: say({"line": line}))
 
 
-def _error(error: Exception, workdir: Path) -> dict[str, str]:
-    if isinstance(error, ValueError | FileNotFoundError):
-        kind = "ValueError" if isinstance(error, ValueError) else "FileNotFoundError"
-        return {"kind": kind, "message": str(error)}
-    tail = traceback.format_exc().splitlines()[-LOG_LINES:]
-    place = f"{type(error).__name__}: {error}\nmore in {workdir / 'stderr.log'}"
-    return {"kind": "RuntimeError", "message": "\n".join([place, *tail])}
+_WATCH = "import os, signal, sys; os.read(int(sys.argv[1]), 1); os.killpg(0, signal.SIGKILL)"
 
 
 def _die_with_parent(lifeline: int) -> None:
-    """End this process group as soon as the parent is gone; twice, since each way has a gap.
+    """End this process and its whole group as soon as the parent is gone.
 
-    The kernel's signal is at once but Linux only, and is lost when the parent died before we asked
-    for it; the pipe works everywhere but needs a thread to get its turn.
+    A watcher of its own waits for the end of the pipe, since a thread here could be starved by long
+    native calls. On Linux the kernel's own signal comes first, so not even one more step is done.
     """
+    subprocess.Popen(
+        [sys.executable, "-S", "-E", "-c", _WATCH, str(lifeline)],
+        pass_fds=(lifeline,),
+        stdin=subprocess.DEVNULL,
+    )
+    os.close(lifeline)
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG
 
-    def watch() -> None:
-        while os.read(lifeline, 1):
-            continue
-        os.killpg(os.getpgid(0), signal.SIGKILL)
 
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _take_stdout() -> TextIO:
-    """The progress channel; whatever else prints from now on goes to the log."""
+def _take_stdout() -> Callable[[dict[str, Any]], None]:
+    """Says one JSON line to the parent; whatever else prints from now on goes to the log."""
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    return channel
+
+    def say(message: dict[str, Any]) -> None:
+        channel.write(json.dumps(message, ensure_ascii=False, default=str) + "\n")
+        channel.flush()
+
+    return say
 
 
 class _locked:
     """Hold the lock of a folder; raises `RuntimeError` when another process keeps it."""
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, *, wait_s: float):
+        self.path, self.wait_s = path, wait_s
 
     def __enter__(self) -> None:
         self.file = open(self.path, "w")  # noqa: SIM115 - held until the process ends
-        deadline = time.monotonic() + LOCK_WAIT_S
+        deadline = time.monotonic() + self.wait_s
         while True:
             try:
                 return fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -4,17 +4,16 @@ A scorer measures rows and judges none: its number goes into a fact, and rules d
 cannot measure is null, and costs no other row its score.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
 from curation.progress import Report, silent
-
-if TYPE_CHECKING:
-    from curation.tasks._base import Task
+from curation.tasks._base import Task
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class ScoreContext:
     `reference` holds the imported trusted rows (`ROW_SCHEMA`) that scorers learn from.
     """
 
-    task: "Task"
+    task: Task
     reference: pl.DataFrame
     base_model: Path | None = None
     reward_model: Path | None = None
@@ -43,9 +42,25 @@ def score_each(
 
 
 def full_text(rows: pl.DataFrame) -> pl.Series:
-    """All texts of each row, its turns apart by newlines."""
-    contents = pl.col("messages").list.eval(pl.element().struct.field("content"))
-    return rows.select(text=contents.list.join("\n"))["text"]
+    """Everything that stands in each row: contents and tool calls, turns apart by newlines."""
+    return _join_turns(rows, pl.element().struct.field("role").is_not_null(), calls=True)
+
+
+def spoken_text(rows: pl.DataFrame) -> pl.Series:
+    """What people and the model said in each row: the contents but for the system's."""
+    return _join_turns(rows, pl.element().struct.field("role") != "system", calls=False)
+
+
+def fold_of(row_id: str, folds: int) -> int:
+    """The fold, 0 … folds - 1, of a row: by its id, so it is the same beside any other rows."""
+    return int(hashlib.sha256(f"fold:{row_id}".encode()).hexdigest()[:8], 16) % folds
+
+
+def _join_turns(rows: pl.DataFrame, which: pl.Expr, *, calls: bool) -> pl.Series:
+    field = pl.element().struct.field
+    said = field("content") + field("tool_calls").fill_null("") if calls else field("content")
+    turns = pl.col("messages").list.eval(said.filter(which)).list.join("\n")
+    return rows.select(text=turns)["text"]
 
 
 def _try(measure: Callable[[Any], float | bool | None], value: Any) -> float | bool | None:

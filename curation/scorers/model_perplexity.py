@@ -17,8 +17,10 @@ from curation.scorers._base import ScoreContext
 
 
 @plugin(uses=("base_model",))
-def model_perplexity(*, model: str = "", revision: str = "", batch_tokens: int = 8192) -> Callable[..., pl.Series]:
-    """Perplexity (Float64, at least 1) of the last answer; null where the model cannot read the row.
+def model_perplexity(
+    *, model: str = "", revision: str = "", batch_tokens: int = 8192
+) -> Callable[..., pl.Series]:
+    """Perplexity (Float64, at least 1) of the last answer; null where the model cannot read it.
 
     `model` is a hub id or a local folder to be used instead of the recipe's base model.
     """
@@ -26,7 +28,9 @@ def model_perplexity(*, model: str = "", revision: str = "", batch_tokens: int =
     def score(rows: pl.DataFrame, context: ScoreContext) -> pl.Series:
         source = model or context.base_model
         if not source:
-            raise ValueError("model_perplexity needs a base model; set `base_model` or its option `model`")
+            raise ValueError(
+                "model_perplexity needs a base model; set `base_model` or its option `model`"
+            )
         chosen: Path | str = source
         losses = answer_losses(
             load_causal_lm(chosen, revision=revision),
@@ -37,7 +41,9 @@ def model_perplexity(*, model: str = "", revision: str = "", batch_tokens: int =
             what="model_perplexity",
             report=context.report,
         )
-        values = [None if loss is None else math.exp(min(loss[0] / loss[1], 700.0)) for loss in losses]
+        values = [
+            None if loss is None else math.exp(min(loss[0] / loss[1], 700.0)) for loss in losses
+        ]
         return pl.Series("model_perplexity", values, dtype=pl.Float64)
 
     return score

@@ -16,7 +16,9 @@ from curation.scorers._base import ScoreContext
 
 
 @plugin(uses=("reward_model",))
-def reward(*, model: str = "", revision: str = "", batch_tokens: int = 8192) -> Callable[..., pl.Series]:
+def reward(
+    *, model: str = "", revision: str = "", batch_tokens: int = 8192
+) -> Callable[..., pl.Series]:
     """A logit (Float64, higher is better); null where the model cannot read the row.
 
     `model` is a hub id or a local folder to be used instead of the pipeline's reward model.
@@ -25,7 +27,9 @@ def reward(*, model: str = "", revision: str = "", batch_tokens: int = 8192) -> 
     def score(rows: pl.DataFrame, context: ScoreContext) -> pl.Series:
         source = model or context.reward_model
         if not source:
-            raise ValueError("reward needs a reward model; train one in the pipeline or set its option `model`")
+            raise ValueError(
+                "reward needs a reward model; train one in the pipeline or set its option `model`"
+            )
         chosen: Path | str = source
         values = rewards(
             load_reward_model(chosen, revision=revision),

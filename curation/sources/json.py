@@ -15,7 +15,10 @@ from curation.sources._base import Record
 from curation.sources.jsonl import record_of_text
 
 _CHUNK = 1 << 20
+_CUT = "the file ends inside this element"
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|["\[\]{},]', re.DOTALL)
+_MARK = re.compile(r'["\[\]{},]')
+_IN_STRING = re.compile(r'\\.|"', re.DOTALL)
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
@@ -80,36 +83,35 @@ def _elements(window: _Window, max_chars: int) -> Iterator[tuple[int, str, str]]
         if mark == ",":
             window.at += 1
             continue
-        text, complete = _element(window, max_chars)
-        too_long = f"longer than {max_chars:,} characters" if len(text) > max_chars else ""
-        yield index, text, too_long or ("" if complete else "the file ends inside this element")
+        text, error = _element(window, max_chars)
+        yield index, text, error
+        if error == _CUT:
+            return
         index += 1
     if not mark:
         yield index, "", "the file ends before the array does"
 
 
-def _element(window: _Window, max_chars: int) -> tuple[str, bool]:
-    """Text of the element that begins at the window's place, and whether its end was found."""
+def _element(window: _Window, max_chars: int) -> tuple[str, str]:
+    """Text of the element that begins at the window's place, and what is wrong with its extent."""
     while True:
         end = _decoded_end(window.text, window.at)
-        if end < 0:
-            end = _bracket_end(window.text, window.at)
+        end = end if end >= 0 else _bracket_end(window.text, window.at)
         if end >= 0:
-            text = window.text[window.at : end]
-            window.at = end
-            return text, True
+            text, window.at = window.text[window.at : end], end
+            return text, "" if len(text) <= max_chars else f"longer than {max_chars:,} characters"
         if not window.grow():
             text, window.at = window.text[window.at :], len(window.text)
-            return text, False
+            return text, _CUT
         if len(window.text) > max_chars + _CHUNK:
-            return _skip_element(window), True
+            return _skip_element(window), f"longer than {max_chars:,} characters"
 
 
 def _decoded_end(text: str, at: int) -> int:
     """Where a valid element ends, if a comma or bracket after it shows that it does; else -1."""
     try:
-        end = STRICT.scan_once(text, at)[1]
-    except (ValueError, StopIteration, RecursionError):
+        end = STRICT.raw_decode(text, at)[1]
+    except (ValueError, RecursionError):
         return -1
     end = _SPACE.match(text, end).end()  # type: ignore[union-attr]
     return end if text[end : end + 1] in (",", "]") and end < len(text) else -1
@@ -122,29 +124,29 @@ def _bracket_end(text: str, at: int) -> int:
         mark = token.group()
         if mark == '"':  # a string that does not end in this window
             return -1
-        if depth == 0 and mark in (",", "]", "}"):
+        if depth == 0 and mark in (",", "]"):
             return token.start()
         depth += (mark in "[{") - (mark in "]}") if len(mark) == 1 else 0
-        if depth == 0 and mark in ("]", "}"):
+        if depth <= 0 and mark in ("]", "}"):
             return token.end()
     return -1
 
 
 def _skip_element(window: _Window) -> str:
     """Pass over an element too long to keep, chunk by chunk; returns its beginning."""
-    text = window.text[window.at :]
-    depth, place = 0, 0
+    start, depth, inside, place = window.text[window.at :][:2000], 0, False, window.at
     while True:
-        for token in _TOKEN.finditer(window.text, window.at + place):
-            mark = token.group()
-            if mark == '"':
-                break
-            place = token.end() - window.at
-            depth += (mark in "[{") - (mark in "]}") if len(mark) == 1 else 0
-            if depth <= 0 and mark in ("]", "}", ","):
-                window.at += place - (mark == ",")
-                return text
-        window.at, place = window.at + place, 0
-        if not window.grow():
-            window.at = len(window.text)
-            return text
+        token = (_IN_STRING if inside else _MARK).search(window.text, place)
+        if token is None:
+            half_escape = inside and window.text[place:].endswith("\\")
+            window.at = len(window.text) - half_escape
+            if not window.grow():
+                return start
+            place = window.at
+            continue
+        mark, place = token.group(), token.end()
+        inside ^= mark == '"'
+        depth += (mark in ("[", "{")) - (mark in ("]", "}"))
+        if depth <= 0 and mark in ("]", "}", ","):
+            window.at = token.start() if depth < 0 or mark == "," else token.end()
+            return start

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from curation.json_text import parse_json, printable
+from curation.json_text import check_decoded, parse_json, printable
 from curation.plugins import plugin
 from curation.sources._base import Record
 
@@ -48,7 +48,7 @@ def record_of(position: str, raw: bytes, max_chars: int) -> Record:
 def record_of_text(position: str, text: str) -> Record:
     """The record of one JSON text, or the reason it holds none."""
     try:
-        value = parse_json(text)
+        value = parse_json(check_decoded(text))
     except ValueError as error:
         return Record(position, None, str(error), printable(text[:2000]))
     if not isinstance(value, dict):
@@ -57,8 +57,7 @@ def record_of_text(position: str, text: str) -> Record:
 
 
 def _read_file(file: Path, max_chars: int) -> Iterator[Record]:
-    opened = gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb")
-    with opened as lines:
+    with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as lines:
         number = 0
         try:
             for number, raw, whole in _capped_lines(lines, max_chars):  # noqa: B007

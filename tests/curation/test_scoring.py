@@ -9,15 +9,16 @@ from curation.rows import ROW_SCHEMA, dialogue, make_row, rows_frame
 from curation.rules import judge_rows
 from curation.scorers._base import ScoreContext, full_text, score_each
 from curation.scoring import FACT_SCHEMA, join_facts, score_rows
+from curation.tasks.free_text import free_text
 
 ROWS = rows_frame(make_row(dialogue(f"把空调调到{i}度", "好的")) for i in range(16, 22))
 
 
 def context(report=lambda line: None):
-    return ScoreContext(task=None, reference=ROWS, report=report)
+    return ScoreContext(task=free_text(), reference=ROWS, report=report)
 
 
-def give(values, dtype=pl.Float64):
+def give(values, dtype: type[pl.DataType] = pl.Float64):
     return lambda rows, _context: pl.Series(values, dtype=dtype)
 
 

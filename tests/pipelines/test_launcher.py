@@ -75,7 +75,8 @@ def test_dagster_yaml_loads_and_holds_what_operations_count_on(tmp_path: Path):
     with _instance(tmp_path) as instance:
         assert isinstance(instance.run_launcher, LocalRunLauncher)
         assert isinstance(instance.run_coordinator, QueuedRunCoordinator)
-        assert instance.get_concurrency_config().run_queue_config.max_concurrent_runs == 1
+        queue = instance.get_concurrency_config().run_queue_config
+        assert queue and queue.max_concurrent_runs == 1
         assert instance.run_monitoring_enabled
         assert instance.run_monitoring_start_timeout_seconds == 60
         assert instance.run_monitoring_poll_interval_seconds <= 10

@@ -1,0 +1,237 @@
+"""Duplicates: repeats and near-repeats, each merged into a row that stays.
+
+A row leaves only for a kept row that is verified to be as near as the threshold and that answers
+the same; so templated rows do not chain into one another, and which row stays follows from policy
+and content, never from the order of arrival. The same prompt with another answer is no duplicate:
+it is a label conflict, and is reported. Splits are not compared; what they share is a leak (split).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from curation.fates import kept, make_fates
+from curation.progress import Progress, Report, silent
+from curation.scoring import FACT_SCHEMA
+from curation.similarity import NearIndex, gram_size, jaccard
+from curation.tasks._base import Task
+from curation.text import meaning_marks, text_keys
+
+PAIR_SCHEMA = pl.Schema(
+    {"id": pl.String, "into": pl.String, "similarity": pl.Float64, "kind": pl.String}
+)
+"""A merged row, the kept row it went into, their Jaccard index, and exact | near."""
+
+CONFLICT_SCHEMA = pl.Schema(
+    {
+        "split": pl.String,
+        "prompt": pl.String,  # the text key that the rows share
+        "ids": pl.List(pl.String),
+        "answers": pl.List(pl.String),  # the canonical answer of each of the ids
+    }
+)
+
+ORIGINS = ("human", "import", "badcase", "transform", "llm")
+"""Who stays of several equal rows; human and import rank the same."""
+
+
+_KEYED = ["id", "prompt_id", "split", "track", "context", "prompt", "answer", "labelled", "certain"]
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """What was found: merged pairs, label conflicts, and a fate and a fact for every row.
+
+    `facts` hold the flag `label_conflict`, so that a rule such as `not label_conflict` can judge.
+    """
+
+    pairs: pl.DataFrame
+    conflicts: pl.DataFrame
+    fates: pl.DataFrame
+    facts: pl.DataFrame
+
+    @property
+    def duplicate_ratio(self) -> float:
+        """Share of the rows that were merged, 0..1; 0 for no rows."""
+        return self.pairs.height / max(1, self.fates.height)
+
+
+def find_duplicates(
+    rows: pl.DataFrame,
+    *,
+    task: Task | None = None,
+    threshold: float = 0.8,
+    permutations: int = 128,
+    seed: int = 1,
+    priority: Sequence[str] = (),
+    report: Report = silent,
+) -> Duplicates:
+    """Every row kept or merged, within its split and track.
+
+    Domain rows of a task are equal when their prompts are near and `task.canonical` of their
+    answers is the same. Other rows are equal when prompts and answers are near and hold the same
+    numbers, negations and opposites; below 20 Han or 40 Latin characters only exact repeats are
+    equal there, because in a short text one character is a meaning. The better row stays: by
+    origin (`ORIGINS`), then by its source's place in `priority`, then by id.
+    """
+    keyed = key_rows(rows, task, priority=priority)
+    scope = ["split", "track", "context", "prompt"]
+    keyed = keyed.with_columns(
+        first=pl.col("id").first().over([*scope, "answer"]),
+        conflict=pl.col("labelled") & (pl.col("answer").n_unique().over(scope) > 1),
+    )
+    candidates = keyed.filter((pl.col("id") == pl.col("first")) & ~pl.col("conflict"))
+    progress = Progress(candidates.height, "near duplicates", report)
+    near = pl.DataFrame(
+        _merge_near(candidates, RowIndex(threshold, permutations, seed), progress),
+        schema={"first": pl.String, "near": pl.String, "similarity": pl.Float64},
+        orient="row",
+    )
+    pairs = _pair_rows(keyed, near)
+    return Duplicates(pairs, _list_conflicts(keyed), _fates(rows, pairs), _facts(keyed))
+
+
+def key_rows(
+    rows: pl.DataFrame, task: Task | None, *, priority: Sequence[str] = ()
+) -> pl.DataFrame:
+    """What rows are compared by, best row first.
+
+    Columns: id, prompt_id, split, track, context (instruction and tools), prompt and answer (text
+    keys), labelled (Boolean: `answer` is the task's canonical one) and certain (Boolean: it names
+    slots, so that equal answers prove that two near prompts ask the same).
+    """
+    labelled = (pl.col("track") == "domain") & pl.lit(task is not None)
+    keyed = rows.select(
+        *("id", "prompt_id", "split", "track", "tools", "source", "origin"),
+        labelled=labelled,
+        certain=labelled & pl.lit(task is not None and bool(task.fields)),
+    ).join(turn_keys(rows), on="id", how="left", maintain_order="left")
+    # The product's instruction says nothing about one row, and not every source carries it.
+    context = pl.when("labelled").then(pl.lit("")).otherwise(pl.col("system")) + pl.col("tools")
+    keyed = keyed.with_columns(context=context, answer=pl.col("answer_key"))
+    if task is not None:
+        texts = keyed.filter("labelled")["answer_text"].unique()
+        canonical = pl.Series([task.canonical(t) for t in texts], dtype=pl.String)
+        known = pl.col("answer_text").replace_strict(texts, canonical, default=None)
+        keyed = keyed.with_columns(answer=pl.when("labelled").then(known).otherwise("answer_key"))
+    origin = pl.col("origin").replace("human", "import")
+    source = pl.col("source").replace_strict(_places(priority), default=99, return_dtype=pl.Int64)
+    keyed = keyed.sort(origin.replace_strict(_places(ORIGINS), default=99), source, "id")
+    return keyed.select(_KEYED)
+
+
+def turn_keys(rows: pl.DataFrame) -> pl.DataFrame:
+    """Text keys of each row: id, system, prompt, answer_key, and the raw answer_text.
+
+    The prompt is every turn before the last but the system's, apart by U+001E.
+    """
+    role, key, last = pl.col("role"), pl.col("key"), pl.col("turn") == pl.col("turn").max()
+    turns = rows.select(
+        "id", pl.int_ranges(pl.col("messages").list.len()).alias("turn"), "messages"
+    )
+    turns = turns.explode("turn", "messages").unnest("messages")
+    turns = turns.with_columns(text=pl.col("content") + pl.col("tool_calls").fill_null(""))
+    turns = turns.with_columns(key=text_keys(turns["text"]))
+    return turns.group_by("id", maintain_order=True).agg(
+        system=key.filter(role == "system").str.join("\x1e"),
+        prompt=key.filter((role != "system") & ~last).str.join("\x1e"),
+        answer_key=key.last(),
+        answer_text=pl.col("text").last(),
+    )
+
+
+class RowIndex:
+    """Keyed rows (`key_rows`) that can be asked for one that is equal to another row."""
+
+    def __init__(self, threshold: float, permutations: int, seed: int):
+        self.threshold = threshold
+        self._new = lambda: NearIndex(threshold=threshold, permutations=permutations, seed=seed)
+        self._blocks: dict[tuple[str, ...], NearIndex] = {}
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Remember a row, after those it is no better than."""
+        self._block(row).add(row, row["prompt"])
+
+    def find(self, row: dict[str, Any]) -> tuple[float, str] | None:
+        """(similarity, id) of the nearest equal row, the one added first of several; or none."""
+        if row["certain"]:
+            near = self._block(row).near(row["prompt"])
+            return next(((s, other["id"]) for s, other in near), None)
+        if _is_short(row["prompt"]):
+            return None
+        near = self._block(row).near(row["prompt"])
+        found = ((self._compare(row, other, s), other["id"]) for s, other in near)
+        return next((f for f in found if f[0] >= self.threshold), None)
+
+    def _block(self, row: dict[str, Any]) -> NearIndex:
+        """The rows this one can be equal to; those with slots only where the slots are the same."""
+        label = row["answer"] if row["certain"] else ""
+        block = (row["split"], row["track"], row["context"], label)
+        if block not in self._blocks:
+            self._blocks[block] = self._new()
+        return self._blocks[block]
+
+    def _compare(self, row: dict[str, Any], other: dict[str, Any], similarity: float) -> float:
+        """The smaller similarity of two free-text rows; 0 where they do not say the same."""
+        same = row["answer"] == other["answer"]
+        if meaning_marks(row["prompt"]) != meaning_marks(other["prompt"]):
+            return 0.0
+        if same or row["labelled"] or _is_short(row["answer"]):
+            return similarity * same
+        if meaning_marks(row["answer"]) != meaning_marks(other["answer"]):
+            return 0.0
+        return min(similarity, jaccard(row["answer"], other["answer"]))
+
+
+def _merge_near(
+    candidates: pl.DataFrame, index: RowIndex, progress: Progress
+) -> Iterator[tuple[str, str, float]]:
+    """(merged id, kept id, similarity): greedy stars in the order of rank."""
+    for row in candidates.iter_rows(named=True):
+        found = index.find(row)
+        if found:
+            yield row["id"], found[1], found[0]
+        else:
+            index.add(row)
+        progress.step()
+
+
+def _is_short(key: str) -> bool:
+    return gram_size(key) < gram_size(key * 40)
+
+
+def _pair_rows(keyed: pl.DataFrame, near: pl.DataFrame) -> pl.DataFrame:
+    """Merged rows with the row that stays: a repeat of a merged row goes where that one went."""
+    merged = keyed.join(near, on="first", how="left").with_columns(
+        into=pl.coalesce("near", "first"),
+        similarity=pl.col("similarity").fill_null(1.0),
+        kind=pl.when(pl.col("near").is_null()).then(pl.lit("exact")).otherwise(pl.lit("near")),
+    )
+    return merged.filter(pl.col("into") != pl.col("id")).select(PAIR_SCHEMA.names()).sort("id")
+
+
+def _list_conflicts(keyed: pl.DataFrame) -> pl.DataFrame:
+    conflicts = keyed.filter("conflict").sort("id")
+    grouped = conflicts.group_by("split", "track", "context", "prompt", maintain_order=True)
+    lists = grouped.agg(ids=pl.col("id"), answers=pl.col("answer"))
+    return lists.select(CONFLICT_SCHEMA.names()).sort("split", "prompt", pl.col("ids").list.first())
+
+
+def _fates(rows: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
+    merged = rows.select("id", "source").join(pairs, on="id")
+    columns = {name: pl.col(name) for name in ("into", "similarity")}
+    gone = make_fates(merged, "merged", reason=pl.col("kind"), **columns)  # type: ignore[arg-type]
+    return pl.concat([kept(rows.join(pairs, on="id", how="anti")), gone]).sort("id")
+
+
+def _facts(keyed: pl.DataFrame) -> pl.DataFrame:
+    flag = keyed.select(
+        "id", value=pl.col("conflict").cast(pl.Float64), status=pl.lit("ok"), kind=pl.lit("flag")
+    )
+    return flag.select(FACT_SCHEMA.names()).sort("id")
+
+
+def _places(names: Sequence[str]) -> dict[str, int]:
+    return {name: i for i, name in enumerate(names)}

@@ -1,0 +1,84 @@
+"""The ledger of paid calls: every answer is on disk before anything is done with it.
+
+One SQLite file. Answers are written in groups with a flush to disk for each group, so a run that
+was killed goes on where it stood and pays for nothing twice.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+_GROUP = 256
+_SCHEMA = """
+create table if not exists calls (
+    seq integer primary key, key text not null, request text not null, body text not null,
+    prompt_tokens integer not null, completion_tokens integer not null, cost_usd real not null
+);
+create index if not exists calls_by_key on calls (key, seq);
+"""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One paid answer: the request's key and JSON, the body as received, tokens and cost."""
+
+    key: str
+    request: str
+    body: str
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float
+
+
+class Ledger:
+    """Paid answers by key; several answers to one key mean that earlier ones were unusable."""
+
+    def __init__(self, path: Path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(path, timeout=60, check_same_thread=False)
+        # SQLite before 3.51.3 can damage a database that has a write-ahead log.
+        journal = "wal" if sqlite3.sqlite_version_info >= (3, 51, 3) else "truncate"
+        self._db.execute(f"pragma journal_mode = {journal}")
+        self._db.execute("pragma synchronous = full")
+        self._db.executescript(_SCHEMA)
+        self._waiting: list[tuple[Call, asyncio.Future[None]]] = []
+        self._flusher: asyncio.Task[None] | None = None
+
+    def find(self, key: str) -> list[Call]:
+        """Answers to a key, oldest first."""
+        columns = "key, request, body, prompt_tokens, completion_tokens, cost_usd"
+        found = self._db.execute(f"select {columns} from calls where key = ? order by seq", (key,))
+        return [Call(*row) for row in found]
+
+    async def put(self, call: Call) -> None:
+        """Return when the answer is on disk; raises `sqlite3.Error` when it cannot be."""
+        done = asyncio.get_running_loop().create_future()
+        self._waiting.append((call, done))
+        if self._flusher is None or self._flusher.done():
+            self._flusher = asyncio.create_task(self._flush())
+        await done
+
+    async def _flush(self) -> None:
+        while self._waiting:
+            group, self._waiting = self._waiting[:_GROUP], self._waiting[_GROUP:]
+            error: Exception | None = None
+            try:
+                await asyncio.to_thread(self._write, [call for call, _ in group])
+            except sqlite3.Error as found:
+                error = found
+            for _, done in group:
+                if not done.done():
+                    done.set_exception(error) if error else done.set_result(None)
+
+    def _write(self, calls: Sequence[Call]) -> None:
+        columns = "key, request, body, prompt_tokens, completion_tokens, cost_usd"
+        with self._db:
+            self._db.executemany(
+                f"insert into calls ({columns}) values (?, ?, ?, ?, ?, ?)", map(astuple, calls)
+            )
+
+    def close(self) -> None:
+        """Release the file."""
+        self._db.close()

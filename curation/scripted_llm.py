@@ -1,0 +1,201 @@
+"""A language-model server that says what a script tells it, for testing recipes without a key.
+
+It is a real HTTP server speaking `/v1/chat/completions`, so the client under test runs exactly the
+code it runs against a paid endpoint:
+
+    with ScriptedLLM(lambda request: '{"rows": []}', failures=[rate_limited(0.1)]) as server:
+        complete_all(requests, base_url=server.base_url, ...)
+    assert server.count == 2  # the refused request and its repetition
+"""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An answer that is not a completion; `drip_s` sends the body a byte at a time for so long."""
+
+    status: int
+    body: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    drip_s: float = 0.0
+
+
+def rate_limited(retry_after_s: float) -> Failure:
+    """429 that asks to wait; seconds may be a fraction."""
+    headers = {"Retry-After": f"{retry_after_s:g}"}
+    return Failure(429, _error("rate_limit_exceeded", "too many requests"), headers)
+
+
+def quota_exhausted() -> Failure:
+    """429 that no waiting cures."""
+    return Failure(429, _error("insufficient_quota", "You exceeded your current quota"))
+
+
+def refused_key() -> Failure:
+    """401."""
+    return Failure(401, _error("invalid_api_key", "Incorrect API key provided"))
+
+
+def server_error(status: int = 500) -> Failure:
+    """A failure of the server, 500 unless told."""
+    return Failure(status, _error("server_error", "try again"))
+
+
+def html_page() -> Failure:
+    """200 with a web page, as proxies and captive portals send."""
+    return Failure(200, "<html><body>Welcome</body></html>", {"Content-Type": "text/html"})
+
+
+def broken_json() -> Failure:
+    """200 whose JSON ends in the middle."""
+    return Failure(200, '{"id": "x", "choices": [{"message": {"con')
+
+
+def redirect(to: str) -> Failure:
+    """307 to another place, which would be handed the key if it were followed."""
+    return Failure(307, "", {"Location": to})
+
+
+def drip(seconds: float) -> Failure:
+    """200 whose body comes a byte at a time and does not end before `seconds`."""
+    return Failure(200, '{"id": "' + "x" * 10_000, drip_s=seconds)
+
+
+Answer = str | Failure | Mapping[str, Any] | list[Any]
+
+
+class ScriptedLLM:
+    """Serves on a free port of this machine while the `with` block runs.
+
+    `respond` gets the request body as a dict and returns the answer's text, a value to be sent as
+    JSON text, a whole response (a mapping with `choices`), or a `Failure`. `failures` are used up
+    first, one a request. `requests` holds every body received, in order of arrival.
+    """
+
+    def __init__(self, respond: Callable[[dict], Answer], *, failures: Iterable[Failure] = ()):
+        self.respond = respond
+        self.requests: list[dict[str, Any]] = []
+        self.most_at_once = 0
+        self._failures = list(failures)
+        self._lock = threading.Lock()
+        self._busy = 0
+        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server.scripted = self
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.02,), daemon=True
+        )
+
+    @property
+    def base_url(self) -> str:
+        """What to give as `base_url`, ending in `/v1`."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+
+    @property
+    def count(self) -> int:
+        """Requests received so far, refused ones included."""
+        return len(self.requests)
+
+    def __enter__(self) -> "ScriptedLLM":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def answer(self, request: dict[str, Any]) -> Failure:
+        """What goes over the wire for a request: a failure of the script or a completion."""
+        with self._lock:
+            self.requests.append(request)
+            self._busy += 1
+            self.most_at_once = max(self.most_at_once, self._busy)
+            failure = self._failures.pop(0) if self._failures else None
+        try:
+            said = failure or self.respond(request)
+        finally:
+            with self._lock:
+                self._busy -= 1
+        return (
+            said
+            if isinstance(said, Failure)
+            else Failure(200, json.dumps(completion(said, request)))
+        )
+
+
+def completion(
+    said: str | Mapping[str, Any] | list[Any], request: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A chat completion whose usage counts characters; a mapping with `choices` stays as it is."""
+    if isinstance(said, Mapping) and "choices" in said:
+        return dict(said)
+    text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
+    asked = sum(len(str(m.get("content", ""))) for m in request.get("messages", ()))
+    message = {"role": "assistant", "content": text}
+    return {
+        "id": "chatcmpl-scripted",
+        "object": "chat.completion",
+        "model": request.get("model", ""),
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "usage": {
+            "prompt_tokens": asked,
+            "completion_tokens": len(text),
+            "total_tokens": asked + len(text),
+        },
+    }
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+    scripted: ScriptedLLM
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def do_POST(self) -> None:
+        """Answer one request for a completion."""
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if not self.path.endswith("/chat/completions"):
+            self._send(Failure(404, _error("not_found", f"no such path: {self.path}")))
+        else:
+            self._send(self.server.scripted.answer(json.loads(body)))
+
+    def _send(self, answer: Failure) -> None:
+        body = answer.body.encode()
+        headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+        self.send_response(answer.status)
+        for name, value in (headers | dict(answer.headers)).items():
+            self.send_header(name, value)
+        self.end_headers()
+        try:
+            self._drip(body, answer.drip_s) if answer.drip_s else self.wfile.write(body)
+        except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True
+
+    def _drip(self, body: bytes, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        for byte in body:
+            self.wfile.write(bytes([byte]))
+            self.wfile.flush()
+            time.sleep(0.01)
+            if time.monotonic() > end:
+                break
+        self.close_connection = True
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing; the script's owner reads `requests`."""
+
+
+def _error(code: str, message: str) -> str:
+    return json.dumps({"error": {"message": message, "type": code, "code": code}})

@@ -1,0 +1,245 @@
+"""Repeats are merged, distinct rows are not, and the order of arrival does not matter."""
+
+import itertools
+import json
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curation.dedup import CONFLICT_SCHEMA, PAIR_SCHEMA, find_duplicates, turn_keys
+from curation.fates import FATE_SCHEMA, require_conservation
+from curation.rows import ROW_SCHEMA, dialogue, make_row, rows_frame
+from curation.rules import judge_rows
+from curation.scoring import FACT_SCHEMA, join_facts
+from curation.similarity import jaccard
+from curation.tasks.json_slots import json_slots
+
+TASK = json_slots(fields=["actions"], grounded=False)
+
+
+def commands(*pairs, **options):
+    return rows_frame(make_row(dialogue(p, a), **options) for p, a in pairs)
+
+
+def label(**slots):
+    return json.dumps({"actions": [slots]}, ensure_ascii=False)
+
+
+def kept_texts(rows, **options):
+    fates = find_duplicates(rows, **options).fates.filter(pl.col("fate") == "kept")
+    return sorted(turn_keys(rows.join(fates, on="id", how="semi"))["prompt"])
+
+
+PLACES = ["主驾", "副驾", "后排左侧", "后排右侧", "全车"]
+THINGS = [
+    "车窗",
+    "空调",
+    "座椅加热",
+    "座椅通风",
+    "阅读灯",
+    "遮阳帘",
+    "音响",
+    "门锁",
+    "香氛",
+    "除雾",
+]
+DEEDS = ["打开", "关闭", "暂停", "恢复", "调高", "调低"]
+
+
+def short_commands():
+    """1,020 distinct utterances of 2 to 12 characters and 250 repeats in another typography."""
+    places = [
+        (d + p + t, label(do=d, what=t, where=p))
+        for d, p, t in itertools.product(DEEDS, PLACES, THINGS)
+    ]
+    degrees = [(f"{p}调到{n}度", label(where=p, value=n)) for p in PLACES for n in range(-20, 125)]
+    words = [
+        (w, label(do=w))
+        for w in ("打开", "关闭", "暂停", "继续", "是", "否", "左", "右", "开", "关")
+    ]
+    distinct = [*places, *words, *degrees][:1020]
+    signs = ["{}。", "{}！", " {} ", "「{}」", "{}～"]
+    repeats = [(signs[i % 5].format(p), a) for i, (p, a) in enumerate(distinct[::4][:250])]
+    return distinct, repeats
+
+
+@pytest.mark.parametrize("task", [TASK, None])
+def test_of_1020_short_commands_none_is_lost_and_250_repeats_collapse(task):
+    distinct, repeats = short_commands()
+    rows = pl.concat([commands(*distinct), commands(*repeats, origin="llm")])
+    found = find_duplicates(rows, task=task)
+    require_conservation(rows, found.fates)
+    assert (len(distinct), rows.height, found.pairs.height) == (1020, 1270, 250)
+    assert set(found.pairs["id"]) == set(commands(*repeats)["id"])
+    assert found.pairs["kind"].unique().to_list() == ["exact"]
+    assert found.duplicate_ratio == 250 / 1270
+
+
+@pytest.mark.parametrize("answer", ["好的", label(do="x")])
+def test_short_texts_with_the_same_answer_are_merged_only_when_they_are_repeats(answer):
+    texts = ["打开", "关闭", "暂停", "继续", "开", "关", "22度", "26度", "8.5", "85", "-10", "10"]
+    texts += ["播放歌曲青花", "播放歌曲青花瓷", "不要打开车窗", "打开车窗", "turn on", "turn off"]
+    rows = commands(*[(t, answer) for t in texts])
+    assert find_duplicates(rows).pairs.is_empty()
+
+
+def test_a_near_command_is_merged_only_with_the_same_canonical_answer():
+    one, other = "请打开主驾驶的车窗玻璃", "请打开主驾驶的车窗玻璃吧"
+    a, same, b = label(do="开", what="窗"), label(what="窗", do="开"), label(do="关", what="窗")
+    assert jaccard(one, other) >= 0.8
+    rows = commands((one, a), (other, same))
+    found = find_duplicates(rows, task=TASK)
+    assert found.pairs["kind"].to_list() == ["near"] and found.pairs["similarity"][0] == jaccard(
+        one, other
+    )
+    assert find_duplicates(commands((one, a), (other, b)), task=TASK).pairs.is_empty()
+
+
+LONG = "请简要说明一下机器学习与传统编程在解决问题的方式方法有什么不同之处并且举例说明"
+ANSWER = (
+    "机器学习从数据里归纳规律，传统编程由人写明规则；例如识别垃圾邮件，前者看例子，后者列关键词。"
+)
+
+
+def test_long_free_text_is_merged_when_both_sides_are_near():
+    rows = commands((LONG, ANSWER), (LONG + "吧", ANSWER + "谢谢"), track="general")
+    assert find_duplicates(rows).pairs["kind"].to_list() == ["near"]
+    rows = commands(
+        (LONG, ANSWER),
+        (LONG + "吧", "这是完全另外的一个回答，讲的是别的事情，与前一个毫无共同之处。"),
+    )
+    assert find_duplicates(rows).pairs.is_empty()
+
+
+@pytest.mark.parametrize("change", [("3", "8"), ("不能", "能"), ("打开", "关闭")])
+def test_numbers_negation_and_opposites_keep_long_texts_apart(change):
+    text = LONG + "第3条不能打开"
+    for one, other in [((text, ANSWER), (text.replace(*change), ANSWER))]:
+        assert jaccard(one[0], other[0]) > 0.7
+        assert find_duplicates(commands(one, other), threshold=0.7).pairs.is_empty()
+    pair = (LONG, ANSWER + text), (LONG + "吧", ANSWER + text.replace(*change))
+    assert find_duplicates(commands(*pair), threshold=0.7).pairs.is_empty()
+
+
+def test_one_prompt_with_two_answers_is_a_conflict_and_no_duplicate():
+    pairs = [
+        ("打开车窗", label(do="开")),
+        ("打开车窗。", label(do="关")),
+        ("打开天窗", label(do="开")),
+    ]
+    rows = commands(*pairs)
+    found = find_duplicates(rows, task=TASK)
+    assert found.pairs.is_empty() and found.conflicts.schema == CONFLICT_SCHEMA
+    conflict = found.conflicts.row(0, named=True)
+    assert conflict["prompt"] == "打开车窗" and len(conflict["ids"]) == 2
+    assert len(set(conflict["answers"])) == 2 and "关" in "".join(conflict["answers"])
+    judged = judge_rows(join_facts(rows, {"label_conflict": found.facts}), ["not label_conflict"])
+    assert set(judged.filter(pl.col("fate") == "dropped")["id"]) == set(conflict["ids"])
+    assert found.facts.schema == FACT_SCHEMA and found.facts.height == 3
+
+
+def test_a_row_in_a_conflict_takes_in_repeats_but_no_near_ones():
+    one, near = "请打开主驾驶的车窗玻璃", "请打开主驾驶的车窗玻璃吧"
+    rows = commands(
+        (one, label(do="a")),
+        (one + "！", label(do="a")),
+        (one, label(do="b")),
+        (near, label(do="a")),
+    )
+    found = find_duplicates(rows, task=TASK)
+    assert found.pairs["kind"].to_list() == ["exact"] and len(found.conflicts["ids"][0]) == 3
+
+
+def test_two_general_answers_to_one_prompt_both_stay():
+    rows = commands(
+        ("写一首诗", "床前明月光，疑是地上霜。"), ("写一首诗", "白日依山尽。"), track="general"
+    )
+    found = find_duplicates(rows, task=TASK)
+    assert found.pairs.is_empty() and found.conflicts.is_empty()
+
+
+def test_the_row_of_the_better_origin_stays_and_then_that_of_the_preferred_source():
+    def one(mark, **options):
+        return make_row(dialogue("打开车窗" + mark, "好的"), **options)
+
+    made = [
+        one("", origin="llm"),
+        one("。", origin="badcase"),
+        one("！", origin="import", source="b"),
+    ]
+    rows = rows_frame(made)
+    assert set(find_duplicates(rows).pairs["into"]) == {made[2]["id"]}
+    two = [made[2], one("～", origin="human", source="a")]
+    for source, keeper in (("b", two[0]), ("a", two[1])):
+        found = find_duplicates(rows_frame(two), priority=[source])
+        assert found.pairs["into"].to_list() == [keeper["id"]]
+
+
+def test_splits_and_other_instructions_are_not_compared():
+    rows = pl.concat([commands(("打开", "好的")), commands(("打开。", "好的"), split="test")])
+    assert find_duplicates(rows).pairs.is_empty()
+    rows = [
+        make_row(dialogue("苹果", "apple", system=s), track="general")
+        for s in ("译成英文", "Translate")
+    ]
+    assert find_duplicates(rows_frame(rows)).pairs.is_empty()
+
+
+def test_the_system_prompt_of_a_task_does_not_keep_repeats_apart():
+    rows = [make_row(dialogue("打开", label(do="开"), system=s)) for s in ("", "你是车载助手")]
+    assert find_duplicates(rows_frame(rows), task=TASK).pairs.height == 1
+
+
+def test_earlier_turns_belong_to_the_prompt():
+    def chat(first):
+        return make_row([*dialogue(first, "好的"), *dialogue("再高一点", "好的")])
+
+    assert find_duplicates(rows_frame([chat("空调"), chat("音量")])).pairs.is_empty()
+    assert find_duplicates(rows_frame([chat("空调"), chat("空調！")])).pairs.height == 1
+
+
+def test_no_rows_have_no_duplicates():
+    found = find_duplicates(ROW_SCHEMA.to_frame(), task=TASK)
+    assert (found.pairs.schema, found.fates.schema) == (PAIR_SCHEMA, FATE_SCHEMA)
+    assert found.duplicate_ratio == 0
+
+
+def test_a_repeat_of_a_merged_row_goes_where_that_one_went():
+    one, near = "请打开主驾驶的车窗玻璃", "请打开主驾驶的车窗玻璃吧"
+    rows = pl.concat(
+        [
+            commands((one, label(do="a"))),
+            commands((near, label(do="a")), (near + "。", label(do="a")), origin="llm"),
+        ]
+    )
+    pairs = find_duplicates(rows, task=TASK).pairs
+    assert pairs["into"].unique().to_list() == commands((one, label(do="a")))["id"].to_list()
+    assert pairs.height == 2
+
+
+pieces = st.sampled_from(
+    ["请", "打开", "关闭", "主驾", "副驾", "的", "车窗", "空调", "26度", "吧", "。", "谢谢"]
+)
+prompts = st.lists(pieces, min_size=1, max_size=9).map("".join).filter(lambda t: t != "。")
+labels = st.sampled_from([label(do="a"), label(do="b")])
+
+
+@given(
+    st.lists(st.tuples(prompts, labels, st.sampled_from(["import", "llm"])), max_size=25),
+    st.randoms(),
+)
+def test_the_kept_set_does_not_depend_on_order_and_every_keeper_is_near(made, random):
+    rows = rows_frame(make_row(dialogue(p, a), origin=o) for p, a, o in made)
+    found = find_duplicates(rows, task=TASK, threshold=0.6)
+    shuffled = rows[random.sample(range(rows.height), rows.height)]
+    again = find_duplicates(shuffled, task=TASK, threshold=0.6)
+    assert again.fates.equals(found.fates) and again.conflicts.equals(found.conflicts)
+    require_conservation(rows, found.fates)
+    keys = {r["id"]: r for r in turn_keys(rows).to_dicts()}
+    kept_ids = set(found.fates.filter(pl.col("fate") == "kept")["id"])
+    for pair in found.pairs.to_dicts():
+        one, other = keys[pair["id"]], keys[pair["into"]]
+        assert pair["into"] in kept_ids and one["answer_text"] == other["answer_text"]
+        assert pair["similarity"] == jaccard(one["prompt"], other["prompt"]) >= 0.6

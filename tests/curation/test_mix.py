@@ -1,0 +1,104 @@
+"""The ratio is exact, the choice is proportional and stable, and a shortage is said."""
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curation.fates import require_conservation
+from curation.mix import mix_tracks
+from curation.rows import dialogue, make_row, rows_frame
+
+ANIMALS = ["qa", "qa", "qa", "chat", "chat", "maths"]
+
+
+def pool(n, start=0):
+    return rows_frame(
+        make_row(
+            dialogue(f"问题{i}" if i % 3 else f"question {i}", "答"),
+            track="general",
+            category=ANIMALS[i % 6],
+            source="general",
+        )
+        for i in range(start, start + n)
+    )
+
+
+def ours(n):
+    return rows_frame(make_row(dialogue(f"打开车窗{i}", "好的"), source="seeds") for i in range(n))
+
+
+def rows_of(n_general, n_domain):
+    return pl.concat([pool(n_general), ours(n_domain)])
+
+
+@given(st.integers(1, 40), st.integers(0, 7), st.integers(1, 4))
+def test_the_ratio_is_exact_and_every_row_has_a_fate(n_domain, general, domain):
+    rows = rows_of(300, n_domain)
+    if n_domain < domain:
+        with pytest.raises(ValueError, match="needs at least"):
+            mix_tracks(rows, general=general, domain=domain)
+        return
+    mixed = mix_tracks(rows, general=general, domain=domain)
+    copies = dict(mixed.counts.select("track", "copies").iter_rows())
+    assert copies.get("general", 0) * domain == copies["domain"] * general
+    assert n_domain - copies["domain"] < domain and mixed.note == ""
+    require_conservation(rows, mixed.fates)
+
+
+def test_by_default_there_are_seven_general_rows_for_each_domain_row():
+    mixed = mix_tracks(rows_of(900, 100))
+    assert mixed.ratio == 7 and mixed.rows["repeats"].unique().to_list() == [1]
+    assert mixed.fates.filter(pl.col("fate") == "not_sampled").height == 200
+    assert mixed.counts["copies"].to_list() == [100, 700]
+
+
+def test_each_stratum_keeps_its_share():
+    rows = rows_of(1200, 60)
+    mixed = mix_tracks(rows).rows.filter(pl.col("track") == "general")
+    before = pool(1200).group_by("category", "lang").agg(share=pl.len() / 1200)
+    after = mixed.group_by("category", "lang").agg(now=pl.len() / 420)
+    both = before.join(after, on=["category", "lang"])
+    assert both.height == before.height
+    assert ((both["share"] - both["now"]).abs() < 1 / 420).all()
+
+
+@pytest.mark.parametrize("salt", ["", "a", "b"])
+def test_a_pool_that_grows_by_a_twentieth_keeps_most_of_the_choice(salt):
+    before = mix_tracks(rows_of(4000, 300), salt=salt).rows
+    grown = pl.concat([pool(4000), pool(200, 4000), ours(300)])
+    after = mix_tracks(grown, salt=salt).rows
+    assert before.join(after, on="id", how="semi").height / before.height >= 0.93
+    more = mix_tracks(pl.concat([pool(4000), pool(200, 4000), ours(315)]), salt=salt).rows
+    assert before.join(more, on="id", how="semi").height / before.height >= 0.93
+
+
+def test_the_order_of_rows_does_not_matter_and_the_salt_does():
+    rows = rows_of(400, 20)
+    assert mix_tracks(rows).rows.equals(mix_tracks(rows.reverse()).rows)
+    assert not mix_tracks(rows).rows.equals(mix_tracks(rows, salt="v2").rows)
+
+
+def test_a_short_pool_is_repeated_at_most_twice():
+    mixed = mix_tracks(rows_of(50, 10))
+    assert mixed.ratio == 7 and "20 stand in twice" in mixed.note
+    assert mixed.rows["repeats"].value_counts(sort=True).rows() == [(1, 40), (2, 20)]
+    mixed = mix_tracks(rows_of(20, 10))
+    assert mixed.ratio == 4 and "4.00:1" in mixed.note
+    require_conservation(rows_of(20, 10), mixed.fates)
+
+
+def test_under_three_to_one_the_mix_fails_with_the_numbers():
+    assert mix_tracks(rows_of(15, 10)).ratio == 3
+    with pytest.raises(ValueError, match="10 domain rows want 70 .* are 28.* 2.80:1 is under 3:1"):
+        mix_tracks(rows_of(14, 10))
+    with pytest.raises(ValueError, match="0.00:1"):
+        mix_tracks(ours(10))
+
+
+def test_without_domain_rows_or_with_a_ratio_of_nothing_there_is_no_mix():
+    with pytest.raises(ValueError, match="0 domain rows"):
+        mix_tracks(pool(10))
+    with pytest.raises(ValueError, match="-1 general"):
+        mix_tracks(rows_of(10, 1), general=-1)
+    assert mix_tracks(rows_of(10, 3), general=0).rows["track"].unique().to_list() == ["domain"]

@@ -1,0 +1,62 @@
+"""Predictions: a batch says what each row says alone, and the adapter changes what is said."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from curation.rows import UTTERANCE, dialogue
+from evaluation.few_shot import few_shot_prompts
+from evaluation.predict import answer_losses, generate_answers, load_predictor, predict_answers
+from tests.conftest import copy_rows
+
+
+def test_left_padded_batches_equal_single_rows(tiny_base: Path) -> None:
+    prompts = [chat[:-1] for chat in copy_rows(12, seed=3)["messages"].to_list()]
+    together = generate_answers(prompts, base_model=tiny_base, max_new_tokens=12)
+    predictor = load_predictor(tiny_base)
+    alone = [predict_answers(predictor, [p], max_new_tokens=12)[0] for p in prompts]
+    assert together == alone
+    assert len(set(together)) > 1
+
+
+def test_the_order_of_rows_does_not_matter(tiny_base: Path) -> None:
+    prompts = [chat[:-1] for chat in copy_rows(12, seed=3)["messages"].to_list()]
+    predictor = load_predictor(tiny_base)
+    forwards = predict_answers(predictor, prompts, max_new_tokens=8, batch_rows=5)
+    assert (
+        predict_answers(predictor, prompts[::-1], max_new_tokens=8, batch_rows=5)[::-1] == forwards
+    )
+
+
+def test_losses_count_the_bytes_of_the_answer(tiny_base: Path) -> None:
+    (right, n_right), (wrong, n_wrong) = answer_losses(
+        [dialogue("重复：天地", "天地"), dialogue("重复：天地", "zx")], base_model=tiny_base
+    )
+    assert (n_right, n_wrong) == (6, 2)
+    assert right is not None and wrong is not None and right < wrong
+
+
+def test_no_prompts_give_no_answers(tiny_base: Path) -> None:
+    assert generate_answers([], base_model=tiny_base) == []
+
+
+def test_few_shot_shows_the_most_similar_seed_last() -> None:
+    seeds = copy_rows(30, seed=5)
+    asked = seeds.select(UTTERANCE.alias("u"))["u"][3] + "吧"
+    messages = few_shot_prompts(seeds, [asked], k=2, system="听话")[0]
+    assert [m["role"] for m in messages] == ["system", *["user", "assistant"] * 2, "user"]
+    assert messages[-3]["content"] == asked[:-1] and messages[-1]["content"] == asked
+
+
+def test_few_shot_never_shows_the_question_itself() -> None:
+    seeds = copy_rows(30, seed=5)
+    asked = seeds.select(UTTERANCE.alias("u"))["u"][3]
+    shown = [m["content"] for m in few_shot_prompts(seeds, [asked], k=5)[0][:-1]]
+    assert asked not in shown
+    assert few_shot_prompts(seeds.reverse(), [asked]) == few_shot_prompts(seeds, [asked])
+
+
+def test_few_shot_without_seeds_is_refused() -> None:
+    with pytest.raises(ValueError, match="seed"):
+        few_shot_prompts(pl.DataFrame(schema=copy_rows(1).schema), ["天"])

@@ -1,0 +1,66 @@
+"""A tiny graph built once for all tests that only ask questions of it."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TINY = ROOT / "tests" / "tiny" / "tiny.yaml"
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder with its own store and Dagster history, and the command line to run in it."""
+
+    folder: Path
+    recipe: Path = TINY
+
+    @property
+    def store(self) -> Path:
+        return self.folder / ".winnow"
+
+    def winnow(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run `winnow` as a user would; the recipe is named by the environment."""
+        return subprocess.run(self.command(*arguments), **self.process(**environment), timeout=300)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start `winnow` in a process group of its own."""
+        return subprocess.Popen(self.command(*arguments), **self.process(), start_new_session=True)
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "pipelines.cli", *arguments]
+
+    def process(self, **environment: str) -> dict:
+        ours = {"WINNOW_RECIPE": str(self.recipe), "PYTHONPATH": str(ROOT), **environment}
+        return {
+            "cwd": self.folder,
+            "env": {**os.environ, **ours},
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            "text": True,
+        }
+
+
+def make_project(folder: Path) -> Project:
+    """An empty project that keeps its history beside its store."""
+    (folder / "dagster.yaml").write_text((ROOT / "dagster.yaml").read_text())
+    return Project(folder)
+
+
+@pytest.fixture
+def project(tmp_path) -> Project:
+    return make_project(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory) -> Project:
+    """A project whose whole tiny graph was built twice: v1, and v2 after the bad cases of v1."""
+    project = make_project(tmp_path_factory.mktemp("built"))
+    for _ in range(2):
+        done = project.winnow("run")
+        assert done.returncode == 0, done.stdout + done.stderr
+    return project

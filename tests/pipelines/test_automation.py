@@ -1,0 +1,83 @@
+"""Automation: the sensor looks at the state, says why it waits, and never starts two rebuilds."""
+
+import time
+
+import dagster as dg
+import pytest
+
+from assets.recipe import load_recipe
+from curation.bad_cases import add_bad_cases, rebuild_due
+from curation.store import Store
+from pipelines.automation import SET_TAG, decide_rebuild
+from pipelines.definitions import build_definitions
+from tests.pipelines.conftest import TINY
+
+RECIPE = load_recipe(TINY)
+
+
+@pytest.fixture
+def instance():
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path)
+
+
+def deliver(store, n):
+    cases = [
+        (str(i), {"prompt": f"打开第{i}个空调", "gold": "好", "predicted": "坏"}) for i in range(n)
+    ]
+    return add_bad_cases(store, cases)
+
+
+def test_nothing_waits_at_first(store, instance):
+    assert "no new bad cases" in decide_rebuild(store, RECIPE, instance).skip_message
+
+
+def test_few_cases_wait_and_the_numbers_are_said(store, instance):
+    deliver(store, 10)
+    assert "of 20 bad cases wait" in decide_rebuild(store, RECIPE, instance).skip_message
+
+
+def test_enough_cases_start_one_rebuild_with_a_key_of_their_set(store, instance):
+    deliver(store, 100)
+    first, second = (decide_rebuild(store, RECIPE, instance) for _ in range(2))
+    assert isinstance(first, dg.RunRequest) and first.run_key == second.run_key
+    deliver(store, 200)
+    assert decide_rebuild(store, RECIPE, instance).run_key != first.run_key
+
+
+def test_while_a_run_goes_on_none_is_started(store, instance):
+    deliver(store, 100)
+    request = decide_rebuild(store, RECIPE, instance)
+    run = instance.add_run(
+        dg.DagsterRun(job_name="rebuild", tags=request.tags, status=dg.DagsterRunStatus.STARTED)
+    )
+    assert "is still going" in decide_rebuild(store, RECIPE, instance).skip_message
+    assert run.tags[SET_TAG]
+
+
+def test_an_old_case_starts_a_rebuild_alone():
+    now = time.time()
+    waiting = [{"id": "a", "at": now - 25 * 3600}]
+    assert rebuild_due(waiting, now=now)[0]
+    assert not rebuild_due(waiting, now=now - 2 * 3600)[0]
+
+
+def test_sensor_and_schedule_are_off_until_switched_on(tmp_path):
+    defs = build_definitions(RECIPE, store=tmp_path)
+    (sensor,), (schedule,) = defs.sensors or (), defs.schedules or ()
+    assert sensor.default_status is dg.DefaultSensorStatus.STOPPED  # type: ignore[union-attr]
+    assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED  # type: ignore[union-attr]
+
+
+def test_every_asset_is_in_a_group_and_says_what_it_is(tmp_path):
+    defs = build_definitions(RECIPE, store=tmp_path)
+    specs = defs.resolve_all_asset_specs()
+    assert all(
+        spec.group_name and spec.group_name[0].isdigit() and spec.description for spec in specs
+    )
+    assert {spec.key.path[0] for spec in specs} == {"tiny"}

@@ -117,7 +117,7 @@ def _fact_stage(recipe: Recipe, name: str, plug: Plug) -> Stage:
 
 @stage(
     GROUP,
-    section=("keep", "scorers"),
+    section=("keep", "guard", "scorers"),
     checks=("conservation", "share"),
     guards=("conservation", "share"),
 )
@@ -131,7 +131,7 @@ def _kept_rows(job: Job, split_rows: Version, duplicates: Version, *facts: Versi
     scores = scored.select("id", *scorers)
     accounted = account(entered, fates)
     try:
-        require_share(fates)
+        require_share(fates, **job.recipe.options["guard"])
         accounted["checks"]["share"] = (True, "no rule removes more of a source than it may")
     except ValueError as error:
         accounted["checks"]["share"] = (False, str(error))

@@ -23,6 +23,7 @@ from curation.store import sha256_path
 SECTIONS = {
     "feedback": "curation.bad_cases:find_error_types",
     "dedup": "curation.dedup:find_duplicates",
+    "guard": "curation.fates:require_share",
     "split": "curation.exam:set_exam",
     "mix": "curation.mix:mix_tracks",
     "demo_model": "training.demo_model:pretrain_demo_model",

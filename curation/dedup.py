@@ -15,7 +15,7 @@ import polars as pl
 from curation.fates import kept, make_fates
 from curation.progress import Progress, Report, silent
 from curation.scoring import FACT_SCHEMA
-from curation.similarity import NearIndex, gram_size, jaccard
+from curation.similarity import NearIndex, is_short, jaccard
 from curation.tasks._base import Task
 from curation.text import meaning_marks, text_keys
 
@@ -159,7 +159,7 @@ class RowIndex:
         if row["certain"]:
             near = self._block(row).near(row["prompt"])
             return next(((s, other["id"]) for s, other in near), None)
-        if _is_short(row["prompt"]):
+        if is_short(row["prompt"]):
             return None
         near = self._block(row).near(row["prompt"])
         found = ((self._compare(row, other, s), other["id"]) for s, other in near)
@@ -178,7 +178,7 @@ class RowIndex:
         same = row["answer"] == other["answer"]
         if meaning_marks(row["prompt"]) != meaning_marks(other["prompt"]):
             return 0.0
-        if same or row["labelled"] or _is_short(row["answer"]):
+        if same or row["labelled"] or is_short(row["answer"]):
             return similarity * same
         if meaning_marks(row["answer"]) != meaning_marks(other["answer"]):
             return 0.0
@@ -196,10 +196,6 @@ def _merge_near(
         else:
             index.add(row)
         progress.step()
-
-
-def _is_short(key: str) -> bool:
-    return gram_size(key) < gram_size(key * 40)
 
 
 def _pair_rows(keyed: pl.DataFrame, near: pl.DataFrame) -> pl.DataFrame:

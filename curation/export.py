@@ -1,8 +1,7 @@
-"""Rows as files that other tools train on: one uniform shape a file, written whole or not at all.
+"""Rows as files that other tools train on, written whole or not at all.
 
-An export is for training elsewhere, so every record of a file has the same keys and the full
-conversation; JSON answers stay text. To get records back exactly as they were delivered use
-`formats.write_record`.
+A row that leaves in the form it came in is the record that was delivered, key for key; in another
+form its whole conversation is there. JSON answers stay text.
 """
 
 import csv
@@ -48,8 +47,7 @@ def export_rows(
 
 
 def _write_json(rows: pl.DataFrame, to: Path, form: Form) -> Callable[[Path], None]:
-    records = _uniform(_plain_records(rows, form))
-    lines = (canonical_json(r) for r in records)
+    lines = (canonical_json(record) for record in _records(rows, form))
     if to.suffix == ".json":
         text = "[\n" + ",\n".join(lines) + "\n]\n"
     else:
@@ -57,24 +55,17 @@ def _write_json(rows: pl.DataFrame, to: Path, form: Form) -> Callable[[Path], No
     return lambda path: _write_text(path, text)
 
 
-def _plain_records(rows: pl.DataFrame, form: Form) -> list[dict[str, Any]]:
+def _records(rows: pl.DataFrame, form: Form) -> list[dict[str, Any]]:
     records, refused = [], []
-    for row in rows.select("id", "messages", "tools").iter_rows(named=True):
+    for row in rows.select("id", "messages", "tools", "meta").iter_rows(named=True):
         try:
-            record = write_record({**row, "meta": {}}, form=form)
-            records.append(record | {"id": row["id"]})
+            records.append(write_record(row, form=form))
         except ValueError as error:
             refused.append((row["id"], error))
     if refused:
         where, why = refused[0]
         raise ValueError(f"{len(refused):,} of {len(rows):,} rows do not fit, first {where}: {why}")
     return records
-
-
-def _uniform(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The same records with the same keys: a missing list is [], a missing text is ""."""
-    empty = {k: [] if isinstance(v, list) else "" for r in records for k, v in r.items()}
-    return [empty | r for r in records]
 
 
 def _write_csv(rows: pl.DataFrame) -> Callable[[Path], None]:

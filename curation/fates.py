@@ -16,7 +16,7 @@ FATE_SCHEMA = pl.Schema(
         "reason": pl.String,  # the rule, or a word such as "leak"; "" for kept
         "value": pl.Float64,  # what was measured, null when the reason has no number
         "threshold": pl.Float64,
-        "into": pl.String,  # id of the keeper of a merged row, "" otherwise
+        "into": pl.String,  # keeper of a merged row, or the row a leak gives away; else ""
         "similarity": pl.Float64,  # Jaccard, 0..1, of a merged row with its keeper
     }
 )

@@ -5,6 +5,7 @@ this file is an estimate. Short Chinese texts get short n-grams: at 3 one edit i
 already halves the index.
 """
 
+import re
 import zlib
 from functools import cache, lru_cache
 from typing import Any
@@ -12,16 +13,23 @@ from typing import Any
 # (n, texts shorter than this many characters): Han characters carry more each than Latin ones.
 _HAN_SIZES = ((2, 20), (3, None))
 _LATIN_SIZES = ((3, 40), (5, None))
+_HAN = re.compile("[\u3040-\u9fff\U00020000-\U0003ffff]")
 _FEW = 32  # up to here comparing with everybody is cheaper than a signature
 
 
 def gram_size(key: str) -> int:
     """Characters in an n-gram of this text: 2 or 3 where half of it is Han, else 3 or 5."""
-    han = sum("\u3040" <= c <= "\u9fff" or c >= "\U00020000" for c in key)
-    for size, limit in _HAN_SIZES if 2 * han >= len(key) else _LATIN_SIZES:
-        if limit is None or len(key) < limit:
-            return size
-    raise AssertionError("the last size has no limit")
+    return next(n for n, limit in _sizes(key) if limit is None or len(key) < limit)
+
+
+def is_short(key: str) -> bool:
+    """Whether one character is much of what a text says: below 20 Han or 40 Latin characters."""
+    return gram_size(key) < _sizes(key)[-1][0]
+
+
+def _sizes(key: str) -> tuple[tuple[int, int | None], ...]:
+    start = key[:200]  # enough to tell the script
+    return _HAN_SIZES if 2 * len(_HAN.findall(start)) >= len(start) else _LATIN_SIZES
 
 
 @lru_cache(maxsize=200_000)

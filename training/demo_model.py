@@ -81,7 +81,7 @@ def pretrain_demo_model(
     }
 
 
-WORDS = "system user assistant tool name value type items actions conditions do what is"
+WORDS = "system user assistant tool"
 HEAD = 64
 DOWN = 0.6
 BETA2 = 0.95
@@ -111,7 +111,7 @@ def _train_tokenizer(rows: pl.DataFrame, vocab_size: int) -> Any:
         show_progress=False,
     )
     texts = [m["content"] for turns in rows["messages"].to_list() for m in turns]
-    # The template's words stand in every row and JSON's in every answer: each is worth one token.
+    # Only words that stand in the rows or the template: a token that is never trained cannot be said.
     core.train_from_iterator(
         [*texts, *[f"{w}\n" for w in WORDS.split()] * (rows.height // 20 + 1)], trainer
     )

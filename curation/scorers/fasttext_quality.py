@@ -97,10 +97,12 @@ def train_quality(
         corpus.write_text("\n".join(lines) + "\n", encoding="utf-8")
         vectors.write_text(_start_vectors(vocabulary, dim, seed), encoding="utf-8")
         model = fasttext.train_supervised(
-            str(corpus), dim=dim, epoch=epochs, lr=0.5, thread=1, bucket=0, wordNgrams=1, minn=0,
-            maxn=0, minCount=1, loss="softmax", seed=seed, pretrainedVectors=str(vectors), verbose=0,
+            str(corpus), dim=dim, epoch=epochs, lr=0.5, loss="softmax", seed=seed, verbose=0,
+            thread=1, bucket=0, wordNgrams=1, minn=0, maxn=0, minCount=1,
+            pretrainedVectors=str(vectors),
         )  # fmt: skip
-    if not all(np.isfinite(m).all() for m in (model.get_input_matrix(), model.get_output_matrix())):
+    matrices = (model.get_input_matrix(), model.get_output_matrix())
+    if not all(np.isfinite(matrix).all() for matrix in matrices):
         raise ValueError("fastText trained a matrix that is not finite")
     return QualityModel(model, vocabulary)
 
@@ -146,10 +148,9 @@ def _start_vectors(vocabulary: frozenset[str], dim: int, seed: int) -> str:
     """Vectors for every token, uniform within 1 / dim as fastText's own are meant to be."""
     words = [*sorted(vocabulary | {_RARE}), "</s>"]
     values = np.random.default_rng(seed).uniform(-1 / dim, 1 / dim, (len(words), dim))
-    lines = (
-        f"{w} {' '.join(f'{v:.6f}' for v in line)}" for w, line in zip(words, values, strict=True)
-    )
-    return f"{len(words)} {dim}\n" + "\n".join(lines) + "\n"
+    numbers = (" ".join(f"{v:.6f}" for v in line) for line in values)
+    lines = [f"{word} {line}\n" for word, line in zip(words, numbers, strict=True)]
+    return f"{len(words)} {dim}\n" + "".join(lines)
 
 
 def _with_texts(rows: pl.DataFrame, folds: int) -> pl.DataFrame:

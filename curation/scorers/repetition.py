@@ -1,8 +1,9 @@
-"""Repetition: how much of an answer says again what it has already said, 0 to 1.
+"""Repetition: how much of a row says again what it has already said, 0 to 1.
 
 The share of character n-grams that occurred before follows the repetition filters of MassiveText
 (Rae et al., 2021, table A1), by characters because Chinese has no spaces. A JSON answer is measured
-on its values: its keys repeat by design.
+on its values: its keys repeat by design. A question may quote and list things, so of a question only
+the stuttering counts.
 """
 
 import json
@@ -12,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from curation.plugins import plugin
-from curation.rows import ANSWER
+from curation.rows import ANSWER, UTTERANCE
 from curation.scorers._base import ScoreContext, Scorer, score_each
 
 # A unit of one to four characters, beginning with a letter, four times or more: 哈哈哈哈, ha ha ha.
@@ -23,11 +24,11 @@ _NO_WORDS = re.compile(r"[\W\d_]{6,}")  # rulers, tables and round numbers repea
 
 @plugin()
 def repetition(*, n: int = 6) -> Scorer:
-    """The larger of the share of repeated `n`-grams and the share of the longest stuttering run."""
+    """The larger of the answer's share of repeated `n`-grams and any longest stuttering run's share."""
 
     def score(rows: pl.DataFrame, _context: ScoreContext) -> pl.Series:
-        answers = rows.select(answer=ANSWER)["answer"]
-        return score_each(answers, lambda answer: measure_repetition(answer, n))
+        pairs = rows.select(UTTERANCE.alias("asked"), ANSWER.alias("said")).rows()
+        return score_each(pairs, lambda p: max(measure_run(p[0]), measure_repetition(p[1], n)))
 
     return score
 
@@ -37,9 +38,13 @@ def measure_repetition(text: str, n: int) -> float:
     text = _NO_WORDS.sub(" ", _values(text))
     total = len(text) - n + 1
     repeated = 1 - len({text[i : i + n] for i in range(total)}) / total if total > 0 else 0.0
+    return max(repeated, measure_run(text))
+
+
+def measure_run(text: str) -> float:
+    """Share of the text that its longest stuttering run takes, 0..1; short runs count as none."""
     longest = max((len(m[0]) for m in _RUN.finditer(text)), default=0)
-    run = longest / len(text) if longest >= _SHORTEST_RUN else 0.0
-    return max(repeated, run)
+    return longest / len(text) if longest >= _SHORTEST_RUN else 0.0
 
 
 def _values(text: str) -> str:

@@ -1,7 +1,7 @@
 """Parquet tables, read a few rows at a time, so that a small file cannot unfold into gigabytes.
 
-Dictionary and run-length encoding let 18 KB hold 3 GB of text. The metadata bounds the largest cell
-of a row group, and that bound sets how many rows are decoded at once.
+Dictionary and run-length encoding let 18 KB hold 3 GB of text. A cell is at most as large as its
+row group before unfolding, and that bound sets how many rows are decoded at once.
 """
 
 import datetime
@@ -15,8 +15,9 @@ from curation.plugins import plugin
 from curation.rows import canonical_json
 from curation.sources._base import Record
 
-_BATCH_BYTES = 64 << 20
-_MAX_BATCH = 1024
+_BATCH_BYTES = 256 << 20
+_MAX_BATCH = 64
+_MEMORY_BYTES = 32 << 20  # of Arrow cells that may stand beside their Python copies
 
 
 @plugin()
@@ -54,48 +55,50 @@ def _read_file(file: Path, max_chars: int, max_group_mb: int, max_rows: int) -> 
             return
         for group in range(table.metadata.num_row_groups):
             n_rows = table.metadata.row_group(group).num_rows
-            batch_rows, megabytes = _batch_rows(table.metadata.row_group(group))
-            if megabytes > max_group_mb:
-                reason = f"row group {group} holds {megabytes:,} MB, more than {max_group_mb:,}"
+            n_bytes = table.metadata.row_group(group).total_byte_size
+            if n_bytes > max_group_mb << 20:
+                reason = f"row group {group} holds {n_bytes >> 20:,} MB, more than {max_group_mb:,}"
                 yield Record(f"{file.name}:{done + 1}", None, f"{reason}; {n_rows:,} rows skipped")
             else:
-                batches = table.iter_batches(batch_rows, row_groups=[group])
+                batches = table.iter_batches(_batch_rows(n_bytes), row_groups=[group])
                 yield from _read_batches(batches, file.name, done, max_chars)
             done += n_rows
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())[:300]
         yield Record(f"{file.name}:{done + 1}", None, f"broken Parquet: {reason}")
 
 
-def _batch_rows(group: Any) -> tuple[int, int]:
-    """Rows to decode at once, and the group's size in MB before compression.
+def _batch_rows(n_bytes: int) -> int:
+    """Rows of a group of `n_bytes` to decode at once, if one value as large as the group repeats.
 
-    A dictionary-encoded chunk may repeat one value as large as the chunk in every row; other chunks
-    unfold to about their own size.
+    Only the group's own size is asked for: reading the metadata of a damaged column chunk ends the
+    process in pyarrow 26 instead of raising.
     """
-    worst = 1.0
-    for i in range(group.num_columns):
-        chunk = group.column(i)
-        repeats = any("DICTIONARY" in e for e in chunk.encodings)
-        worst += chunk.total_uncompressed_size / (1 if repeats else max(group.num_rows, 1))
-    return max(1, min(_MAX_BATCH, int(_BATCH_BYTES // worst))), group.total_byte_size >> 20
+    return max(1, min(_MAX_BATCH, _BATCH_BYTES // max(n_bytes, 1)))
 
 
 def _read_batches(batches: Any, name: str, done: int, max_chars: int) -> Iterator[Record]:
     for batch in batches:
-        width = batch.nbytes / max(batch.num_rows, 1)
-        step = max(1, min(batch.num_rows, int(_BATCH_BYTES // max(width, 1))))
-        for start in range(0, batch.num_rows, step):
-            for row in batch.slice(start, step).to_pylist():
-                done += 1
-                yield _record(f"{name}:{done}", row, max_chars)
+        for one in _singles(batch):
+            done += 1
+            yield _record(f"{name}:{done}", one, max_chars)
 
 
-def _record(position: str, row: dict[str, Any], max_chars: int) -> Record:
+def _singles(batch: Any) -> Iterator[Callable[[], dict[str, Any]]]:
+    """A function for each row that gives its cells; large or undecodable batches go row by row."""
     try:
-        data = {name: _plain(value, name, max_chars) for name, value in row.items()}
+        rows = batch.to_pylist() if batch.nbytes <= _MEMORY_BYTES else []
+    except UnicodeDecodeError:
+        rows = []
+    for i in range(batch.num_rows):
+        yield (lambda i=i: rows[i]) if rows else (lambda i=i: batch.slice(i, 1).to_pylist()[0])
+
+
+def _record(position: str, read: Callable[[], dict[str, Any]], max_chars: int) -> Record:
+    try:
+        data = {name: _plain(value, name, max_chars) for name, value in read().items()}
         text = canonical_json(data)
-    except ValueError as error:
+    except ValueError as error:  # undecodable text too
         return Record(position, None, str(error))
     if len(text) > max_chars:
         return Record(position, None, f"longer than {max_chars:,} characters", text[:2000])

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -181,6 +182,31 @@ def test_parquet_limits_are_said_and_not_raised(tmp_path):
     assert "2 rows, more than 1" in next(parquet(path=path, max_file_rows=1)()).error
     path.write_bytes(path.read_bytes()[:-8])
     assert next(parquet(path=path)()).error.startswith("broken Parquet")
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "parquet"])
+def test_no_damaged_file_raises_and_every_record_is_data_or_reason(tmp_path, kind):
+    path, rng = tmp_path / f"rows.{kind}", random.Random(kind)
+    rows = [{"prompt": f'问{i}, "x"', "answer": f"{{[{i}"} for i in range(12)]
+    whole = {
+        "jsonl": "\n".join(json.dumps(r) for r in rows).encode(),
+        "json": json.dumps(rows, ensure_ascii=False).encode(),
+        "csv": ("prompt,answer\n" + "".join(f'"问{i}, ""x""",{i}\n' for i in range(12))).encode(),
+    }
+    if kind == "parquet":
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+        whole[kind] = path.read_bytes()
+    source = {"jsonl": jsonl, "json": json_array, "csv": csv, "parquet": parquet}[kind]
+    for _ in range(150):
+        damaged = bytearray(whole[kind])
+        for _ in range(rng.choice([1, 2, 5])):
+            at = rng.randrange(len(damaged))
+            damaged[at : at + rng.randrange(3)] = rng.choice(
+                [b"", b"\xff", b"{", b'"', b"]", b"\\", b"\0"]
+            )
+        path.write_bytes(damaged)
+        records = list(source(path=path)())
+        assert all((r.data is None) == bool(r.error) for r in records) and records
 
 
 def test_a_hub_revision_must_be_a_commit():

@@ -1,8 +1,8 @@
 """The code version of a stage: a digest of the functions that do its work, and of nothing else.
 
 From the stage's function we follow the names it uses to the modules of this project they come from,
-and on through those modules' own imports. Docstrings and comments do not count. Third-party packages
-met on the way count by their installed version.
+and on through those modules' own imports. Docstrings and comments do not count. Third-party
+packages met on the way count by their installed version.
 """
 
 import ast
@@ -48,7 +48,7 @@ def code_version(function: Callable[..., Any], extra: Iterable[str] = ()) -> str
 
 
 def _used_names(path: Path, start: str) -> tuple[set[str], set[str]]:
-    """Modules a function of a glue file uses, and the source of it and of its helpers in that file."""
+    """Modules a function of a glue file uses, and the syntax of it and of its helpers there."""
     tree = _tree(path)
     functions = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
     sources = {name: module for node in tree.body for name, module in _bound(node)}
@@ -113,7 +113,7 @@ def _tree(path: Path) -> ast.Module:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
-            if isinstance(body[0].value, ast.Constant) and isinstance(body[0].value.value, str):
-                body[0].value.value = ""
+        first = body[0] if isinstance(body, list) and body else None
+        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+            first.value.value = ""
     return tree

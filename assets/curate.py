@@ -33,7 +33,7 @@ def candidates(rows: Version, augmented_rows: Version) -> pl.DataFrame:
     checks=("conservation",),
 )
 def duplicates(job: Job, rows: Version, augmented_rows: Version) -> Made:
-    """Which rows repeat which: exact repeats, near repeats, and prompts with two different answers."""
+    """Which rows repeat which: exact and near repeats, and prompts with two different answers."""
     entered = candidates(rows, augmented_rows)
     # Of equal rows the one whose source the recipe names first stays, unless it says otherwise.
     options = {"priority": list(job.recipe.sources), **job.recipe.options["dedup"]}
@@ -58,7 +58,7 @@ def split_rows(
     duplicates: Version,
     unique_rows: Version,
 ) -> Made:
-    """Rows that share nothing with the frozen test set or the held-back half: the exam stays unseen."""
+    """Rows that share nothing with the test set or the held-back half: the exam stays unseen."""
     unique = unique_rows.table("rows")
     found = set_exam(
         unique,

@@ -19,7 +19,7 @@ GROUP = "6_evaluate"
 
 @stage(GROUP, reads=lambda job: _champion_key(job))
 def champion(job: Job, adapter: Version) -> Made:
-    """The version in production that this adapter has to beat: the newest one promoted before it."""
+    """The version this adapter has to beat: the newest one promoted before it."""
     entry = champion_before(job.store, job.recipe.name, version_id(adapter))
     if entry is None:
         return Made(values={"number": 0, "id": "", "adapter": "", "base_model": ""})
@@ -37,7 +37,7 @@ def predictions(
     adapter: Version,
     champion: Version,
 ) -> Made:
-    """Answers of base, base with examples, champion and candidate to the frozen rows; each asked once ever."""
+    """Answers of base, base with examples, champion and candidate; each asked once ever."""
     exam = split_rows.table("exam").drop("guarded")
     test = exam.filter(pl.col("split") == "test")
     imported = rows.table("rows").join(exam, on="id", how="anti")
@@ -56,7 +56,7 @@ def predictions(
 
 @stage(GROUP, section=("task", "evaluate", "gate"), checks=("leakage", "gate"), guards=("leakage",))
 def evaluation(job: Job, predictions: Version, training_set: Version, split_rows: Version) -> Made:
-    """Every metric of every arm, what was fixed on the held-back half, and the verdict of the gate."""
+    """Every metric of every arm, what was fixed on the held-back half, and the gate's verdict."""
     task = job.recipe.task
     cases = predictions.table("rows")
     marked = mark_cases(cases, task)

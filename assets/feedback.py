@@ -14,7 +14,7 @@ GROUP = "2_feedback"
     reads=lambda job: inbox_digest(job.store, job.options.get("found_by", "")),
 )
 def bad_cases(job: Job) -> Made:
-    """Bad cases as they stand in the inbox now: half to learn from, half held back to test the lesson."""
+    """Bad cases in the inbox now: half to learn from, half held back to test the lesson."""
     cases = snapshot_inbox(
         job.store, task=job.recipe.task, found_by=job.options.get("found_by", "")
     )

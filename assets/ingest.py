@@ -1,4 +1,4 @@
-"""Ingest: every delivered record becomes a row, a repeat or a quarantined record with its reason."""
+"""Ingest: every delivered record becomes a row, a repeat or a quarantined record with a reason."""
 
 import polars as pl
 
@@ -42,7 +42,7 @@ def rows_stage(recipe: Recipe) -> Stage:
     """The stage that merges all sources into one table."""
 
     def rows(job: Job, *sources: Version) -> Made:
-        """All imported rows, one per content id; the same text from two sources is one row twice delivered."""
+        """All imported rows, one per content id, whatever sources delivered the same text."""
         parts = [Ingested(s.table("rows"), s.table("occurrences")) for s in sources]
         return _made(merge_sources(parts))
 
@@ -51,7 +51,7 @@ def rows_stage(recipe: Recipe) -> Stage:
 
 
 def _made(read: Ingested) -> Made:
-    """Tables, counts and the proof that each delivered record has one outcome and each row a record."""
+    """Tables, counts and the proof that each record has one outcome and each row a record."""
     occurrences = read.occurrences
     outcome = pl.when(pl.col("outcome") == "quarantined").then(
         pl.concat_str(pl.lit("quarantined: "), pl.col("reason").str.split(":").list.first())

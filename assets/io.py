@@ -39,7 +39,7 @@ class Runtime:
 
 @cache
 def open_store(root: Path) -> Store:
-    """The one store of this process under `root`: it remembers its lock and what it has verified."""
+    """The one store of this process under `root`, which remembers what it has verified."""
     return Store(root)
 
 

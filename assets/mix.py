@@ -14,7 +14,7 @@ TOKEN_COLUMNS = ("id", "n_tokens", "n_loss_tokens", "reason")
 
 @stage("5_train", section=("mix", "train"), checks=("conservation", "masks", "mix_ratio"))
 def training_set(job: Job, kept_rows: Version, base_model: Version) -> Made:
-    """What the model is trained on: rows that fit its template, mixed general to domain by rank of their id."""
+    """What the model is trained on: rows that fit its template, general to domain at the ratio."""
     rows = kept_rows.table("rows")
     train = job.recipe.options["train"]
     limits = {name: train[name] for name in ("max_tokens", "revision") if name in train}
@@ -58,7 +58,7 @@ def _by_track(rows: pl.DataFrame) -> dict[str, dict[str, int]]:
 def _ratio_check(report: dict[str, dict[str, int]], options: object) -> tuple[bool, str]:
     counts = {track: line["rows"] for track, line in report.items()}
     parts = ", ".join(
-        f"{track} {line['rows']:,} rows, {line['tokens']:,} tokens, {line['loss_tokens']:,} loss tokens"
+        f"{track} {line['rows']:,} rows, {line['tokens']:,} tokens, {line['loss_tokens']:,} trained"
         for track, line in report.items()
     )
     domain = counts.get("domain", 0)

@@ -123,7 +123,7 @@ class Recipe:
         return str(self.options["train"].get("base_model", "demo"))
 
     def sections(self, names: str | Iterable[str]) -> Any:
-        """What the recipe says under these keys, for a digest; the task is named by what it does."""
+        """What the recipe says under these keys, in a form that a digest can be taken of."""
         names = (names,) if isinstance(names, str) else names
         return {n: self.task_plug.section if n == "task" else self.raw.get(n) for n in names}
 

@@ -25,7 +25,7 @@ def model_version(
     predictions: Version,
     evaluation: Version,
 ) -> Made:
-    """One model version with everything it came from; its failures on held-out traffic go to the inbox."""
+    """One model version with all it came from; what it failed on traffic goes to the inbox."""
     id = version_id(adapter)
     number = next_number(job.store, job.recipe.name, id)
     verdict = evaluation.values["verdict"]

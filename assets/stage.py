@@ -40,10 +40,10 @@ class Job:
 class Stage:
     """One step of the graph.
 
-    `inputs` are the names of upstream stages, in the order of the function's parameters; `section` is
-    the part of the recipe it follows; `reads` says what it reads outside the graph (files, the inbox);
-    `code` names plug-in modules; `options` are run-time options with their defaults; a check listed in
-    `guards` stops the run when it says no.
+    `inputs` are the names of upstream stages, in the order of the function's parameters; `section`
+    is the part of the recipe it follows; `reads` says what it reads outside the graph (files, the
+    inbox); `code` names plug-in modules; `options` are run-time options with their defaults; a
+    check listed in `guards` stops the run when it says no.
     """
 
     name: str

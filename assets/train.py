@@ -1,7 +1,9 @@
 """Train: the base model, the reward model and the adapter."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -34,7 +36,7 @@ def base_model_stage(recipe: Recipe) -> Stage:
 
 
 def base_model(job: Job, *general: Version) -> Made:
-    """The model the adapter is trained on: a small one pre-trained here (`demo`), a local folder or a hub id."""
+    """The model that is adapted: one pre-trained here (`demo`), a local folder or a hub id."""
     if job.recipe.base_model != "demo":
         return Made(values={"model": job.recipe.base_model})
     rows = pl.concat([source.table("rows") for source in general]).unique("id").sort("id")
@@ -45,7 +47,7 @@ def base_model(job: Job, *general: Version) -> Made:
 
 @stage(GROUP, section=("task", "reward_model"))
 def reward_model(job: Job, rows: Version, bad_cases: Version, base_model: Version) -> Made:
-    """A model that tells a right answer from a wrong one, trained on corrected against wrong answers."""
+    """A model that tells right from wrong, trained on corrected against wrong answers."""
     pairs = _reward_pairs(job, rows.table("rows"), bad_cases.table("rows"))
     out = _scratch(job, "reward_model")
     options = job.recipe.options["reward_model"]
@@ -86,7 +88,7 @@ def adapter(job: Job, training_set: Version, base_model: Version) -> Made:
 
 
 def _reward_pairs(job: Job, rows: pl.DataFrame, cases: pl.DataFrame) -> pl.DataFrame:
-    """(prompt, chosen, rejected): bad cases to learn from, and trusted answers made wrong on purpose."""
+    """(prompt, chosen, rejected): bad cases to learn from, and seeds made wrong on purpose."""
     task = job.recipe.task
     trusted = rows.filter(
         (pl.col("track") == "domain") & (pl.col("split") == "train") & (pl.col("origin") == "human")
@@ -108,12 +110,11 @@ def _reward_pairs(job: Job, rows: pl.DataFrame, cases: pl.DataFrame) -> pl.DataF
     return pl.concat([pl.DataFrame(pairs, schema=learn.schema), learn]).unique().sort(learn.columns)
 
 
-def _is_general(common: object) -> bool:
-    said = dict(common)  # type: ignore[call-overload]
+def _is_general(said: Mapping[str, Any]) -> bool:
     return said.get("track") == "general" and said.get("split", "train") == "train"
 
 
-def _timeless(said: dict) -> dict:
+def _timeless(said: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in said.items() if name not in CLOCKED}
 
 

@@ -161,10 +161,8 @@ def rebuild_due(
         return True, f"{len(waiting)} new bad cases wait (a rebuild starts at {min_new})"
     if oldest_h >= max_wait_h:
         return True, f"the oldest of {len(waiting)} bad cases waits for {oldest_h:.1f} h"
-    return (
-        False,
-        f"{len(waiting)} of {min_new} bad cases wait, the oldest for {oldest_h:.1f} of {max_wait_h:g} h",
-    )
+    age = f"the oldest for {oldest_h:.1f} of {max_wait_h:g} h"
+    return False, f"{len(waiting)} of {min_new} bad cases wait, {age}"
 
 
 def _read_case(record: Any, found_by: str) -> tuple[dict[str, Any], str]:

@@ -24,7 +24,7 @@ from curation.text import text_keys
 
 @dataclass(frozen=True)
 class Exam:
-    """`rows` may be trained on, `exam` (test and held-out rows) may not, `fates` cover the candidates.
+    """`rows` may be trained on, `exam` (test and held-out) may not; `fates` cover the candidates.
 
     `exam` has the Boolean column `guarded`, false for held-out rows of the half to learn from, and
     `clusters` says which rows stem from one another or say the same.

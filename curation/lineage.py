@@ -1,4 +1,4 @@
-"""Lineage: which rows made a model, why a row is or is not there, what changed between two versions.
+"""Lineage: which rows made a model, why a row is or is not there, what changed since.
 
 Everything is read from manifests: each names the exact versions it was made from, so a question
 about a model follows those names upstream and never looks at anything newer.
@@ -83,10 +83,10 @@ def training_rows(store: Store, recipe: str, name: str, *, where: str = "") -> p
 def explain_row(
     store: Store, recipe: str, wanted: str, *, name: str = "latest"
 ) -> list[dict[str, Any]]:
-    """`lineage why`: for each row whose id starts with, or whose text holds, `wanted`: its whole way.
+    """`lineage why`: the whole way of each row whose id starts with, or text holds, `wanted`.
 
-    Each answer has the id, its text, where it was delivered, what it was made from, its fate at each
-    step, its scores, and the verdict in words. Quarantined records are found by their raw text.
+    Each answer has the id, its text, where it was delivered, what it was made from, its fate at
+    each step, its scores, and the verdict in words. Quarantined records are found by raw text.
     """
     training_set = find_version(store, recipe, name).input("training_set")
     kept = training_set.input("kept_rows")
@@ -114,7 +114,7 @@ def explain_row(
 
 
 def compare_models(store: Store, recipe: str, old: str, new: str) -> dict[str, Any]:
-    """`lineage diff`: rows that came and went between two versions, each with its cause, and the numbers."""
+    """`lineage diff`: rows that came and went, by cause, and the numbers of both versions."""
     entries = [find_version(store, recipe, name) for name in (old, new)]
     sets = [entry.input("training_set").table("rows") for entry in entries]
     came = sets[1].join(sets[0], on="id", how="anti")

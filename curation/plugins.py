@@ -1,8 +1,8 @@
 """Plug-ins: one file each, found by its folder, described by its own signature.
 
-A plug-in is a decorated factory: options go in as keyword arguments, data goes into what it returns.
-The file name is the plug-in's name, and the factory's signature is the schema of its recipe section,
-so there is nothing to register and nothing to describe twice.
+A plug-in is a decorated factory: options go in as keyword arguments, data goes into what it
+returns. The file name is the plug-in's name and the factory's signature is the schema of its recipe
+section, so there is nothing to register and nothing to describe twice.
 """
 
 import difflib
@@ -19,7 +19,7 @@ Secret = NewType("Secret", str)
 
 
 def plugin(*, uses: Iterable[str] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Mark a factory as the plug-in of its file; `uses` names the extra inputs its product reads."""
+    """Mark a factory as the plug-in of its file; `uses` names extra inputs its product reads."""
 
     def mark(factory: Callable[..., Any]) -> Callable[..., Any]:
         factory.__winnow_uses__ = tuple(uses)  # type: ignore[attr-defined]

@@ -9,7 +9,7 @@ from curation.store import Store, Version
 
 
 def version_id(adapter: Version) -> str:
-    """Identity of a model version: the adapter's content with the base and the training set it came from."""
+    """Identity of a model version: the content of adapter, base model and training set."""
     inputs = [adapter.input(name).data_version for name in ("base_model", "training_set")]
     return digest([adapter.data_version, *inputs])
 
@@ -29,7 +29,7 @@ def next_number(store: Store, recipe: str, id: str) -> int:
 
 
 def champion_before(store: Store, recipe: str, id: str) -> Version | None:
-    """The newest promoted version registered before the version `id` (or of all, when it is new)."""
+    """The newest promoted version registered before version `id` (of all, when it is new)."""
     number = next_number(store, recipe, id)
     older = [entry for entry in registered(store, recipe) if entry.values["number"] < number]
     return next((entry for entry in reversed(older) if entry.values["promoted"]), None)

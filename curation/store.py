@@ -110,7 +110,7 @@ class Store:
         found = json.loads(path.read_text())["format"]
         if found > FORMAT:
             raise ValueError(
-                f"{str(self.root)!r} has store format {found}, this Winnow knows up to {FORMAT}: upgrade"
+                f"{str(self.root)!r} has store format {found}; this Winnow knows {FORMAT}: upgrade"
             )
 
     # objects ------------------------------------------------------------------------------------
@@ -245,7 +245,7 @@ class Store:
         newest = max(self._refs(name), default=None)
         return (int(newest.stem), json.loads(newest.read_text())["manifest"]) if newest else (0, "")
 
-    # memo: a short cut for unchanged inputs, safe to delete ------------------------------------------
+    # memo: a short cut for unchanged inputs, safe to delete --------------------------------------
 
     def recall(self, key: str) -> dict[str, Any] | None:
         """What was remembered under a key, or None."""
@@ -336,7 +336,7 @@ def in_order(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def frame_digest(frame: pl.DataFrame) -> str:
-    """sha256 of what a frame says: column names, types and sorted rows, whatever the file's bytes."""
+    """sha256 of what a frame says: column names, types and sorted rows, not a file's bytes."""
     schema = canonical_json([[name, str(kind)] for name, kind in frame.schema.items()])
     return hashlib.sha256(schema.encode() + in_order(frame).write_ndjson().encode()).hexdigest()
 

@@ -13,7 +13,7 @@ from curation.rules import judge_values
 from curation.tasks._base import Task
 
 ENOUGH = 200
-"""Paired cases below which a difference of a few points says nothing (400 see +5 points 86 % of the time)."""
+"""Paired cases below which a few points say nothing (400 see +5 points 86 % of the time)."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,10 @@ class Verdict:
 def gate_values(
     metrics: Mapping[str, Mapping[str, float | None]], *, leaks: int, n_cases: int
 ) -> dict[str, float | None]:
-    """What gate rules may speak of: `exact_match` is the candidate's, `champion_exact_match` the champion's.
+    """What gate rules may speak of: `exact_match` is the candidate's.
 
-    `metrics` maps arm to metric to value. Without a champion its place is taken by `few_shot`.
+    `champion_exact_match`, `base_exact_match` and `few_shot_exact_match` are the others'. `metrics`
+    maps arm to metric to value. Without a champion its place is taken by `few_shot`.
     """
     arms = {"champion": metrics.get("champion") or metrics.get("few_shot") or {}}
     arms |= {arm: metrics[arm] for arm in ("base", "few_shot") if arm in metrics}
@@ -50,14 +51,10 @@ def gate_values(
 
 
 def judge_candidate(rules: Iterable[str], values: Mapping[str, float | None]) -> Verdict:
-    """The verdict on a candidate: promoted when every rule holds; a missing value breaks its rule."""
+    """The verdict on a candidate: promoted when every rule holds; a missing value breaks a rule."""
     judged = tuple(judge_values(list(rules), values))
     few = values.get("n_cases") or 0
-    note = (
-        f"only {few} test cases: differences of a few points are not to be trusted"
-        if few < ENOUGH
-        else ""
-    )
+    note = f"only {few} test cases: a few points say nothing" if few < ENOUGH else ""
     return Verdict(all(ok for _, ok, _ in judged), judged, note)
 
 
@@ -79,7 +76,7 @@ def mark_cases(cases: pl.DataFrame, task: Task) -> pl.DataFrame:
 def compare_arms(
     marked: pl.DataFrame, *, split: str, old: str = "champion", new: str = "candidate"
 ) -> dict[str, int]:
-    """On the rows both arms answered: how many the old one failed, and how many the new one fixed or broke."""
+    """On rows both arms answered: how many the old one failed, the new one fixed and broke."""
     sides = {
         arm: marked.filter((pl.col("arm") == arm) & (pl.col("split") == split)).select(
             "id", pl.col("exact").alias(arm)

@@ -21,7 +21,7 @@ from curation.store import Store
 JOB = "rebuild"
 SET_TAG = "winnow/bad_case_set"
 BACKOFF_S = (300, 1800, 7200, 28800)
-"""Seconds to wait after the first, second … failure on the same bad cases; then people are needed."""
+"""Seconds to wait after each failure on the same bad cases; then people are needed."""
 
 ACTIVE = [
     dg.DagsterRunStatus.QUEUED,

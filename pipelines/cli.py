@@ -123,9 +123,8 @@ def check_recipe(args: argparse.Namespace) -> int:
 
     args.recipe = args.file or args.recipe
     recipe = _recipe(args)
-    print(
-        f"{recipe.path}: good; {len(recipe.sources)} sources, {len(recipe.scorers)} scorers, {len(recipe.keep)} rules"
-    )
+    parts = {"sources": recipe.sources, "scorers": recipe.scorers, "rules": recipe.keep}
+    print(f"{recipe.path}: good; " + ", ".join(f"{len(part)} {n}" for n, part in parts.items()))
     print("assets: " + " ".join(stage.name for stage in build_stages(recipe)))
     return 0
 
@@ -201,9 +200,8 @@ def export_asset(args: argparse.Namespace) -> int:
     recipe = _recipe(args)
     version = _store(args).head(f"{recipe.name}/{args.asset}")
     if version is None or "rows" not in version.tables:
-        raise LookupError(
-            f"asset {args.asset!r} has no rows yet: build it with `winnow run --select {args.asset}`"
-        )
+        how = f"`winnow run --select {args.asset}`"
+        raise LookupError(f"asset {args.asset!r} has no rows yet: build it with {how}")
     n = export_rows(version.table("rows"), args.to, form=args.format)
     print(f"{n:,} rows of {args.asset} written to {args.to}")
     return 0

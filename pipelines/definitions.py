@@ -27,7 +27,7 @@ def build_definitions(
 
 
 def load_definitions() -> dg.Definitions:
-    """Definitions of the recipe that the environment names; a recipe with mistakes is said in lines."""
+    """Definitions of the recipe the environment names; its mistakes are said in lines."""
     try:
         return build_definitions(load_recipe(recipe_path()))
     except RecipeError as error:

@@ -12,6 +12,15 @@ from pipelines.runs import Console, run_graph
 
 ROUNDS = ("v1", "v2")
 FATE_STEPS = ("duplicates", "split_rows", "kept_rows", "training_set")
+GO_ON = [
+    "Go on:",
+    "  make ui                                          the graph, every asset, every run",
+    "  .venv/bin/winnow lineage diff v1 v2              what changed between them, and why",
+    "  .venv/bin/winnow check my_recipe.yaml            your own data: see README, Own data",
+]
+
+Rounds = Mapping[str, Mapping[str, Outcome]]
+"""Round -> asset -> what running it came to."""
 
 
 def run_demo(recipe: Recipe, *, store: Path) -> tuple[str, bool]:
@@ -33,122 +42,113 @@ def run_demo(recipe: Recipe, *, store: Path) -> tuple[str, bool]:
     return report, rounds["v2"]["model_version"].version.values["promoted"]
 
 
-def demo_report(rounds: Mapping[str, Mapping[str, Outcome]], *, seconds: float) -> str:
+def demo_report(rounds: Rounds, *, seconds: float) -> str:
     """What the two rounds came to, as text."""
     parts = [
         _metrics_lines(rounds),
         _bad_case_lines(rounds),
         _row_lines(rounds),
         _time_lines(rounds, seconds),
-        [
-            "Go on:",
-            "  make ui                                             the graph, every asset, every run",
-            "  .venv/bin/winnow lineage diff v1 v2                 what changed, and why",
-            "  .venv/bin/winnow run --recipe my_recipe.yaml        your own data (see README, Own data)",
-        ],
+        GO_ON,
     ]
     return "\n\n".join("\n".join(lines) for lines in parts)
 
 
-def _metrics_lines(rounds: Mapping[str, Mapping[str, Outcome]]) -> list[str]:
-    first, second = (_values(rounds, name, "evaluation")["metrics"] for name in ROUNDS)
+def _metrics_lines(rounds: Rounds) -> list[str]:
+    first, second = (_values(rounds, name, "evaluation") for name in ROUNDS)
     arms = {
-        "base": first["base"],
-        "base + few-shot": first["few_shot"],
-        "v1": first["candidate"],
-        "v2": second["candidate"],
+        "base": first["metrics"]["base"],
+        "base + few-shot": first["metrics"]["few_shot"],
+        "v1": first["metrics"]["candidate"],
+        "v2": second["metrics"]["candidate"],
     }
-    names = list(first["candidate"])
+    names = list(arms["v1"])
     rows = [["", *names]]
-    rows += [
-        [arm, *("–" if values[n] is None else f"{values[n]:.3f}" for n in names)]
-        for arm, values in arms.items()
-    ]
-    n_cases = _values(rounds, "v2", "evaluation")["n_cases"]
+    for arm, numbers in arms.items():
+        cells = ("–" if numbers[n] is None else f"{numbers[n]:.3f}" for n in names)
+        rows.append([arm, *cells])
     verdicts = [_verdict_line(name, rounds[name]["model_version"].version) for name in ROUNDS]
-    return [f"Frozen test set, {n_cases} utterances", *_aligned(rows), *verdicts]
+    return [f"Frozen test set, {second['n_cases']} utterances", *_aligned(rows), *verdicts]
 
 
 def _verdict_line(name: str, version: Version) -> str:
-    verdict = version.values["verdict"]
-    broken = [f"{rule} ({detail})" for rule, ok, detail in verdict["rules"] if not ok]
-    return (
-        f"{name}: promoted by the gate"
-        if version.values["promoted"]
-        else f"{name}: rejected, {'; '.join(broken)}"
-    )
+    if version.values["promoted"]:
+        return f"{name}: promoted by the gate"
+    rules = version.values["verdict"]["rules"]
+    return f"{name}: rejected, " + "; ".join(f"{r} ({d})" for r, ok, d in rules if not ok)
 
 
-def _bad_case_lines(rounds: Mapping[str, Mapping[str, Outcome]]) -> list[str]:
+def _bad_case_lines(rounds: Rounds) -> list[str]:
     halves = _values(rounds, "v2", "bad_cases")["halves"]
     held = _values(rounds, "v2", "evaluation")["held_back"]
-    made = rounds["v2"]["augmented_rows"].version.tables["rows"]["rows"]
-    types = rounds["v2"]["error_types"].version.tables["rows"]["rows"]
+    made, types = (_rows(rounds, "v2", name) for name in ("augmented_rows", "error_types"))
     return [
         f"Bad cases of v1 on held-out traffic: {sum(halves.values())} found "
         f"({halves.get('learn', 0)} to learn from, {halves.get('hold', 0)} held back)",
-        f"  {types} error types, {made:,} rows made from those to learn from",
-        f"  held half: v1 failed {held['failed']} of {held['n']}, v2 fixed {held['fixed']} and broke {held['broken']}",
+        f"  {types} error types, {made:,} rows made from seeds and from those to learn from",
+        f"  held half: v1 failed {held['failed']} of {held['n']}, "
+        f"v2 fixed {held['fixed']} of these and broke {held['broken']} others",
     ]
 
 
-def _row_lines(rounds: Mapping[str, Mapping[str, Outcome]]) -> list[str]:
-    rows = [["rows", "v1", "v2"]]
-    delivered = [sum(_values(rounds, name, "rows")["fates"].values()) for name in ROUNDS]
-    rows.append(["delivered records", *(f"{n:,}" for n in delivered)])
+def _row_lines(rounds: Rounds) -> list[str]:
     counts = [_fates(rounds, name) for name in ROUNDS]
-    for fate in dict.fromkeys([*counts[0], *counts[1]]):
-        rows.append([fate, *(f"{count.get(fate, 0):,}" for count in counts)])
-    return _aligned(rows)
+    names = dict.fromkeys(name for count in counts for name in count)
+    return _aligned(
+        [["rows", *ROUNDS], *([n, *(f"{c.get(n, 0):,}" for c in counts)] for n in names)]
+    )
 
 
-def _fates(rounds: Mapping[str, Mapping[str, Outcome]], name: str) -> dict[str, int]:
-    """Final counts: what ingest refused, what each step removed, what is trained on."""
-    found = {f: n for f, n in _values(rounds, name, "rows")["fates"].items() if f != "new"}
-    found["made by augmentation"] = rounds[name]["augmented_rows"].version.tables["rows"]["rows"]
+def _fates(rounds: Rounds, name: str) -> dict[str, int]:
+    """From delivered records to trained rows: what came in, and where the others went."""
+    delivered = _values(rounds, name, "rows")["fates"]
+    found = {"delivered": sum(delivered.values())}
+    found["made by augmentation"] = _rows(rounds, name, "augmented_rows")
+    found |= {fate: n for fate, n in delivered.items() if fate != "new"}
+    splits = _values(rounds, name, "rows")["splits"]
+    found |= {f"for {split} only": n for split, n in splits.items() if split != "train"}
     for step in FATE_STEPS:
-        fates = _values(rounds, name, step)["fates"]
-        found |= {f: found.get(f, 0) + n for f, n in fates.items() if f != "kept"}
-    return {**found, "kept": _values(rounds, name, "training_set")["fates"]["kept"]}
+        for fate, n in _values(rounds, name, step)["fates"].items():
+            if fate != "kept":
+                found[fate] = found.get(fate, 0) + n
+    return {**found, "kept and trained on": _values(rounds, name, "training_set")["fates"]["kept"]}
 
 
-def _time_lines(rounds: Mapping[str, Mapping[str, Outcome]], seconds: float) -> list[str]:
-    names = [
-        n
-        for n in rounds["v2"]
-        if any(rounds[r][n].seconds >= 0.5 or not rounds[r][n].recalled for r in ROUNDS)
-    ]
+def _time_lines(rounds: Rounds, seconds: float) -> list[str]:
+    every = [outcome for outcomes in rounds.values() for outcome in outcomes.values()]
+    computed = [outcome for outcome in every if not outcome.recalled]
+    slow = [n for n in rounds["v2"] if any(_shown(rounds[r][n]) for r in ROUNDS)]
     rows = [["seconds", *ROUNDS]]
-    shown = sorted(names, key=lambda n: -sum(rounds[r][n].seconds for r in ROUNDS))
-    rows += [
-        [n, *(_time(rounds[r][n]) for r in ROUNDS)] for n in shown if _worth_showing(rounds, n)
-    ]
-    recalled = sum(o.recalled for r in ROUNDS for o in rounds[r].values())
-    total = sum(len(rounds[r]) for r in ROUNDS)
-    closing = f"{total - recalled} steps computed, {recalled} unchanged and not computed again, {seconds:.0f} s in all"
-    return [*_aligned(rows), closing] if len(rows) > 1 else [closing]
+    for name in sorted(slow, key=lambda n: -sum(rounds[r][n].seconds for r in ROUNDS)):
+        rows.append([name, *(_time(rounds[r][name]) for r in ROUNDS)])
+    closing = (
+        f"{len(computed)} steps computed, {len(every) - len(computed)} unchanged and not computed "
+        f"again, {seconds:.0f} s in all"
+    )
+    return [*(_aligned(rows) if slow else []), closing]
 
 
-def _worth_showing(rounds: Mapping[str, Mapping[str, Outcome]], name: str) -> bool:
-    return any(rounds[r][name].seconds >= 0.5 and not rounds[r][name].recalled for r in ROUNDS)
+def _shown(outcome: Outcome) -> bool:
+    return not outcome.recalled and outcome.seconds >= 0.5
 
 
 def _time(outcome: Outcome) -> str:
     return "unchanged" if outcome.recalled else f"{outcome.seconds:.1f}"
 
 
-def _values(rounds: Mapping[str, Mapping[str, Outcome]], name: str, step: str) -> dict[str, Any]:
+def _values(rounds: Rounds, name: str, step: str) -> dict[str, Any]:
     return rounds[name][step].version.values
+
+
+def _rows(rounds: Rounds, name: str, step: str) -> int:
+    return rounds[name][step].version.tables["rows"]["rows"]
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:
     """Columns of text: the first to the left, the others to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  "
-        + "  ".join(
-            cell.ljust(w) if i == 0 else cell.rjust(w)
-            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+    lines = []
+    for first, *others in rows:
+        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+        lines.append("  ".join(["", first.ljust(widths[0]), *cells]).rstrip())
+    return lines

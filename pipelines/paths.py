@@ -12,5 +12,5 @@ def recipe_path(given: str | None = None) -> Path:
 
 
 def store_path(given: str | None = None) -> Path:
-    """Where the store lies: given, named by the environment, or `.winnow` in the working directory."""
+    """Where the store lies: given, named by the environment, or `.winnow` here."""
     return Path(given or os.environ.get("WINNOW_STORE") or ".winnow")

@@ -1,4 +1,4 @@
-"""Runs from the command line: the same assets and history as in the UI, with progress as plain lines."""
+"""Runs from the command line: assets and history of the UI, with progress as plain lines."""
 
 import os
 import sys
@@ -60,7 +60,7 @@ def run_graph(
     select: Sequence[str] = (),
     options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Outcome]:
-    """Materialise the chosen assets (all when none is named) in this process; returns their outcomes.
+    """Materialise assets (all when none is named) in this process; returns their outcomes.
 
     `options` gives stages their run-time options. Raises `ValueError` for an unknown asset and
     `RunFailed` when a stage fails.
@@ -87,7 +87,7 @@ def run_graph(
 
 
 def open_instance() -> dg.DagsterInstance:
-    """The project's Dagster history: DAGSTER_HOME, else the dagster.yaml here, else one that is forgotten."""
+    """The Dagster history: DAGSTER_HOME, else the dagster.yaml here, else a passing one."""
     if os.environ.get("DAGSTER_HOME"):
         return dg.DagsterInstance.get()
     if Path("dagster.yaml").is_file():

@@ -2,8 +2,8 @@
 
 The share of character n-grams that occurred before follows the repetition filters of MassiveText
 (Rae et al., 2021, table A1), by characters because Chinese has no spaces. A JSON answer is measured
-on its values: its keys repeat by design. A question may quote and list things, so of a question only
-the stuttering counts.
+on its values: its keys repeat by design. A question may quote and list
+things, so of a question only the stuttering counts.
 """
 
 import json
@@ -24,7 +24,7 @@ _NO_WORDS = re.compile(r"[\W\d_]{6,}")  # rulers, tables and round numbers repea
 
 @plugin()
 def repetition(*, n: int = 6) -> Scorer:
-    """The larger of the answer's share of repeated `n`-grams and any longest stuttering run's share."""
+    """The larger of an answer's share of repeated `n`-grams and of its longest stutter."""
 
     def score(rows: pl.DataFrame, _context: ScoreContext) -> pl.Series:
         pairs = rows.select(UTTERANCE.alias("asked"), ANSWER.alias("said")).rows()

@@ -45,49 +45,65 @@ def test_the_digest_follows_what_the_recipe_says_and_not_its_comments(tmp_path):
     assert load_recipe(path).digest != before
 
 
-CHANGES = {
-    "unknown key 'scorer' (did you mean 'scorers'?)": lambda r: r.update(scorer={}),
-    "dedup: unknown key 'treshold' (did you mean 'threshold'?)": lambda r: r.update(
-        dedup={"treshold": 0.8}
-    ),
-    "dedup.threshold: expected a number, got 'high'": lambda r: r.update(
-        dedup={"threshold": "high"}
-    ),
-    "scorers.perplexty: no scorer is called 'perplexty' (did you mean 'perplexity'?)": lambda r: r[
-        "scorers"
-    ].update(perplexty={}),
-    "keep: rule 'lenght < 3': unknown column 'lenght' (did you mean 'length'?)": lambda r: r[
-        "keep"
-    ].append("lenght < 3"),
-    "gate: rule 'exact_macth > 0.5': unknown column 'exact_macth' (did you mean 'exact_match'?)": lambda r: (
-        r["gate"].append("exact_macth > 0.5")
-    ),
-    "sources.seeds.path: file 'nowhere.jsonl' does not exist": lambda r: r["sources"][
-        "seeds"
-    ].update(path="nowhere.jsonl"),
-    "augment.api_key: the environment variable OPENAI_API_KEY is not set": lambda r: r.update(
-        augment={"use": "llm", "model": "m"}
-    ),
-    "sources.seeds.track: 'domian' is not known (did you mean 'domain'?)": lambda r: r["sources"][
-        "seeds"
-    ].update(track="domian"),
-    "sources.seeds: unknown key 'pth' (did you mean 'path'?)": lambda r: r["sources"][
-        "seeds"
-    ].update(pth=1),
-    "train: 'base_model' is missing": lambda r: r.update(train={}),
-    "name: expected a word": lambda r: r.update(name="my recipe"),
-    "sources: at least one source is needed": lambda r: r.update(sources={}),
-    "keep: expected a list of rules": lambda r: r.update(keep="length < 3"),
-    "scorers: expected a mapping": lambda r: r.update(scorers=["length"]),
-    "evaluate: unknown key 'fewshot' (did you mean 'few_shot'?)": lambda r: r["evaluate"].update(
-        fewshot=3
-    ),
-}
+def change(section, **items):
+    """A change of one section (the whole recipe when it is "")."""
+    return lambda raw: (raw[section] if section else raw).update(items)
 
 
-@pytest.mark.parametrize("said", CHANGES)
-def test_a_mistake_is_one_line_with_the_way_out(tmp_path, said):
-    lines = mistakes(write(tmp_path, CHANGES[said]))
+def add_rule(section, rule):
+    return lambda raw: raw[section].append(rule)
+
+
+CHANGES = [
+    ("unknown key 'scorer' (did you mean 'scorers'?)", change("", scorer={})),
+    (
+        "dedup: unknown key 'treshold' (did you mean 'threshold'?)",
+        change("", dedup={"treshold": 0.8}),
+    ),
+    ("dedup.threshold: expected a number, got 'high'", change("", dedup={"threshold": "high"})),
+    (
+        "scorers.perplexty: no scorer is called 'perplexty' (did you mean 'perplexity'?)",
+        change("scorers", perplexty={}),
+    ),
+    (
+        "keep: rule 'lenght < 3': unknown column 'lenght' (did you mean 'length'?)",
+        add_rule("keep", "lenght < 3"),
+    ),
+    (
+        "gate: rule 'exact_macth > 0': unknown column 'exact_macth' (did you mean 'exact_match'?)",
+        add_rule("gate", "exact_macth > 0"),
+    ),
+    (
+        "sources.seeds.path: file 'nowhere.jsonl' does not exist",
+        lambda raw: raw["sources"]["seeds"].update(path="nowhere.jsonl"),
+    ),
+    (
+        "augment.api_key: the environment variable OPENAI_API_KEY is not set",
+        change("", augment={"use": "llm", "model": "m"}),
+    ),
+    (
+        "sources.seeds.track: 'domian' is not known (did you mean 'domain'?)",
+        lambda raw: raw["sources"]["seeds"].update(track="domian"),
+    ),
+    (
+        "sources.seeds: unknown key 'pth' (did you mean 'path'?)",
+        lambda raw: raw["sources"]["seeds"].update(pth=1),
+    ),
+    ("train: 'base_model' is missing", change("", train={})),
+    ("name: expected a word", change("", name="my recipe")),
+    ("sources: at least one source is needed", change("", sources={})),
+    ("keep: expected a list of rules", change("", keep="length < 3")),
+    ("scorers: expected a mapping", change("", scorers=["length"])),
+    (
+        "evaluate: unknown key 'fewshot' (did you mean 'few_shot'?)",
+        change("evaluate", fewshot=3),
+    ),
+]
+
+
+@pytest.mark.parametrize(("said", "spoil"), CHANGES, ids=[said for said, _ in CHANGES])
+def test_a_mistake_is_one_line_with_the_way_out(tmp_path, said, spoil):
+    lines = mistakes(write(tmp_path, spoil))
     assert any(line.startswith(said) for line in lines), lines
 
 

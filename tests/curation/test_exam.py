@@ -16,7 +16,8 @@ NO_EDGES, NO_CASES = EDGE_SCHEMA.to_frame(), BAD_CASE_SCHEMA.to_frame()
 
 def rows(*prompts, split="train", origin="import", answer="好"):
     return rows_frame(
-        make_row(dialogue(p, f"{answer}{p}"), split=split, origin=origin, source="s") for p in prompts
+        make_row(dialogue(p, f"{answer}{p}"), split=split, origin=origin, source="s")
+        for p in prompts
     )
 
 
@@ -58,7 +59,11 @@ def test_the_learn_half_may_be_trained_on_and_the_hold_half_may_not():
 
 
 def test_a_held_bad_case_is_guarded_although_no_source_delivered_it():
-    case = {name: "" for name in BAD_CASE_SCHEMA} | {"prompt": "打开空调", "gold": "x", "half": "hold"}
+    case = {name: "" for name in BAD_CASE_SCHEMA} | {
+        "prompt": "打开空调",
+        "gold": "x",
+        "half": "hold",
+    }
     found = exam(rows("打开空调", "关闭车窗"), cases=pl.DataFrame([case], schema=BAD_CASE_SCHEMA))
     assert found.rows.height == 1
 

@@ -132,7 +132,7 @@ def test_one_process_writes_at_a_time_and_a_killed_one_leaves_no_lock(tmp_path):
 
 @pytest.mark.parametrize("point", range(12))
 def test_killed_at_any_file_operation_the_store_is_whole(tmp_path, point):
-    """The process dies at its n-th rename, link or fsync; afterwards a re-run ends in the same state."""
+    """It dies at its n-th rename, link or fsync; a re-run ends in the same state."""
     code = textwrap.dedent(
         f"""
         import os, sys, signal
@@ -151,8 +151,8 @@ def test_killed_at_any_file_operation_the_store_is_whole(tmp_path, point):
         for name in ("rename", "replace", "link", "fsync"):
             setattr(os, name, counted(getattr(os, name)))
         frame = pl.DataFrame({{"id": ["a"], "value": [1.0]}})
-        version = store.write_version("x/rows", Made(tables={{"rows": frame}}), inputs={{}}, how={{}})
-        store.publish(version)
+        made = Made(tables={{"rows": frame}})
+        store.publish(store.write_version("x/rows", made, inputs={{}}, how={{}}))
         """
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)

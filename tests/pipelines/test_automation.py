@@ -26,6 +26,18 @@ def store(tmp_path):
     return Store(tmp_path)
 
 
+def skipped(store, instance) -> str:
+    decision = decide_rebuild(store, RECIPE, instance)
+    assert isinstance(decision, dg.SkipReason)
+    return decision.skip_message or ""
+
+
+def started(store, instance) -> dg.RunRequest:
+    decision = decide_rebuild(store, RECIPE, instance)
+    assert isinstance(decision, dg.RunRequest)
+    return decision
+
+
 def deliver(store, n):
     cases = [
         (str(i), {"prompt": f"打开第{i}个空调", "gold": "好", "predicted": "坏"}) for i in range(n)
@@ -34,29 +46,29 @@ def deliver(store, n):
 
 
 def test_nothing_waits_at_first(store, instance):
-    assert "no new bad cases" in decide_rebuild(store, RECIPE, instance).skip_message
+    assert "no new bad cases" in skipped(store, instance)
 
 
 def test_few_cases_wait_and_the_numbers_are_said(store, instance):
     deliver(store, 10)
-    assert "of 20 bad cases wait" in decide_rebuild(store, RECIPE, instance).skip_message
+    assert "of 20 bad cases wait" in skipped(store, instance)
 
 
 def test_enough_cases_start_one_rebuild_with_a_key_of_their_set(store, instance):
     deliver(store, 100)
-    first, second = (decide_rebuild(store, RECIPE, instance) for _ in range(2))
-    assert isinstance(first, dg.RunRequest) and first.run_key == second.run_key
+    first, second = (started(store, instance) for _ in range(2))
+    assert first.run_key == second.run_key
     deliver(store, 200)
-    assert decide_rebuild(store, RECIPE, instance).run_key != first.run_key
+    assert started(store, instance).run_key != first.run_key
 
 
 def test_while_a_run_goes_on_none_is_started(store, instance):
     deliver(store, 100)
-    request = decide_rebuild(store, RECIPE, instance)
+    request = started(store, instance)
     run = instance.add_run(
         dg.DagsterRun(job_name="rebuild", tags=request.tags, status=dg.DagsterRunStatus.STARTED)
     )
-    assert "is still going" in decide_rebuild(store, RECIPE, instance).skip_message
+    assert "is still going" in skipped(store, instance)
     assert run.tags[SET_TAG]
 
 
@@ -69,9 +81,10 @@ def test_an_old_case_starts_a_rebuild_alone():
 
 def test_sensor_and_schedule_are_off_until_switched_on(tmp_path):
     defs = build_definitions(RECIPE, store=tmp_path)
-    (sensor,), (schedule,) = defs.sensors or (), defs.schedules or ()
-    assert sensor.default_status is dg.DefaultSensorStatus.STOPPED  # type: ignore[union-attr]
-    assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED  # type: ignore[union-attr]
+    repository = defs.get_repository_def()
+    (sensor,), (schedule,) = repository.sensor_defs, repository.schedule_defs
+    assert sensor.default_status is dg.DefaultSensorStatus.STOPPED
+    assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
 
 
 def test_every_asset_is_in_a_group_and_says_what_it_is(tmp_path):

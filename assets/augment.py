@@ -34,7 +34,7 @@ def augmented_rows(job: Job, rows: Version, bad_cases: Version, error_types: Ver
         bad_cases=bad_cases.table("rows").filter(pl.col("half") == "learn"),
         error_types=error_types.table("rows"),
         report=job.report,
-        cache=job.store.workdir("calls"),
+        cache=job.store.root,
     )
     made = job.recipe.augment.make()(work)
     rejected = pl.DataFrame(made.rejected, schema=REJECTED_SCHEMA)

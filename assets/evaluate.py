@@ -12,7 +12,7 @@ from curation.rows import digest
 from curation.split import find_leaks
 from curation.store import Made, Version, frame_digest
 from evaluation.cases import CASE_SCHEMA, predict_cases
-from evaluation.gate import compare_arms, gate_values, judge_candidate, mark_cases
+from evaluation.gate import compare_arms, count_fixed, gate_values, judge_candidate, mark_cases
 
 GROUP = "6_evaluate"
 
@@ -68,13 +68,13 @@ def evaluation(job: Job, predictions: Version, training_set: Version, split_rows
     verdict = judge_candidate(
         job.recipe.gate, gate_values(metrics, leaks=leaks.height, n_cases=n_cases)
     )
-    held = marked.join(guarded.select("id"), on="id", how="semi")
+    held = bad_cases.table("rows").filter(pl.col("half") == "hold")
     return Made(
         tables={"rows": marked, "leaks": leaks},
         values={
             "metrics": metrics,
             "n_cases": n_cases,
-            "held_back": compare_arms(held, split="heldout"),
+            "held_back": count_fixed(marked, held["row_id"]),
             "test": compare_arms(marked, split="test"),
             "verdict": verdict.to_dict(),
             "table": metrics_table(metrics),

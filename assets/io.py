@@ -15,11 +15,15 @@ import polars as pl
 
 from assets.recipe import Recipe
 from assets.stage import CheckFailed, Job, NotBuilt, Outcome, Stage, run_stage
+from curation.llm import CallsStopped
 from curation.progress import Report
 from curation.store import Conflict, Corrupt, Store, Version
 
 Listener = Callable[[str, Stage, Any], None]
 """Told "start", "line" (a text), "end" (the outcome) and "fail" (the error) of each stage."""
+
+MENDABLE = (ValueError, OSError, CheckFailed, NotBuilt, Conflict, Corrupt, CallsStopped)
+"""What the user or the data can mend: said in one line. Anything else is a fault of ours."""
 
 PREVIEW_ROWS, PREVIEW_CHARS = 5, 60
 
@@ -102,15 +106,7 @@ def _run(runtime: Runtime, stage: Stage, log: Report, options: Mapping[str, Any]
     try:
         runtime.store.lock_writer()
         outcome = run_stage(Job(runtime.recipe, runtime.store, report, options), stage)
-    except (
-        ValueError,
-        FileNotFoundError,
-        BlockingIOError,
-        CheckFailed,
-        NotBuilt,
-        Conflict,
-        Corrupt,
-    ) as error:
+    except MENDABLE as error:
         listener("fail", stage, error)
         raise dg.Failure(
             description=str(error), allow_retries=isinstance(error, Conflict)

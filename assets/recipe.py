@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 import yaml
 
-from curation.plugins import check_options, find_plugin, nearest, plugin_uses
+from curation.plugins import check_options, find_plugin, nearest, plugin_names, plugin_uses
 from curation.rows import ROW_SCHEMA, digest
 from curation.store import sha256_path
 
@@ -246,7 +246,8 @@ class _Reader:
             if not isinstance(said, dict):
                 self.errors.append(f"{where}: expected a mapping, got {said!r}")
                 continue
-            shared = _common_keys(read_source)
+            # A source's own option goes before the common one of that name (hub: revision).
+            shared = _common_keys(read_source) - self._own_keys(str(said.get("use", key)))
             common, errors = self._check(
                 read_source,
                 {k: v for k, v in said.items() if k in shared},
@@ -258,6 +259,10 @@ class _Reader:
             plug = self._plug("sources", str(key), rest, where, common)
             found |= {str(key): plug} if plug else {}
         return found
+
+    def _own_keys(self, use: str) -> set[str]:
+        known = use in plugin_names(PLUGINS["sources"])
+        return _common_keys(find_plugin(PLUGINS["sources"], use)) if known else set()
 
     def _rules(self, key: str) -> tuple[str, ...]:
         value = self.raw.get(key) or []

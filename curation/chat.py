@@ -7,6 +7,7 @@ model, so what is trained, scored and asked is the same text down to the token.
 import json
 import logging
 import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ def quiet_libraries() -> None:
     """Turn the chatter of the model libraries down to errors; nothing is caught or hidden."""
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.ERROR)
+    # peft asks transformers for an attribute that is about to be renamed; only they can act on it.
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.set_verbosity_error()
@@ -131,7 +134,7 @@ def _render(tokenizer: Any, messages: Messages, tools: str) -> tuple[str, list[t
     from transformers.utils.chat_template_utils import render_jinja_template
 
     try:
-        texts, spans = render_jinja_template(
+        rendered: Any = render_jinja_template(
             conversations=[_turns(messages)],
             tools=json.loads(tools) if tools else None,
             chat_template=tokenizer.chat_template,
@@ -144,6 +147,7 @@ def _render(tokenizer: Any, messages: Messages, tools: str) -> tuple[str, list[t
         ValueError,
     ):  # ValueError: tools or tool calls that are not JSON
         return "", []
+    texts, spans = rendered
     return texts[0], spans[0]
 
 

@@ -62,7 +62,7 @@ def set_exam(
     given = pl.concat([imported.filter(pl.col("split") != "train"), moved])
     guarded = protected_rows(given, cases, task=task)
     exam = pl.concat([given, guarded]).unique("id", keep="first", maintain_order=True).sort("id")
-    clusters = assign_clusters(everything, edges, pairs, previous=named)
+    clusters = assign_clusters(everything, _own(edges, named, guarded), pairs, previous=named)
     fates = drop_leaks(train, exam, clusters, cases, task=task, threshold=threshold, report=report)
     held = make_fates(moved, "not_sampled", reason="held out for " + pl.col("split"))
     return Exam(
@@ -71,6 +71,13 @@ def set_exam(
         fates=pl.concat([fates, held]).sort("id"),
         clusters=clusters,
     )
+
+
+def _own(edges: pl.DataFrame, named: pl.DataFrame, guarded: pl.DataFrame) -> pl.DataFrame:
+    """Edges but for those to a child that happens to be an exam prompt: it leaks, its parent not."""
+    exam = named.join(guarded, on="id", how="semi")
+    leaking = named.join(exam, on="cluster", how="semi")
+    return edges.join(leaking, left_on="child", right_on="id", how="anti")
 
 
 def name_clusters(rows: pl.DataFrame) -> pl.DataFrame:

@@ -22,7 +22,7 @@ def load_causal_lm(model: Path | str, *, adapter: Path | None = None, revision: 
     from transformers import AutoModelForCausalLM
 
     device = best_device()
-    loaded = AutoModelForCausalLM.from_pretrained(
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
         str(model),
         revision=revision or None,
         dtype=torch.bfloat16 if device == "cuda" else torch.float32,
@@ -46,7 +46,7 @@ def load_reward_model(model: Path | str, *, revision: str = "") -> Any:
     from transformers import AutoModelForSequenceClassification
 
     device = best_device()
-    loaded = AutoModelForSequenceClassification.from_pretrained(
+    loaded: Any = AutoModelForSequenceClassification.from_pretrained(
         str(model),
         revision=revision or None,
         dtype=torch.bfloat16 if device == "cuda" else torch.float32,
@@ -78,7 +78,7 @@ def answer_losses(
     encoded = encode_chats(tokenizer, chats, tools=tools)
     limit = model.config.max_position_embeddings
     answers = [_last_answer(mask) for _, mask in encoded]
-    usable = [i for i, (ids, _) in enumerate(encoded) if answers[i] and len(ids) <= limit]
+    usable = [i for i, (ids, _) in enumerate(encoded) if any(answers[i]) and len(ids) <= limit]
     results: list[tuple[float, int] | None] = [None] * len(encoded)
     progress = Progress(len(usable), what, report)
     for batch in length_batches([len(encoded[i][0]) for i in usable], max_tokens=batch_tokens):
@@ -170,12 +170,12 @@ def _batch_nats(
     return results
 
 
-def _last_answer(mask: Sequence[bool]) -> tuple[int, int] | tuple[()]:
-    """Start and stop of the last run of the assistant's tokens; empty when there is none."""
+def _last_answer(mask: Sequence[bool]) -> tuple[int, int]:
+    """Start and stop of the last run of the assistant's tokens; 0, 0 when there is none."""
     stop = len(mask)
     while stop and not mask[stop - 1]:
         stop -= 1
     start = stop
     while start and mask[start - 1]:
         start -= 1
-    return (start, stop) if 0 < start < stop else ()
+    return (start, stop) if 0 < start < stop else (0, 0)

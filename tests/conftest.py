@@ -1,5 +1,6 @@
 """What the tests of models share: a small real base model, pre-trained once per session."""
 
+import os
 import random
 from pathlib import Path
 
@@ -7,6 +8,9 @@ import polars as pl
 import pytest
 
 from curation.rows import dialogue, make_row, rows_frame
+
+# A model this small gains nothing from a second thread, and on a busy machine loses minutes to it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 WORDS = "天地玄黄宇宙洪荒日月盈昃辰宿列张寒来暑往秋收冬藏"
 

@@ -5,15 +5,19 @@ these tests are left out, and say so.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from curation.fates import chain_fates
 from curation.formats import write_record
 from curation.ingest import merge_sources, read_source
 from curation.sources._base import Record
 from curation.sources.json import json as json_array
+from curation.store import Store
+from tests.pipelines.conftest import make_project
 
 FOLDER = Path(__file__).parents[1].parent / "shared" / "data"
 FILES = {
@@ -83,3 +87,41 @@ def test_public_sources_merge_in_any_order(ingested):
 
 def _record(data):
     return Record("again:1", data)
+
+
+RECIPE = """
+name: public
+sources:
+  gsm8k: {{use: json, path: {folder}/gsm8k_train.json, track: domain}}
+  alpaca_zh: {{use: json, path: {folder}/alpaca_zh_demo.json, track: general}}
+  alpaca_en: {{use: json, path: {folder}/alpaca_en_demo.json, track: general}}
+  tool_calls: {{use: json, path: {folder}/glaive_toolcall_zh_demo.json, track: general}}
+split: {{test: 0.05, heldout: 0.05}}
+scorers: {{length: {{}}, repetition: {{}}, special_tokens: {{}}, pii: {{}}, perplexity: {{}}}}
+keep: ["length <= 6000", "not special_tokens", "not pii", "repetition < 0.7", "perplexity < 5000"]
+train: {{base_model: demo}}
+"""
+CURATION = (
+    *("sources/gsm8k", "sources/alpaca_zh", "sources/alpaca_en", "sources/tool_calls", "rows"),
+    *("bad_cases", "error_types", "augmented_rows", "duplicates", "unique_rows", "split_rows"),
+    *(f"facts/{name}" for name in ("length", "repetition", "special_tokens", "pii", "perplexity")),
+    "kept_rows",
+)
+
+
+@pytest.mark.slow
+def test_the_chain_curates_public_rows_and_accounts_for_each(public_data, tmp_path):
+    recipe = tmp_path / "public.yaml"
+    recipe.write_text(RECIPE.format(folder=public_data))
+    project = replace(make_project(tmp_path), recipe=recipe)
+    first, again = (project.winnow("run", "--select", *CURATION) for _ in range(2))
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert again.stdout.splitlines()[-1] == f"0 computed, {len(CURATION)} unchanged"
+    store = Store(project.store)
+    entered = store.head("public/rows").table("rows")  # type: ignore[union-attr]
+    steps = [store.head(f"public/{step}") for step in ("duplicates", "split_rows", "kept_rows")]
+    assert all(step and step.checks["conservation"][0] for step in steps)
+    final = chain_fates(*(step.table("fates") for step in steps if step))
+    assert final["id"].to_list() == entered.sort("id")["id"].to_list()
+    kept = final.filter(pl.col("fate") == "kept").height
+    assert 0.8 * entered.height < kept < entered.height

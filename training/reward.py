@@ -115,7 +115,7 @@ def _load_classifier(base_model: Path | str, tokenizer: Any, *, revision: str) -
 
 def _config(out: Path, *, epochs: float, lr: float, batch_pairs: int, seed: int) -> Any:
     import torch
-    from trl import RewardConfig
+    from trl.trainer.reward_config import RewardConfig
 
     cuda = torch.cuda.is_available()
     return RewardConfig(
@@ -146,7 +146,7 @@ def _build_trainer(
 ) -> Any:
     from peft import LoraConfig
     from transformers import PrinterCallback
-    from trl import RewardTrainer
+    from trl.trainer.reward_trainer import RewardTrainer
 
     lora = LoraConfig(
         r=16,

@@ -5,6 +5,7 @@ killed run goes on where it stopped and ends, on CPU, with the bytes of an undis
 """
 
 import dataclasses
+import hashlib
 import json
 import shutil
 import time
@@ -56,11 +57,12 @@ def train_sft(
     out.mkdir(parents=True, exist_ok=True)
     tokens.write_parquet(out / "tokens.parquet")
     usable = tokens.filter(pl.col("reason") == "")
+    size = DataSize(usable.height, _total(usable, "n_tokens"), _total(usable, "n_tokens", "max"))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model, used, why = _load_base(base_model, revision=revision, method=method)
         options, reasons = advise_options(
-            DataSize(usable.height, int(usable["n_tokens"].sum()), int(usable["n_tokens"].max())),  # type: ignore[arg-type]
+            size,
             base_model=_model_name(base_model),
             n_params=model.num_parameters(),
             revision=revision,
@@ -75,38 +77,51 @@ def train_sft(
         )
         bins = pack_rows(tokens, block=options.packing_block)
         trainer = _build_trainer(model, tokenizer, bins, options, out=out, report=report)
-        resume = _checkpoint(out, key=digest([dataclasses.asdict(options), bins["ids"].to_list()]))
+        resume = _checkpoint(out, key=_run_key(base_model, options, bins))
         started = time.monotonic()
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         seconds = time.monotonic() - started
     _save_adapter(trainer.model, tokenizer, options, out=out)
     shutil.rmtree(out / "checkpoints")
-    step = int(resume.name.rpartition("-")[2]) if resume else 0
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    n_tokens = int(usable["n_tokens"].sum())
+    step = int(resume.name.rpartition("-")[2]) if resume else 0
+    done = size.n_tokens * options.epochs * (1 - step / max(len(losses), 1))
     return {
         "method_used": used,
         "method_reason": why,
         "options": dataclasses.asdict(options),
         "reasons": reasons,
         "shown": shown,
-        "left": dict(
-            tokens.filter(pl.col("reason") != "")
-            .group_by("reason")
-            .len()
-            .sort("reason")
-            .iter_rows()
-        ),
+        "left": _left(tokens),
         "loss": losses,
-        "n_rows": usable.height,
-        "n_tokens": n_tokens,
-        "n_loss_tokens": int(usable["n_loss_tokens"].sum()),
-        "rows_per_step": usable.height * options.epochs / max(len(losses), 1),
+        "n_rows": size.n_rows,
+        "n_tokens": size.n_tokens,
+        "n_loss_tokens": _total(usable, "n_loss_tokens"),
+        "rows_per_step": size.n_rows * options.epochs / max(len(losses), 1),
         "seconds": seconds,
-        "tokens_per_s": n_tokens * options.epochs * (1 - step / max(len(losses), 1)) / seconds,
+        "tokens_per_s": done / seconds,
         "resumed_at": step,
         "adapter": str(out / "adapter"),
     }
+
+
+def _total(tokens: pl.DataFrame, column: str, how: str = "sum") -> int:
+    return int(tokens.select(getattr(pl.col(column).cast(pl.Int64), how)()).item())
+
+
+def _left(tokens: pl.DataFrame) -> dict[str, int]:
+    """Rows that could not be trained on, counted by reason."""
+    counted = tokens.filter(pl.col("reason") != "").group_by("reason").len().sort("reason")
+    return dict(counted.iter_rows())
+
+
+def _run_key(base_model: Path | str, options: TrainOptions, bins: pl.DataFrame) -> str:
+    """What a checkpoint belongs to: options, rows in their bins, and the bytes of a local base."""
+    weights = []
+    for file in sorted(Path(base_model).glob("*.safetensors")):
+        with open(file, "rb") as opened:
+            weights.append(hashlib.file_digest(opened, "sha256").hexdigest())
+    return digest([dataclasses.asdict(options), bins["ids"].to_list(), weights])
 
 
 def _load_base(base_model: Path | str, *, revision: str, method: Method) -> tuple[Any, Method, str]:
@@ -163,7 +178,7 @@ def _build_trainer(
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import PrinterCallback
-    from trl import SFTTrainer
+    from trl.trainer.sft_trainer import SFTTrainer
 
     lora = LoraConfig(
         r=options.rank,
@@ -173,7 +188,7 @@ def _build_trainer(
         task_type="CAUSAL_LM",
     )
     columns = bins.select("input_ids", "labels", "seq_lengths").to_dict(as_series=False)
-    trainer = SFTTrainer(
+    trainer: Any = SFTTrainer(
         model=model,
         args=_trainer_config(bins, options, out=out),
         train_dataset=Dataset.from_dict(columns),
@@ -191,7 +206,7 @@ def _build_trainer(
 
 def _trainer_config(bins: pl.DataFrame, options: TrainOptions, *, out: Path) -> Any:
     import torch
-    from trl import SFTConfig
+    from trl.trainer.sft_config import SFTConfig
 
     cuda = torch.cuda.is_available()
     n_rows = int(bins["ids"].list.len().sum())

@@ -20,7 +20,7 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 ROOT = Path(__file__).parents[2]
-RECIPE = ROOT / "pipelines" / "recipes" / "tiny.yaml"
+RECIPE = ROOT / "tests" / "tiny" / "tiny.yaml"
 GROUP = "5_train"
 ASSETS = ("training_set", "model_version")
 SCREENSHOTS = ROOT / "screenshots"

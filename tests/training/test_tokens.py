@@ -104,7 +104,8 @@ def test_a_packed_row_gets_the_logits_it_gets_alone(tiny_base: Path) -> None:
 def _trl_preparation(rows: pl.DataFrame, base: Path, out: Path) -> Any:
     from datasets import Dataset
     from transformers import AutoModelForCausalLM
-    from trl import SFTConfig, SFTTrainer
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
 
     chats = [
         [{k: m[k] for k in ("role", "content")} for m in chat]
@@ -120,7 +121,7 @@ def _trl_preparation(rows: pl.DataFrame, base: Path, out: Path) -> Any:
         activation_checkpointing=False,
         report_to="none",
     )
-    trainer = SFTTrainer(
+    trainer: Any = SFTTrainer(
         model=AutoModelForCausalLM.from_pretrained(base, attn_implementation="sdpa"),
         args=config,
         train_dataset=Dataset.from_dict({"messages": chats}),

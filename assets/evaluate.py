@@ -55,7 +55,13 @@ def predictions(
 
 
 @stage(GROUP, section=("task", "evaluate", "gate"), checks=("leakage", "gate"), guards=("leakage",))
-def evaluation(job: Job, predictions: Version, training_set: Version, split_rows: Version) -> Made:
+def evaluation(
+    job: Job,
+    predictions: Version,
+    training_set: Version,
+    split_rows: Version,
+    bad_cases: Version,
+) -> Made:
     """Every metric of every arm, what was fixed on the held-back half, and the gate's verdict."""
     task = job.recipe.task
     cases = predictions.table("rows")

@@ -62,7 +62,8 @@ def set_exam(
     given = pl.concat([imported.filter(pl.col("split") != "train"), moved])
     guarded = protected_rows(given, cases, task=task)
     exam = pl.concat([given, guarded]).unique("id", keep="first", maintain_order=True).sort("id")
-    clusters = assign_clusters(everything, _own(edges, named, guarded), pairs, previous=named)
+    lineage = _without_leaks(edges, named, guarded)
+    clusters = assign_clusters(everything, lineage, pairs, previous=named)
     fates = drop_leaks(train, exam, clusters, cases, task=task, threshold=threshold, report=report)
     held = make_fates(moved, "not_sampled", reason="held out for " + pl.col("split"))
     return Exam(
@@ -73,7 +74,7 @@ def set_exam(
     )
 
 
-def _own(edges: pl.DataFrame, named: pl.DataFrame, guarded: pl.DataFrame) -> pl.DataFrame:
+def _without_leaks(edges: pl.DataFrame, named: pl.DataFrame, guarded: pl.DataFrame) -> pl.DataFrame:
     """Edges but for those to a child that happens to be an exam prompt: it leaks, its parent not."""
     exam = named.join(guarded, on="id", how="semi")
     leaking = named.join(exam, on="cluster", how="semi")

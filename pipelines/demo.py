@@ -86,7 +86,7 @@ def _bad_case_lines(rounds: Rounds) -> list[str]:
         f"Bad cases of v1 on held-out traffic: {sum(halves.values())} found "
         f"({halves.get('learn', 0)} to learn from, {halves.get('hold', 0)} held back)",
         f"  {types} error types, {made:,} rows made from seeds and from those to learn from",
-        f"  held half, never trained on: v2 fixed {held['fixed']} of the {held['n']} that v1 failed",
+        f"  held half, never trained on: v2 fixed {held['fixed']} of {held['n']}",
     ]
 
 

@@ -75,7 +75,7 @@ def set_exam(
 
 
 def _without_leaks(edges: pl.DataFrame, named: pl.DataFrame, guarded: pl.DataFrame) -> pl.DataFrame:
-    """Edges but for those to a child that happens to be an exam prompt: it leaks, its parent not."""
+    """Edges but for those to a child that is itself an exam prompt: it leaks, its parent not."""
     exam = named.join(guarded, on="id", how="semi")
     leaking = named.join(exam, on="cluster", how="semi")
     return edges.join(leaking, left_on="child", right_on="id", how="anti")

@@ -84,8 +84,7 @@ def pretrain_demo_model(
 WORDS = "system user assistant tool"  # the template's own
 HEAD = 64
 BLOCK = 128  # tokens in a packed block; general rows hold 20 to 60
-# From a sweep over one token budget: 8 blocks a step beat 16, a
-# rate of 2e-2 beat 1.4e-2, and a prompt token worth a tenth of an answer token beat none and one.
+# The best of the few settings tried on two cores (docs/log.md); no full sweep was made.
 BLOCKS_PER_STEP = 8
 MUON_LR, ADAM_LR = 2e-2, 6e-3
 PROMPT_SHARE = 0.1

@@ -146,9 +146,11 @@ def describe(outcome: Outcome) -> dict[str, Any]:
 
 
 def _value_metadata(name: str, value: Any) -> dict[str, Any]:
+    """A value for the UI: longer texts as Markdown, structures as JSON, empty ones left out."""
+    if isinstance(value, str) and "\n" in value:
+        return {name: dg.MetadataValue.md(value)}
     if isinstance(value, bool | int | float | str):
-        long = isinstance(value, str) and "\n" in value
-        return {name: dg.MetadataValue.md(value) if long else value}
+        return {name: value}
     return {name: dg.MetadataValue.json(value)} if value and name != "fates" else {}
 
 

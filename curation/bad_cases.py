@@ -69,8 +69,8 @@ def add_bad_cases(
         case, reason = _read_case(record, found_by)
         if reason:
             refused.append((position, reason))
-            raw = canonical_json(record)[:2000]
-            lines.append({"quarantined": reason, "position": position, "raw": raw})
+            raw = str(record) if isinstance(record, Exception) else canonical_json(record)
+            lines.append({"quarantined": reason, "position": position, "raw": raw[:2000]})
         elif case["id"] in known:
             duplicate += 1
         else:

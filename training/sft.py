@@ -288,6 +288,8 @@ def _save_adapter(model: Any, tokenizer: Any, options: TrainOptions, *, out: Pat
     tokenizer.save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)
     config = json.loads((folder / "adapter_config.json").read_text())
+    # peft keeps them as a set, whose order changes from process to process.
+    config["target_modules"] = sorted(config["target_modules"])
     config |= {"base_model_name_or_path": options.base_model, "revision": options.revision or None}
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 

@@ -174,12 +174,18 @@ def _context(job: Job, given: dict[str, Version]) -> ScoreContext:
         rows = given["reference"].table("rows")
         reference = rows.filter(pl.col("split") == "train")
     models = {use: Path(model_path(v)) for use, v in given.items() if use != "reference"}
-    return ScoreContext(job.recipe.task, reference, report=job.report, **models)
+    revision = model_revision(given["base_model"]) if "base_model" in given else ""
+    return ScoreContext(job.recipe.task, reference, report=job.report, revision=revision, **models)
 
 
 def model_path(version: Version) -> str:
     """Where a model lies: our folder, or the hub id or path the recipe names."""
     return str(version.folder("model")) if version.manifest["folders"] else version.values["model"]
+
+
+def model_revision(version: Version) -> str:
+    """The pinned commit of a model that comes from a hub, "" for one of our own."""
+    return version.values.get("revision", "")
 
 
 def _recall_facts(store: Store, fingerprint: str) -> pl.DataFrame:

@@ -130,14 +130,16 @@ def describe(outcome: Outcome) -> dict[str, Any]:
     version = outcome.version
     metadata: dict[str, Any] = {
         "winnow/version": version.key,
+        "data version": version.data_version,
         "unchanged": outcome.recalled,
-        **{f"{name} rows": entry["rows"] for name, entry in version.tables.items()},
     }
+    if version.tables:
+        sizes = {name: entry["rows"] for name, entry in version.tables.items()}
+        metadata["tables"] = _markdown_counts("table", sizes)
     if "rows" in version.tables:
         metadata["dagster/row_count"] = version.tables["rows"]["rows"]
     if fates := _fate_counts(version):
-        lines = [f"| {reason} | {count:,} |" for reason, count in fates.items()]
-        metadata["fates"] = dg.MetadataValue.md("\n".join(["| fate | rows |", "|---|--:|", *lines]))
+        metadata["fates"] = _markdown_counts("fate", fates)
     if preview := _preview(version):
         metadata["preview"] = dg.MetadataValue.md(preview)
     for name, value in version.values.items():
@@ -155,7 +157,14 @@ def _value_metadata(name: str, value: Any) -> dict[str, Any]:
 
 
 def _fate_counts(version: Version) -> dict[str, int]:
-    return version.values.get("fates", {})
+    """Rows by fate and reason, most frequent first."""
+    counts = version.values.get("fates", {})
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _markdown_counts(what: str, counts: Mapping[str, int]) -> dg.MetadataValue:
+    lines = [f"| {name} | {count:,} |" for name, count in counts.items()]
+    return dg.MetadataValue.md("\n".join([f"| {what} | rows |", "|---|--:|", *lines]))
 
 
 def _preview(version: Version) -> str:

@@ -238,27 +238,28 @@ class _Reader:
         return {k: plug for k, plug in plugs.items() if plug}
 
     def _sources(self) -> dict[str, Plug]:
+        found = {str(k): self._source(str(k), v) for k, v in self._mapping("sources").items()}
+        return {key: plug for key, plug in found.items() if plug}
+
+    def _source(self, key: str, said: Any) -> Plug | None:
+        """A source's section is for two functions: its plug-in, and `read_source` for the rest."""
         from curation.ingest import read_source
 
-        found: dict[str, Plug] = {}
-        for key, said in self._mapping("sources").items():
-            where = f"sources.{key}"
-            if not isinstance(said, dict):
-                self.errors.append(f"{where}: expected a mapping, got {said!r}")
-                continue
-            # A source's own option goes before the common one of that name (hub: revision).
-            shared = _common_keys(read_source) - self._own_keys(str(said.get("use", key)))
-            common, errors = self._check(
-                read_source,
-                {k: v for k, v in said.items() if k in shared},
-                where,
-                {"source", "report", "system"},
-            )
-            self.errors += errors
-            rest = {k: v for k, v in said.items() if k not in shared}
-            plug = self._plug("sources", str(key), rest, where, common)
-            found |= {str(key): plug} if plug else {}
-        return found
+        where = f"sources.{key}"
+        if not isinstance(said, dict):
+            self.errors.append(f"{where}: expected a mapping, got {said!r}")
+            return None
+        # A source's own option goes before the common one of that name (hub: revision).
+        own = self._own_keys(str(said.get("use", key)))
+        shared = _common_keys(read_source) - own
+        unknown = [k for k in said if own and k not in {"use", *own, *shared}]
+        self.errors += [f"{where}: unknown key {k!r}{nearest(k, [*own, *shared])}" for k in unknown]
+        given = {"source", "report", "system"}
+        common = {k: v for k, v in said.items() if k in shared}
+        common, errors = self._check(read_source, common, where, given)
+        self.errors += errors
+        rest = {k: v for k, v in said.items() if k not in shared and k not in unknown}
+        return self._plug("sources", key, rest, where, common)
 
     def _own_keys(self, use: str) -> set[str]:
         known = use in plugin_names(PLUGINS["sources"])

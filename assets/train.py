@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from assets.curate import model_path
+from assets.curate import model_path, model_revision
 from assets.recipe import Recipe
 from assets.stage import Job, Stage, stage
 from curation.rows import ANSWER, UTTERANCE, digest
@@ -38,7 +38,8 @@ def base_model_stage(recipe: Recipe) -> Stage:
 def base_model(job: Job, *general: Version) -> Made:
     """The model that is adapted: one pre-trained here (`demo`), a local folder or a hub id."""
     if job.recipe.base_model != "demo":
-        return Made(values={"model": job.recipe.base_model})
+        revision = job.recipe.options["train"].get("revision", "")
+        return Made(values={"model": job.recipe.base_model, "revision": revision})
     rows = pl.concat([source.table("rows") for source in general]).unique("id").sort("id")
     out = _scratch(job, "base_model")
     said = pretrain_demo_model(rows, out=out, report=job.report, **job.recipe.options["demo_model"])
@@ -50,7 +51,7 @@ def reward_model(job: Job, rows: Version, bad_cases: Version, base_model: Versio
     """A model that tells right from wrong, trained on corrected against wrong answers."""
     pairs = _reward_pairs(job, rows.table("rows"), bad_cases.table("rows"))
     out = _scratch(job, "reward_model")
-    options = job.recipe.options["reward_model"]
+    options = {"revision": model_revision(base_model), **job.recipe.options["reward_model"]}
     said = train_reward_model(
         pairs,
         base_model=model_path(base_model),

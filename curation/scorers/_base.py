@@ -27,6 +27,7 @@ class ScoreContext:
     reference: pl.DataFrame
     base_model: Path | None = None
     reward_model: Path | None = None
+    revision: str = ""  # commit of a base model that comes from a hub
     report: Report = silent
 
 

@@ -32,9 +32,10 @@ def model_perplexity(
                 "model_perplexity needs a base model; set `base_model` or its option `model`"
             )
         chosen: Path | str = source
+        commit = revision if model else context.revision
         losses = answer_losses(
-            load_causal_lm(chosen, revision=revision),
-            load_tokenizer(chosen, revision=revision),
+            load_causal_lm(chosen, revision=commit),
+            load_tokenizer(chosen, revision=commit),
             rows["messages"].to_list(),
             tools=rows["tools"].to_list(),
             batch_tokens=batch_tokens,

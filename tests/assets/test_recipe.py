@@ -89,6 +89,10 @@ CHANGES = [
         "sources.seeds: unknown key 'pth' (did you mean 'path'?)",
         lambda raw: raw["sources"]["seeds"].update(pth=1),
     ),
+    (
+        "sources.seeds: unknown key 'tracks' (did you mean 'track'?)",
+        lambda raw: raw["sources"]["seeds"].update(tracks="domain"),
+    ),
     ("train: 'base_model' is missing", change("", train={})),
     ("name: expected a word", change("", name="my recipe")),
     ("sources: at least one source is needed", change("", sources={})),

@@ -69,6 +69,12 @@ def test_materialize_all_turns_the_run_green(tmp_path: Path):
         for asset in ASSETS:
             expect(page.get_by_text(asset, exact=True).filter(visible=True).first).to_be_visible()
         _picture(page, "asset_graph")
+
+        page.goto(f"{url}/assets/tiny/kept_rows")
+        page.get_by_text("fates", exact=True).filter(visible=True).first.wait_for()
+        _picture(page, "asset")
+        for shown in ("preview", "data version", "Row count", "kept"):
+            expect(page.get_by_text(shown).filter(visible=True).first).to_be_visible()
         assert hosts == {url.removeprefix("http://")}
 
 

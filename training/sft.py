@@ -56,52 +56,63 @@ def train_sft(
     shown = preflight(tokens, tokenizer)
     out.mkdir(parents=True, exist_ok=True)
     tokens.write_parquet(out / "tokens.parquet")
-    usable = tokens.filter(pl.col("reason") == "")
-    size = DataSize(usable.height, _total(usable, "n_tokens"), _total(usable, "n_tokens", "max"))
+    choices = {"rank": rank, "alpha": alpha, "lr": lr, "epochs": epochs, "batch_rows": batch_rows}
+    limits = {"max_tokens": max_tokens, "seed": seed, "revision": revision}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model, used, why = _load_base(base_model, revision=revision, method=method)
-        options, reasons = advise_options(
-            size,
-            base_model=_model_name(base_model),
-            n_params=model.num_parameters(),
-            revision=revision,
-            method=used,
-            rank=rank,
-            alpha=alpha,
-            lr=lr,
-            epochs=epochs,
-            batch_rows=batch_rows,
-            max_tokens=max_tokens,
-            seed=seed,
-        )
+        base = {"base_model": _model_name(base_model), "n_params": model.num_parameters()}
+        options, reasons = advise_options(_size(tokens), method=used, **base, **choices, **limits)
         bins = pack_rows(tokens, block=options.packing_block)
         trainer = _build_trainer(model, tokenizer, bins, options, out=out, report=report)
-        resume = _checkpoint(out, key=_run_key(base_model, options, bins))
-        started = time.monotonic()
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-        seconds = time.monotonic() - started
+        run = _run_trainer(trainer, out=out, key=_run_key(base_model, options, bins))
     _save_adapter(trainer.model, tokenizer, options, out=out)
     shutil.rmtree(out / "checkpoints")
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    step = int(resume.name.rpartition("-")[2]) if resume else 0
-    done = size.n_tokens * options.epochs * (1 - step / max(len(losses), 1))
     return {
         "method_used": used,
         "method_reason": why,
         "options": dataclasses.asdict(options),
         "reasons": reasons,
         "shown": shown,
-        "left": _left(tokens),
-        "loss": losses,
-        "n_rows": size.n_rows,
-        "n_tokens": size.n_tokens,
-        "n_loss_tokens": _total(usable, "n_loss_tokens"),
-        "rows_per_step": size.n_rows * options.epochs / max(len(losses), 1),
-        "seconds": seconds,
-        "tokens_per_s": done / seconds,
-        "resumed_at": step,
+        **_describe_run(tokens, options, run),
         "adapter": str(out / "adapter"),
+    }
+
+
+def _size(tokens: pl.DataFrame) -> DataSize:
+    usable = tokens.filter(pl.col("reason") == "")
+    return DataSize(usable.height, _total(usable, "n_tokens"), _total(usable, "n_tokens", "max"))
+
+
+def _run_trainer(trainer: Any, *, out: Path, key: str) -> dict[str, Any]:
+    """Train to the end, from the newest checkpoint of this very run if there is one."""
+    resume = _checkpoint(out, key=key)
+    started = time.monotonic()
+    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    return {
+        "loss": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
+        "seconds": time.monotonic() - started,
+        "resumed_at": int(resume.name.rpartition("-")[2]) if resume else 0,
+    }
+
+
+def _describe_run(
+    tokens: pl.DataFrame, options: TrainOptions, run: dict[str, Any]
+) -> dict[str, Any]:
+    """The run with its rows and tokens counted, and its speed over the steps it really did."""
+    usable = tokens.filter(pl.col("reason") == "")
+    n_tokens, steps = _total(usable, "n_tokens"), max(len(run["loss"]), 1)
+    return {
+        **run,
+        "left": _left(tokens),
+        "n_rows": usable.height,
+        "n_tokens": n_tokens,
+        "n_loss_tokens": _total(usable, "n_loss_tokens"),
+        "rows_per_step": usable.height * options.epochs / steps,
+        "tokens_per_s": n_tokens
+        * options.epochs
+        * (1 - run["resumed_at"] / steps)
+        / run["seconds"],
     }
 
 

@@ -8,11 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pyarrow
 import pyarrow.parquet
 import pytest
 
+from curation.ingest import read_source
 from curation.plugins import check_options, find_plugin, plugin_names
+from curation.sources.bad_cases import bad_cases
 from curation.sources.csv import csv
 from curation.sources.hub import hub
 from curation.sources.json import json as json_array
@@ -241,3 +244,15 @@ def test_a_hub_copy_is_read_offline_and_a_missing_one_is_one_line(tmp_path):
     record, line = run.stdout.strip().splitlines()
     assert "acme/tiny/train:1" in record and "打开空调" in record
     assert "hf download acme/none --repo-type dataset --revision 1a2b3c4" in line
+
+
+def test_corrected_bad_cases_become_rows_with_the_wrong_answer_beside_them(tmp_path):
+    path = tmp_path / "cases.jsonl"
+    good = {"prompt": "打开空调", "gold": "好", "predicted": "坏", "ticket": 7}
+    path.write_text(json.dumps(good, ensure_ascii=False) + '\n{"prompt": "关窗", "gold": "好"}\n')
+    read = read_source(bad_cases(path=path)(), source="cases")
+    (row,) = read.rows.iter_rows(named=True)
+    assert [m["content"] for m in row["messages"]] == ["打开空调", "好"]
+    assert json.loads(row["meta"])["rejected"] == "坏"
+    refused = read.occurrences.filter(pl.col("outcome") == "quarantined")
+    assert refused["reason"].to_list() == ["no text under 'predicted'"]

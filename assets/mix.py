@@ -1,5 +1,9 @@
 """Mix: the training set, at an exact ratio of general to domain rows."""
 
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
 import polars as pl
 
 from assets.curate import account, model_path
@@ -28,7 +32,9 @@ def training_set(job: Job, kept_rows: Version, base_model: Version) -> Made:
     accounted["values"]["mix"] = report
     bad_masks = tokens.filter((pl.col("reason") == "") & (pl.col("n_loss_tokens") == 0)).height
     accounted["checks"]["masks"] = (bad_masks == 0, f"{bad_masks} rows would train nothing")
-    accounted["checks"]["mix_ratio"] = _ratio_check(report, job.recipe.options["mix"])
+    accounted["checks"]["mix_ratio"] = _ratio_check(
+        report, _wanted_ratio(job.recipe.options["mix"]), mixed.note
+    )
     return Made(
         {"rows": mixed.rows, "tokens": tokens.select(TOKEN_COLUMNS), "fates": fates}, **accounted
     )
@@ -55,12 +61,22 @@ def _by_track(rows: pl.DataFrame) -> dict[str, dict[str, int]]:
     return {line.pop("track"): line for line in sums.sort("track").iter_rows(named=True)}
 
 
-def _ratio_check(report: dict[str, dict[str, int]], options: object) -> tuple[bool, str]:
-    counts = {track: line["rows"] for track, line in report.items()}
-    parts = ", ".join(
+def _ratio_check(
+    report: dict[str, dict[str, int]], wanted: Mapping[str, int], note: str
+) -> tuple[bool, str]:
+    """Whether the rows stand at exactly the wanted ratio, and by how much they do not."""
+    parts = [
         f"{track} {line['rows']:,} rows, {line['tokens']:,} tokens, {line['loss_tokens']:,} trained"
         for track, line in report.items()
-    )
-    domain = counts.get("domain", 0)
-    ratio = counts.get("general", 0) / domain if domain else 0.0
-    return domain > 0, f"general:domain {ratio:.3f}:1 by rows ({parts})"
+    ]
+    general, domain = (report.get(track, {}).get("rows", 0) for track in ("general", "domain"))
+    exact = domain > 0 and general * wanted["domain"] == domain * wanted["general"]
+    said = [f"general:domain {general / max(domain, 1):.3f}:1 by rows", *parts, note]
+    return exact, "; ".join(part for part in said if part)
+
+
+def _wanted_ratio(options: Mapping[str, Any]) -> dict[str, int]:
+    """General and domain as the recipe says; what it leaves out stands in the signature."""
+    bound = inspect.signature(mix_tracks).bind(None, **options)
+    bound.apply_defaults()
+    return {track: bound.arguments[track] for track in ("general", "domain")}

@@ -6,6 +6,7 @@ is the schema, so a new option needs no second description.
 """
 
 import importlib
+import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import yaml
 
 from curation.plugins import check_options, find_plugin, nearest, plugin_names, plugin_uses
@@ -296,15 +296,8 @@ def gate_columns(recipe: Recipe) -> list[str]:
     return [*names, *(f"{arm}_{name}" for arm in ARMS for name in names), "leaks", "n_cases"]
 
 
-def columns_schema(recipe: Recipe) -> pl.Schema:
-    """Types of the columns that are known before any scorer ran."""
-    return pl.Schema(
-        {name: kind for name, kind in ROW_SCHEMA.items() if name in row_columns(recipe)}
-    )
-
-
 def _common_keys(function: Callable[..., Any]) -> set[str]:
-    names = importlib.import_module("inspect").signature(function).parameters.values()
+    names = inspect.signature(function).parameters.values()
     return {p.name for p in names if p.kind is p.KEYWORD_ONLY} - {"source", "report", "system"}
 
 

@@ -4,6 +4,7 @@ A 200 may hold a web page, half a JSON text or no message; a 429 may mean a mome
 account. The decision looks at the status, the error code and the body, and nothing else.
 """
 
+import contextlib
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -63,10 +64,8 @@ def part(value: Any, name: str) -> Any:
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
     """Seconds the endpoint asks to wait, from `Retry-After` in seconds or as a date."""
     value = headers.get("retry-after") or ""
-    try:
+    with contextlib.suppress(ValueError):  # then it is a date
         return max(0.0, float(value))
-    except ValueError:
-        pass
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     except ValueError:

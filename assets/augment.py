@@ -4,6 +4,7 @@ import polars as pl
 
 from assets.recipe import Recipe
 from assets.stage import Job, Stage
+from curation.accounts import Account, tally_rows
 from curation.augmenters._base import AugmentWork
 from curation.rows import EDGE_SCHEMA, rows_frame
 from curation.store import Made, Version
@@ -39,11 +40,17 @@ def augmented_rows(job: Job, rows: Version, bad_cases: Version, error_types: Ver
     made = job.recipe.augment.make()(work)
     rejected = pl.DataFrame(made.rejected, schema=REJECTED_SCHEMA)
     reasons = rejected.group_by("reason").len().sort("len", "reason", descending=[True, False])
+    rows_made = rows_frame(made.rows)
+    tally = tally_rows(rows_made)
     return Made(
         tables={
-            "rows": rows_frame(made.rows),
+            "rows": rows_made,
             "edges": pl.DataFrame(made.edges, schema=EDGE_SCHEMA).unique(),
             "rejected": rejected,
         },
-        values={"usage": dict(made.usage), "rejected": dict(reasons.iter_rows())},
+        values={
+            "usage": dict(made.usage),
+            "rejected": dict(reasons.iter_rows()),
+            "account": Account({"created": tally}, {"made": tally}).to_dict(),
+        },
     )

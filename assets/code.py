@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 OWN = ("curation", "training", "evaluation")
+GLUE = ("assets.accounting", "assets.curate", "assets.delta")
+"""Files of glue whose functions others use."""
 WATCHED = (
     "bitsandbytes", "datasets", "datasketch", "fasttext", "openai", "peft", "polars", "tokenizers",
     "torch", "transformers", "trl",
@@ -54,7 +56,7 @@ def _used_names(path: Path, start: str) -> tuple[set[str], set[str]]:
     sources = {name: module for node in tree.body for name, module in _bound(node)}
     modules: set[str] = set()
     parts: set[str] = set()
-    todo, done = [start], set()
+    todo, done = [start] if start in functions else [], set()
     while todo:
         name = todo.pop()
         done.add(name)
@@ -65,6 +67,10 @@ def _used_names(path: Path, start: str) -> tuple[set[str], set[str]]:
             if isinstance(inner, ast.Name):
                 modules |= {sources[inner.id]} if inner.id in sources else set()
                 todo += [inner.id] if inner.id in functions and inner.id not in done else []
+                if sources.get(inner.id, "") in GLUE:  # another file of glue: only what is used
+                    there = Path(__file__).with_name(sources[inner.id].partition(".")[2] + ".py")
+                    used, more = _used_names(there, inner.id)
+                    modules, parts = modules | used, parts | more
     return {m for m in modules if m.split(".")[0] in OWN}, parts
 
 

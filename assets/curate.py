@@ -1,22 +1,28 @@
 """Curate: repeats merged, leaks out, every quality measured, and one fate for every row."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
+from assets.accounting import counts_frame, replacing, resettle, settle
 from assets.code import code_version
+from assets.delta import map_rows
 from assets.recipe import Plug, Recipe
 from assets.stage import Job, Stage, stage
+from curation.accounts import tally_rows
 from curation.dedup import find_duplicates
 from curation.exam import set_exam
-from curation.fates import count_fates, keep_rows, prove_conservation, require_share
+from curation.fates import keep_rows, make_fates, require_share
 from curation.rows import digest
-from curation.rules import judge_rows
+from curation.rules import judge_rows, read_columns
 from curation.scorers._base import ScoreContext
-from curation.scoring import FACT_SCHEMA, join_facts, score_rows
-from curation.store import Made, Store, Version
+from curation.scoring import failed_scores, join_facts, score_rows, take_reference
+from curation.store import Change, Made, Version
 
 GROUP = "4_curate"
+QUANTILES = (0.01, 0.1, 0.5, 0.9, 0.99)
 
 
 def candidates(rows: Version, augmented_rows: Version) -> pl.DataFrame:
@@ -39,7 +45,12 @@ def duplicates(job: Job, rows: Version, augmented_rows: Version) -> Made:
     options = {"priority": list(job.recipe.sources), **job.recipe.options["dedup"]}
     found = find_duplicates(entered, task=job.recipe.task, report=job.report, **options)
     tables = {name: getattr(found, name) for name in ("pairs", "conflicts", "fates", "facts")}
-    return Made(tables, **account(entered, found.fates))
+    made = augmented_rows.table("rows", ["id", "source"])
+    again = made.join(entered, on=["id", "source"], how="anti")
+    imported = entered.join(made, on=["id", "source"], how="anti")
+    came = {"rows/train": tally_rows(imported), "augmented_rows/made": tally_rows(made)}
+    known = {"imported already": tally_rows(again)}
+    return Made(tables, **settle(came, found.fates, besides=known))
 
 
 @stage(GROUP)
@@ -71,7 +82,18 @@ def split_rows(
         **job.recipe.options["split"],
     )
     tables = {name: getattr(found, name) for name in ("rows", "exam", "fates", "clusters")}
-    return Made(tables, **account(unique, found.fates))
+    came = {"duplicates/kept": tally_rows(unique)}
+    return Made(tables, **settle(came, found.fates))
+
+
+@stage(GROUP, section=("reference",))
+def reference(job: Job, rows: Version) -> Made:
+    """Trusted rows that scorers take as the measure of good text, frozen till the next edition."""
+    options = job.recipe.options["reference"]
+    before = job.previous
+    same = before is not None and before.manifest["how"]["section"] == job.section
+    frozen = before.table("rows") if before and same else None
+    return Made(tables={"rows": take_reference(rows.table("rows"), frozen, **options)})
 
 
 def fact_stages(recipe: Recipe) -> list[Stage]:
@@ -80,38 +102,33 @@ def fact_stages(recipe: Recipe) -> list[Stage]:
 
 
 def _fact_stage(recipe: Recipe, name: str, plug: Plug) -> Stage:
-    uses = {"reference": "rows", "base_model": "base_model", "reward_model": "reward_model"}
-    needed = [use for use in plug.uses if use in uses]
+    needed = [use for use in plug.uses if use != "task"]
     section = [plug.section, recipe.task_plug.section if "task" in plug.uses else ""]
     code = (plug.module, *([recipe.task_plug.module] if "task" in plug.uses else []))
 
     def facts(job: Job, split_rows: Version, *inputs: Version) -> Made:
         given = dict(zip(needed, inputs, strict=True))
-        fingerprint = digest(
-            [
-                section,
-                code_version(plug.factory, code),
-                {use: v.data_version for use, v in given.items()},
-            ]
+        models = {use: version.data_version for use, version in given.items()}
+        fingerprint = digest([section, code_version(plug.factory, code), models])
+        context = _context(job, given)
+        scorer, memo = plug.make(), f"facts-{fingerprint}"
+        scored, since = map_rows(
+            job, split_rows, lambda rows: score_rows(rows, scorer, context), memo=memo, kind=name
         )
-        rows = split_rows.table("rows")
-        previous = _recall_facts(job.store, fingerprint)
-        scored = score_rows(rows, plug.make(), _context(job, given), previous=previous)
-        fresh = scored.join(previous, on="id", how="anti")
-        _remember_facts(job.store, fingerprint, name, fresh)
-        values = scored["value"].drop_nulls()
-        status = dict(scored.group_by("status").len().sort("status").iter_rows())
-        return Made(
-            tables={"facts": scored},
-            values={"fingerprint": fingerprint, "status": status, "quantiles": _quantiles(values)},
-        )
+        values = {"fingerprint": fingerprint, **_describe_facts(scored, since)}
+        return Made({"facts": scored}, values=values, since=since, memos=[memo])
 
     facts.__doc__ = (
         f"Score `{name}` ({plug.use}) of each row; a row that has its score is not measured again."
     )
-    inputs = ("split_rows", *(uses[use] for use in needed))
     return Stage(
-        f"facts/{name}", GROUP, facts, inputs, section, code, reads=lambda job: plug.files_digest()
+        f"facts/{name}",
+        GROUP,
+        facts,
+        ("split_rows", *needed),
+        section,
+        code,
+        reads=lambda job: plug.files_digest(),
     )
 
 
@@ -123,19 +140,62 @@ def _fact_stage(recipe: Recipe, name: str, plug: Plug) -> Stage:
 )
 def _kept_rows(job: Job, split_rows: Version, duplicates: Version, *facts: Version) -> Made:
     """Rows that pass every rule of the recipe, and for every other row the first rule it broke."""
-    entered = split_rows.table("rows")
-    scorers = {f.name.rpartition("/")[2]: f.table("facts") for f in facts}
-    scorers["label_conflict"] = duplicates.table("facts")
-    scored = join_facts(entered, scorers)
-    fates = judge_rows(scored, job.recipe.keep)
-    scores = scored.select("id", *scorers)
-    accounted = account(entered, fates)
+    scorers = {f.name.rpartition("/")[2]: f for f in facts} | {"label_conflict": duplicates}
+    since, ids = _to_judge(job, split_rows, scorers)
+    if ids is None:
+        entered = split_rows.table("rows")
+        found = {name: version.table("facts") for name, version in scorers.items()}
+    else:
+        entered = split_rows.lookup("rows", ids)
+        found = {name: version.lookup("facts", ids) for name, version in scorers.items()}
+    scored = join_facts(entered, found)
+    failed = failed_scores(found, read_columns(job.recipe.keep, scored.columns))
+    fates = _judge(scored, failed, job.recipe.keep)
+    tables = {
+        "rows": keep_rows(entered, fates),
+        "fates": fates,
+        "scores": scored.select("id", *scorers),
+    }
+    came = {"split_rows/kept": tally_rows(entered)}
+    if since and ids is not None:
+        settled = resettle(since, ids, came, fates)
+        tables = {name: replacing(ids, frame) for name, frame in tables.items()}
+    else:
+        settled = settle(came, fates)
+    settled["checks"]["share"] = _share_check(job, settled["values"]["fates_by_source"])
+    return Made(tables, since=since, **settled)
+
+
+def _judge(scored: pl.DataFrame, failed: pl.DataFrame, rules: Sequence[str]) -> pl.DataFrame:
+    """A fate for each row: `quarantined` where a scorer failed on it, else by the rules."""
+    broken = scored.join(failed, on="id")
+    reason = pl.lit("error: ") + pl.col("scorer")
+    quarantined = make_fates(broken, "quarantined", reason=reason)
+    judged = judge_rows(scored.join(failed, on="id", how="anti"), rules)
+    return pl.concat([judged, quarantined]).sort("id")
+
+
+def _share_check(job: Job, counts: list[list[Any]]) -> tuple[bool, str]:
     try:
-        require_share(fates, **job.recipe.options["guard"])
-        accounted["checks"]["share"] = (True, "no rule removes more of a source than it may")
+        require_share(counts_frame(counts), **job.recipe.options["guard"])
     except ValueError as error:
-        accounted["checks"]["share"] = (False, str(error))
-    return Made({"rows": keep_rows(entered, fates), "fates": fates, "scores": scores}, **accounted)
+        return False, str(error)
+    return True, "no rule removes more of a source than it may"
+
+
+def _to_judge(
+    job: Job, split_rows: Version, scorers: Mapping[str, Version]
+) -> tuple[Version | None, list[str] | None]:
+    """The version to build on and the ids to judge anew; no version and None for all of them."""
+    since = job.previous
+    if since is None or since.manifest["how"]["code"] != job.code:
+        return None, None
+    changes = [split_rows.changes("rows", since.input("split_rows"))]
+    for version in scorers.values():
+        before = since.input(version.name.partition("/")[2])
+        changes.append(version.changes("facts", before))
+    ids = {i for c in changes for frame in (c.upserts, c.gone) for i in frame["id"]}
+    return since, sorted(ids)
 
 
 def kept_stage(recipe: Recipe) -> Stage:
@@ -148,31 +208,10 @@ def kept_stage(recipe: Recipe) -> Stage:
     )  # fmt: skip
 
 
-def account(entered: pl.DataFrame, fates: pl.DataFrame) -> dict[str, dict]:
-    """Counts by fate and by source, and the conservation check, as keyword arguments of `Made`."""
-    proof = prove_conservation(entered, fates)
-    conserved = bool(proof["conserved"].all())
-    label = pl.concat_str("fate", pl.lit(": "), "reason")
-    named = fates.with_columns(
-        fate=pl.when(pl.col("reason") == "").then(pl.col("fate")).otherwise(label)
-    )
-    counts = named.group_by("fate").len().sort("len", "fate", descending=[True, False])
-    totals = proof.select(pl.col(pl.Int64).sum()).row(0, named=True)
-    line = f"{entered.height:,} in = " + " + ".join(
-        f"{n:,} {fate}" for fate, n in totals.items() if fate not in ("entered", "created") and n
-    )
-    by_source = [list(row) for row in count_fates(fates).iter_rows()]
-    return {
-        "values": {"fates": dict(counts.iter_rows()), "fates_by_source": by_source},
-        "checks": {"conservation": (conserved, line + ("" if conserved else " does not add up"))},
-    }
-
-
 def _context(job: Job, given: dict[str, Version]) -> ScoreContext:
     reference = pl.DataFrame()
     if "reference" in given:
-        rows = given["reference"].table("rows")
-        reference = rows.filter(pl.col("split") == "train")
+        reference = given["reference"].table("rows")
     models = {use: Path(model_path(v)) for use, v in given.items() if use != "reference"}
     revision = model_revision(given["base_model"]) if "base_model" in given else ""
     return ScoreContext(job.recipe.task, reference, report=job.report, revision=revision, **models)
@@ -188,26 +227,16 @@ def model_revision(version: Version) -> str:
     return version.values.get("revision", "")
 
 
-def _recall_facts(store: Store, fingerprint: str) -> pl.DataFrame:
-    remembered = store.recall(f"facts-{fingerprint}") or {"parts": []}
-    parts = [store.read_frame(part) for part in remembered["parts"]]
-    return pl.concat([FACT_SCHEMA.to_frame(), *parts])
-
-
-def _remember_facts(store: Store, fingerprint: str, name: str, fresh: pl.DataFrame) -> None:
-    """Append: facts already there are never written again."""
-    if fresh.height:
-        remembered = store.recall(f"facts-{fingerprint}") or {"parts": []}
-        store.remember(
-            f"facts-{fingerprint}", {"parts": [*remembered["parts"], store.put_frame(name, fresh)]}
-        )
-
-
-def _quantiles(values: pl.Series) -> dict[str, float]:
-    """Where the scores lie, to choose a threshold by."""
-    if values.is_empty():
-        return {}
+def _describe_facts(scored: pl.DataFrame | Change, since: Version | None) -> dict[str, Any]:
+    """How many rows have a score, and where the scores lie, to choose a threshold by."""
+    if isinstance(scored, Change):
+        assert since is not None, "a change is told from a version"
+        drop = pl.concat([scored.gone, scored.upserts.select("id")])
+        before = since.table("facts", ["id", "value", "status"]).join(drop, on="id", how="anti")
+        scored = pl.concat([before, scored.upserts.select(before.columns)])
+    values = scored["value"].drop_nulls()
+    places = {f"p{round(q * 100)}": values.quantile(q) for q in QUANTILES if len(values)}
     return {
-        f"p{round(q * 100)}": round(float(values.quantile(q) or 0.0), 4)
-        for q in (0.01, 0.1, 0.5, 0.9, 0.99)
+        "status": dict(scored.group_by("status").len().sort("status").iter_rows()),
+        "quantiles": {name: round(float(value or 0.0), 4) for name, value in places.items()},
     }

@@ -10,7 +10,8 @@ from assets.stage import Job, stage
 from curation.registry import champion_before, version_id
 from curation.rows import digest
 from curation.split import find_leaks
-from curation.store import Made, Version, frame_digest
+from curation.store import Made, Version
+from curation.tables import frame_digest, read_table
 from evaluation.cases import CASE_SCHEMA, predict_cases
 from evaluation.gate import compare_arms, count_fixed, gate_values, judge_candidate, mark_cases
 
@@ -133,8 +134,8 @@ def _arm(
     models = [base.data_version, adapter.data_version if adapter else ""]
     shown = frame_digest(seeds) if seeds is not None else ""
     key = "answers-" + digest([frame_digest(rows), models, shown, options, code_version(_arm)])
-    if remembered := job.store.recall(key):
-        return job.store.read_frame(remembered["object"])
+    if (known := job.store.recall_table(key)) is not None:
+        return read_table(job.store, known)
     cases = predict_cases(
         rows,
         base_model=model_path(base),
@@ -143,7 +144,7 @@ def _arm(
         report=job.report,
         **options,
     )
-    job.store.remember(key, {"object": job.store.put_frame("cases", cases)})
+    job.store.remember_table(key, "cases", cases)
     return cases
 
 

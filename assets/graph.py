@@ -1,7 +1,14 @@
 """The graph of a recipe: every stage, upstream first."""
 
 from assets.augment import augmented_stage
-from assets.curate import duplicates, fact_stages, kept_stage, split_rows, unique_rows
+from assets.curate import (
+    duplicates,
+    fact_stages,
+    kept_stage,
+    reference,
+    split_rows,
+    unique_rows,
+)
 from assets.evaluate import champion, evaluation, predictions
 from assets.feedback import bad_cases, error_types
 from assets.ingest import rows_stage, source_stages
@@ -24,6 +31,7 @@ def build_stages(recipe: Recipe) -> list[Stage]:
         split_rows,
         base_model_stage,
     ]
+    makers += [reference] if "reference" in used else []
     makers += [reward_model] if "reward_model" in used else []
     early = [*source_stages(recipe), rows_stage(recipe), *(make(recipe) for make in makers)]
     late = [kept_stage, training_set, adapter, champion, predictions, evaluation, model_version]

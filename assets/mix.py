@@ -6,11 +6,16 @@ from typing import Any
 
 import polars as pl
 
-from assets.curate import account, model_path
+from assets.accounting import settle
+from assets.code import code_version
+from assets.curate import model_path
+from assets.delta import map_rows
 from assets.stage import Job, stage
+from curation.accounts import tally_rows
 from curation.fates import chain_fates, keep_rows, make_fates
 from curation.mix import mix_tracks
-from curation.store import Made, Version
+from curation.rows import digest
+from curation.store import Change, Made, Version
 from training.tokens import tokenise_rows
 
 TOKEN_COLUMNS = ("id", "n_tokens", "n_loss_tokens", "reason")
@@ -20,24 +25,40 @@ TOKEN_COLUMNS = ("id", "n_tokens", "n_loss_tokens", "reason")
 def training_set(job: Job, kept_rows: Version, base_model: Version) -> Made:
     """What the model is trained on: rows that fit its template, general to domain at the ratio."""
     rows = kept_rows.table("rows")
-    train = job.recipe.options["train"]
-    limits = {name: train[name] for name in ("max_tokens", "revision") if name in train}
-    tokens = tokenise_rows(rows, model_path(base_model), **limits)
+    tokens, memo = _count_tokens(job, kept_rows, base_model)
     fits = _token_fates(rows, tokens)
     mixed = mix_tracks(keep_rows(rows, fits), **job.recipe.options["mix"])
     fates = chain_fates(fits, mixed.fates)
     counted = mixed.rows.join(tokens.select("id", "n_tokens", "n_loss_tokens"), on="id")
     report = _by_track(counted)
-    accounted = account(rows, fates)
-    accounted["values"]["mix"] = report
+    settled = settle({"kept_rows/kept": tally_rows(rows)}, fates)
+    settled["values"]["mix"] = report
     bad_masks = tokens.filter((pl.col("reason") == "") & (pl.col("n_loss_tokens") == 0)).height
-    accounted["checks"]["masks"] = (bad_masks == 0, f"{bad_masks} rows would train nothing")
-    accounted["checks"]["mix_ratio"] = _ratio_check(
+    settled["checks"]["masks"] = (bad_masks == 0, f"{bad_masks} rows would train nothing")
+    settled["checks"]["mix_ratio"] = _ratio_check(
         report, _wanted_ratio(job.recipe.options["mix"]), mixed.note
     )
-    return Made(
-        {"rows": mixed.rows, "tokens": tokens.select(TOKEN_COLUMNS), "fates": fates}, **accounted
-    )
+    tables = {"rows": mixed.rows, "tokens": tokens, "fates": fates}
+    return Made(tables, memos=[memo], **settled)
+
+
+def _count_tokens(job: Job, kept_rows: Version, base_model: Version) -> tuple[pl.DataFrame, str]:
+    """Tokens of every row, each row tokenised once ever, and under which name that is known."""
+    train = job.recipe.options["train"]
+    limits = {name: train[name] for name in ("max_tokens", "revision") if name in train}
+    model = model_path(base_model)
+
+    def count(rows: pl.DataFrame) -> pl.DataFrame:
+        return tokenise_rows(rows, model, **limits).select(TOKEN_COLUMNS)
+
+    memo = "tokens-" + digest([base_model.data_version, limits, code_version(tokenise_rows)])
+    counted, since = map_rows(job, kept_rows, count, memo=memo, kind="tokens")
+    if isinstance(counted, Change):
+        assert since is not None, "a change is told from a version"
+        drop = pl.concat([counted.gone, counted.upserts.select("id")])
+        before = since.table("tokens").join(drop, on="id", how="anti")
+        counted = pl.concat([before, counted.upserts]).sort("id")
+    return counted, memo
 
 
 def _token_fates(rows: pl.DataFrame, tokens: pl.DataFrame) -> pl.DataFrame:

@@ -23,6 +23,7 @@ from curation.store import sha256_path
 SECTIONS = {
     "feedback": "curation.bad_cases:find_error_types",
     "dedup": "curation.dedup:find_duplicates",
+    "reference": "curation.scoring:take_reference",
     "guard": "curation.fates:require_share",
     "split": "curation.exam:set_exam",
     "mix": "curation.mix:mix_tracks",

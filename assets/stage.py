@@ -7,7 +7,7 @@ the versions of its upstream stages, named by its parameters, and returns what i
 import inspect
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -28,12 +28,19 @@ class NotBuilt(LookupError):
 
 @dataclass(frozen=True)
 class Job:
-    """What a stage may use besides its inputs."""
+    """What a stage may use besides its inputs.
+
+    `previous` is the stage's present head, for stages that build on what they said before; `code`
+    and `section` are what a head must have been made with to be built on.
+    """
 
     recipe: Recipe
     store: Store
     report: Report = silent
     options: Mapping[str, Any] = field(default_factory=dict)
+    previous: Version | None = None
+    code: str = ""
+    section: Any = None
 
 
 @dataclass(frozen=True)
@@ -111,18 +118,19 @@ def run_stage(job: Job, stage: Stage) -> Outcome:
             dict(job.options),
         ]
     )
-    remembered = job.store.recall(key)
-    if remembered:
-        version = job.store.version(remembered["manifest"])
-    else:
-        version = _build(job, stage, inputs)
+    remembered = job.store.recall(key) or {}
+    known = job.store.find_version(remembered["manifest"]) if remembered else None
+    version = known or _build(job, stage, inputs)
+    if known is None:
         job.store.remember(key, {"manifest": version.key, "seconds": time.monotonic() - start})
     job.store.publish(version)
-    return Outcome(version, bool(remembered), time.monotonic() - start)
+    return Outcome(version, known is not None, time.monotonic() - start)
 
 
 def _build(job: Job, stage: Stage, inputs: Mapping[str, Version]) -> Version:
-    made = stage.work(job, *inputs.values())
+    name = f"{job.recipe.name}/{stage.name}"
+    known = {"previous": job.store.head(name), "code": stage.code_version}
+    made = stage.work(replace(job, section=stage.section, **known), *inputs.values())
     failed = [
         f"{name}: {made.checks[name][1]}"
         for name in stage.guards
@@ -131,7 +139,6 @@ def _build(job: Job, stage: Stage, inputs: Mapping[str, Version]) -> Version:
     if failed:
         raise CheckFailed(f"{stage.name}: " + "; ".join(failed))
     how = {"code": stage.code_version, "section": stage.section, "recipe": job.recipe.digest}
-    name = f"{job.recipe.name}/{stage.name}"
     return job.store.write_version(name, made, inputs=inputs, how=how)
 
 

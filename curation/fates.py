@@ -8,6 +8,8 @@ from typing import Literal
 
 import polars as pl
 
+from curation.accounts import tally_rows
+
 FATE_SCHEMA = pl.Schema(
     {
         "id": pl.String,
@@ -84,9 +86,8 @@ def chain_fates(*steps: pl.DataFrame) -> pl.DataFrame:
 
 def count_fates(fates: pl.DataFrame) -> pl.DataFrame:
     """Rows by source, fate and reason: columns source, fate, reason, n; for people to read."""
-    return (
-        fates.group_by("source", "fate", "reason").agg(n=pl.len()).sort("source", "fate", "reason")
-    )
+    counted = fates.group_by("source", "fate", "reason").agg(n=pl.len().cast(pl.Int64))
+    return counted.sort("source", "fate", "reason")
 
 
 def prove_conservation(
@@ -138,20 +139,21 @@ def require_conservation(
 
 
 def require_share(
-    fates: pl.DataFrame, *, max_share: float = 0.30, at_least: int = 20
+    counts: pl.DataFrame, *, max_share: float = 0.30, at_least: int = 20
 ) -> pl.DataFrame:
     """Share of each source that each reason removed: source, reason, n, of, share; largest first.
 
-    Counts `dropped` and `quarantined`: merging loses nothing and sampling is a choice. Raises
-    `TooManyDropped` when a share exceeds `max_share` in a source of `at_least` rows; in a smaller
-    one a third is a handful of rows and says nothing about the rule.
+    `counts` is what `count_fates` gives. Counted are `dropped` and `quarantined`: merging loses
+    nothing and sampling is a choice. Raises `TooManyDropped` when a share exceeds `max_share` in a
+    source of `at_least` rows; in a smaller one a third is a handful of rows and says nothing about
+    the rule.
     """
     removed = pl.col("fate").is_in(["dropped", "quarantined"])
     shares = (
-        fates.with_columns(of=pl.len().over("source"))
+        counts.with_columns(of=pl.col("n").sum().over("source"))
         .filter(removed)
         .group_by("source", "reason", "of")
-        .agg(n=pl.len())
+        .agg(pl.col("n").sum())
         .with_columns(share=pl.col("n") / pl.col("of"))
         .select("source", "reason", "n", "of", "share")
         .sort("share", "source", "reason", descending=[True, False, False])
@@ -177,18 +179,9 @@ def _count(rows: pl.DataFrame, name: str) -> pl.DataFrame:
 
 
 def _checksums(rows: pl.DataFrame, name: str) -> pl.DataFrame:
-    """Sum of the ids of each source mod 2^128 as 32 hex digits, in four exact 32-bit columns."""
-    odd = rows.filter(~pl.col("id").str.contains("^[0-9a-f]{32}$").fill_null(False))
-    if not odd.is_empty():
-        raise ValueError(f"the id {odd['id'][0]!r} is not 32 hex digits")
-    chunk = [pl.col("id").str.slice(i, 8).str.to_integer(base=16) for i in (0, 8, 16, 24)]
-    parts = [part.sum().alias(str(8 * i)) for i, part in enumerate(chunk)]
-    sums = rows.group_by("source").agg(parts)
-    totals = [
-        sum(line[str(i)] << (96 - 4 * i) for i in (0, 8, 16, 24)) % 2**128
-        for line in sums.iter_rows(named=True)
-    ]
-    return sums.select("source", pl.Series(name, [f"{t:032x}" for t in totals], pl.String))
+    """The sum of the ids of each source mod 2^128 as 32 hex digits."""
+    sums = [(source, ids) for source, (_, ids) in tally_rows(rows).items()]
+    return pl.DataFrame(sums, schema={"source": pl.String, name: pl.String}, orient="row")
 
 
 def _name_ids(before: pl.Series, after: pl.Series) -> str:

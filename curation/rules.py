@@ -60,6 +60,11 @@ def parse_rules(rules: Iterable[str], columns: Iterable[str]) -> list[Rule]:
     return parsed
 
 
+def read_columns(rules: Iterable[str], columns: Iterable[str]) -> set[str]:
+    """Names of the columns that the rules read."""
+    return {name for rule in parse_rules(rules, list(columns)) for name in rule.columns}
+
+
 def judge_rows(rows: pl.DataFrame, rules: Iterable[str | Rule]) -> pl.DataFrame:
     """A fate of `FATE_SCHEMA` for each row: `kept`, or `dropped` by the first rule it breaks.
 

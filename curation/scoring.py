@@ -4,7 +4,7 @@ A fact holds a finite number or none: NaN would win every comparison later on. A
 fact is never measured again, so a growing pool costs only its new rows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import polars as pl
 
@@ -14,30 +14,43 @@ FACT_SCHEMA = pl.Schema(
     {
         "id": pl.String,
         "value": pl.Float64,  # 1.0 and 0.0 for yes and no; null unless the status is ok
-        "status": pl.String,  # ok | missing (the scorer gave null) | error (NaN or infinity)
-        "kind": pl.String,  # number | flag: what the scorer gave, Float64 or Boolean
+        "status": pl.String,  # ok | missing (null) | error (raised, NaN, infinity)
+        "kind": pl.String,  # number | flag: what the scorer gave; "" where it failed on the row
     }
 )
 
 
-def score_rows(
-    rows: pl.DataFrame,
-    scorer: Scorer,
-    context: ScoreContext,
-    *,
-    previous: pl.DataFrame | None = None,
+def take_reference(
+    rows: pl.DataFrame, frozen: pl.DataFrame | None = None, *, edition: int = 1
 ) -> pl.DataFrame:
+    """The rows that scorers learn good text from: those frozen earlier, else the training rows.
+
+    Following every new row would change every score with every delivery; so a reference stays as
+    it is until `edition` is raised, which an earlier `frozen` one does not outlive.
+    """
+    if edition < 1:
+        raise ValueError(f"reference.edition is {edition!r}; editions count from 1")
+    return rows.filter(pl.col("split") == "train") if frozen is None else frozen
+
+
+class _WrongSeries(ValueError):
+    """A scorer broke its contract; no smaller part will mend that."""
+
+
+def score_rows(rows: pl.DataFrame, scorer: Scorer, context: ScoreContext) -> pl.DataFrame:
     """Facts of `FACT_SCHEMA` for exactly these rows, sorted by id.
 
-    Rows with a fact in `previous` keep it, whatever its status; `context.report` hears how many
-    were measured. Raises `ValueError` when the scorer's series has another length or type.
+    A scorer that raises is asked again for ever smaller parts, so that only the row it cannot bear
+    goes without a score. Where it fails on more than a tenth of the rows the fault is its own, and
+    its error is raised. Raises `ValueError` when its series has another length or type.
     """
-    known = FACT_SCHEMA.to_frame() if previous is None else previous
-    known = known.join(rows, on="id", how="semi")
-    new = rows.join(known, on="id", how="anti", maintain_order="left")
-    context.report(f"measured {new.height:,} rows, {known.height:,} had their score")
-    made = _facts(new, scorer(new, context)) if new.height else FACT_SCHEMA.to_frame()
-    return pl.concat([known.select(FACT_SCHEMA.names()), made]).sort("id")
+    if rows.is_empty():
+        return FACT_SCHEMA.to_frame()
+    failed: list[str] = []
+    parts = list(_score_parts(rows, scorer, context, failed, max(3, rows.height // 10)))
+    for line in failed:
+        context.report(line)
+    return pl.concat(parts).sort("id")
 
 
 def join_facts(rows: pl.DataFrame, facts: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
@@ -53,9 +66,47 @@ def join_facts(rows: pl.DataFrame, facts: Mapping[str, pl.DataFrame]) -> pl.Data
     return rows
 
 
+def failed_scores(facts: Mapping[str, pl.DataFrame], names: Iterable[str]) -> pl.DataFrame:
+    """Rows that one of these scorers could not measure: id and scorer, the first by name."""
+    failed = [
+        facts[name].filter(pl.col("status") == "error").select("id", scorer=pl.lit(name))
+        for name in sorted(set(names) & facts.keys())
+    ]
+    none = pl.DataFrame(schema={"id": pl.String, "scorer": pl.String})
+    return pl.concat([none, *failed]).unique("id", keep="first", maintain_order=True)
+
+
+def _score_parts(
+    rows: pl.DataFrame, scorer: Scorer, context: ScoreContext, failed: list[str], allowed: int
+) -> Iterator[pl.DataFrame]:
+    """Facts of the rows in parts, halved wherever the scorer raises; `failed` gets a line a row."""
+    try:
+        yield _facts(rows, scorer(rows, context))
+        return
+    except _WrongSeries:
+        raise
+    except Exception as error:
+        if rows.height == 1 and len(failed) >= allowed:
+            raise
+        if rows.height == 1:
+            failed.append(f"row {rows['id'][0]} has no score: {type(error).__name__}: {error}")
+            yield _failed(rows)
+            return
+    middle = rows.height // 2
+    for part in (rows[:middle], rows[middle:]):
+        yield from _score_parts(part, scorer, context, failed, allowed)
+
+
+def _failed(rows: pl.DataFrame) -> pl.DataFrame:
+    """The fact that a row could not be measured; of no kind, so that a column keeps its own."""
+    return rows.select(
+        "id", value=pl.lit(None, pl.Float64), status=pl.lit("error"), kind=pl.lit("")
+    )
+
+
 def _facts(rows: pl.DataFrame, scores: pl.Series) -> pl.DataFrame:
     if len(scores) != rows.height or scores.dtype not in (pl.Float64, pl.Boolean):
-        raise ValueError(
+        raise _WrongSeries(
             f"a scorer gave {len(scores):,} values of type {scores.dtype} for {rows.height:,} "
             "rows; it must give one Float64 or Boolean for each"
         )
@@ -80,5 +131,5 @@ def _column(facts: pl.DataFrame) -> pl.Expr:
     """The values in the scorer's own type; of no type at all when there are no facts."""
     if facts.is_empty():
         return pl.col("value").cast(pl.Null)
-    flags = facts["kind"][0] == "flag"
+    flags = "flag" in facts["kind"]
     return pl.col("value").cast(pl.Boolean) if flags else pl.col("value")

@@ -4,50 +4,62 @@ A step writes its tables and folders as objects, then a manifest that names them
 names the manifest. Nothing can be seen before the ref exists and everything after it, so a process
 may be killed at any moment: what it left behind is either whole or unreferenced.
 
-    objects/<kind>/<hh>/<sha256>.parquet | .json      objects/folders/<hh>/<sha256>/
-    refs/<name>/<seq>.json      memo/<key>.json      tmp/      intake/      .lock
+    objects/<kind>/<hh>/<sha256>.parquet | .json      objects/folders/<hh>/<sha256>/<file>
+    refs/<name>/<seq>.json      pins/<label>.json      memo/<key>.json
+    tmp/      leases/      .lock      .gate      intake/      calls.sqlite
 """
 
-import fcntl
 import hashlib
 import json
-import os
-import shutil
-import uuid
-from collections.abc import Iterator, Mapping
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import polars as pl
 
+from curation.blobs import Blobs, BucketBlobs, Corrupt, LocalBlobs
+from curation.disk import Disk
+from curation.locks import Leases, lock_writer, unlock_writer
 from curation.rows import canonical_json
+from curation.tables import (
+    Change,
+    change_between,
+    frame_digest,
+    lookup,
+    objects_of,
+    parquet_bytes,
+    read_table,
+    write_table,
+)
 
-FORMAT = 1
-ROW_GROUP = 65_536
-_HELD: dict[Path, IO[str]] = {}
-"""Locks of this process; a lock is a property of the process and not of a `Store` object."""
+__all__ = ["Change", "Conflict", "Corrupt", "Made", "Store", "Version", "frame_digest"]
+
+FORMAT = 2
+_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
+_KEY = re.compile(r"\w[\w.-]*/[0-9a-f]{2}/([0-9a-f]{64})(\.parquet|\.json)?")
 
 
 class Conflict(RuntimeError):
     """Someone else published the next version first; read the new head and try again."""
 
 
-class Corrupt(RuntimeError):
-    """A stored object no longer has the content its name promises."""
-
-
 @dataclass(frozen=True)
 class Made:
     """What a step made: tables, folders (still outside the store), small values and checks.
 
-    A check is (passed, one line that says why).
+    A table is a whole frame, or the `Change` that leads to it from the version `since`. A check is
+    (passed, one line that says why). `memos` are keys of what it remembered for later runs.
     """
 
-    tables: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    tables: Mapping[str, pl.DataFrame | Change] = field(default_factory=dict)
     folders: Mapping[str, Path] = field(default_factory=dict)
     values: Mapping[str, Any] = field(default_factory=dict)
     checks: Mapping[str, tuple[bool, str]] = field(default_factory=dict)
+    since: "Version | None" = None
+    memos: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -57,6 +69,8 @@ class Version:
     store: "Store"
     key: str
     manifest: Mapping[str, Any]
+    published_at: float | None = None
+    """When it was published, in Unix seconds, where it was found by its name; a clock's word."""
 
     @property
     def name(self) -> str:
@@ -77,12 +91,23 @@ class Version:
 
     @property
     def tables(self) -> dict[str, dict[str, Any]]:
-        """Object, number of rows and columns of each table, without reading them."""
+        """Objects, number of rows and columns of each table, without reading them."""
         return self.manifest["tables"]
 
-    def table(self, name: str) -> pl.DataFrame:
-        """One table, its bytes verified against the digest that names them."""
-        return self.store.read_frame(self.manifest["tables"][name]["object"])
+    def table(self, name: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """One table or some columns of it, its bytes verified against the digests that name them.
+
+        Rows come in canonical order: by id, else by every plain column.
+        """
+        return read_table(self.store, self.tables[name], columns)
+
+    def lookup(self, name: str, ids: Iterable[str]) -> pl.DataFrame:
+        """The rows of a table with these ids, without reading all of it."""
+        return lookup(self.store, self.tables[name], list(ids))
+
+    def changes(self, name: str, since: "Version") -> Change:
+        """What leads to this version of a table from an earlier one; costs only the difference."""
+        return change_between(self.store, since.tables[name], self.tables[name])
 
     def folder(self, name: str) -> Path:
         """One folder, such as a model, to read and never to write in."""
@@ -92,93 +117,151 @@ class Version:
         """The very version of an upstream step this one was made from."""
         return self.store.version(self.manifest["inputs"][name])
 
+    @property
+    def objects(self) -> list[str]:
+        """Keys of all objects this version is made of: manifest, tables and folders."""
+        tables = [key for entry in self.tables.values() for key in objects_of(entry)]
+        return [self.key, *tables, *self.manifest["folders"].values()]
+
 
 class Store:
-    """A directory that holds every version of everything."""
+    """A directory, or a bucket with a local cache, that holds every version of everything.
 
-    def __init__(self, root: Path | str):
-        self.root = Path(root).absolute()
+    `place` is a folder, or the URL of a bucket and prefix; what belongs to one machine (locks,
+    unfinished work, the inbox, the ledger of calls) lies in the folder `local` then. Raises
+    `ValueError` for a store of a newer format or a bucket that cannot be trusted.
+    """
+
+    def __init__(self, place: Path | str, *, local: Path | None = None, disk: Disk | None = None):
+        self.disk = disk or Disk()
+        remote = str(place) if "://" in str(place) else ""
+        self.root = Path(local or ".winnow" if remote else place).absolute()
+        self.place = remote or str(self.root)
+        for part in ("objects", "refs", "memo", "pins", "tmp", "intake"):
+            self.disk.make_folder(self.root / part)
+        self.blobs: Blobs = (
+            BucketBlobs(remote, self.root, self.disk)
+            if remote
+            else LocalBlobs(self.root, self.disk)
+        )
+        self.leases = Leases(self.root)
         self._verified: set[str] = set()
-        for part in ("objects", "refs", "memo", "tmp", "intake"):
-            (self.root / part).mkdir(parents=True, exist_ok=True)
         self._check_format()
 
     def _check_format(self) -> None:
-        path = self.root / "format.json"
-        if not path.exists():
-            self._write(path, canonical_json({"format": FORMAT}).encode())
-        found = json.loads(path.read_text())["format"]
+        self.blobs.create("format.json", canonical_json({"format": FORMAT}).encode())
+        found = json.loads(self.blobs.read("format.json"))["format"]
         if found > FORMAT:
             raise ValueError(
-                f"{str(self.root)!r} has store format {found}; this Winnow knows {FORMAT}: upgrade"
+                f"{self.place!r} has store format {found}; this Winnow knows {FORMAT}: upgrade"
+            )
+        if found < FORMAT:
+            raise ValueError(
+                f"{self.place!r} has store format {found}, which this Winnow ({FORMAT}) no longer "
+                "reads: keep it for its lineage, and name a new store"
             )
 
     # objects ------------------------------------------------------------------------------------
 
     def put_frame(self, kind: str, frame: pl.DataFrame) -> str:
-        """Write a table in its canonical order; returns its object key."""
-        path = self._staged()
-        in_order(frame).write_parquet(path, compression="zstd", row_group_size=ROW_GROUP)
-        return self._adopt(path, kind, ".parquet")
+        """Write a frame in its canonical order as one Parquet object; returns its key."""
+        return self._put(kind, ".parquet", parquet_bytes(frame))
 
     def read_frame(self, key: str) -> pl.DataFrame:
-        """Read a table back; `Corrupt` when its bytes are not what its name promises."""
-        return pl.read_parquet(self._verify(key))
+        """Read a frame back; `Corrupt` when its bytes are not what its name promises."""
+        return pl.read_parquet(self.frame_path(key))
+
+    def frame_path(self, key: str) -> Path:
+        """Where the verified bytes of an object lie, to read."""
+        if key in self._verified:
+            return self.root / "objects" / key
+        name = _checked_key(key)
+        try:
+            path = self.blobs.fetch(f"objects/{key}")
+        except FileNotFoundError:
+            raise Corrupt(f"object {key} is missing from {self.place!r}") from None
+        if sha256_file(path) != name:
+            raise Corrupt(f"object {key} was damaged: its bytes no longer match its name")
+        self._verified.add(key)
+        return path
 
     def put_json(self, kind: str, value: Any) -> str:
         """Write a small value; returns its object key."""
-        path = self._staged()
-        path.write_bytes(json.dumps(value, ensure_ascii=False, sort_keys=True, indent=1).encode())
-        return self._adopt(path, kind, ".json")
+        text = json.dumps(value, ensure_ascii=False, sort_keys=True, indent=1)
+        return self._put(kind, ".json", text.encode())
 
     def read_json(self, key: str) -> Any:
         """Read a small value back, verified like a table."""
-        return json.loads(self._verify(key).read_bytes())
+        return json.loads(self.frame_path(key).read_bytes())
 
     def put_folder(self, source: Path) -> str:
         """Copy a folder in, named by the digest of its file names and contents."""
         name = sha256_path(source)
         key = f"folders/{name[:2]}/{name}"
-        target = self.root / "objects" / key
-        if not target.exists():
-            staged = self._staged()
-            shutil.copytree(source, staged)
-            for path in staged.rglob("*"):
-                _fsync(path)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _fsync(staged)
-            try:
-                staged.rename(target)
-            except OSError:  # a twin of ours was faster; the content is the same by name
-                shutil.rmtree(staged, ignore_errors=True)
-            _fsync(target.parent)
+        with self.leases.adding(key):
+            for path in sorted(p for p in source.rglob("*") if p.is_file()):
+                at = f"objects/{key}/{path.relative_to(source).as_posix()}"
+                if not (self.blobs.exists(at) and self._same(at, path)):
+                    self.blobs.put(at, path.read_bytes())
         return key
 
     def folder(self, key: str) -> Path:
         """Where a folder lies; `Corrupt` when a file in it changed."""
         path = self.root / "objects" / key
         if key not in self._verified:
-            if not path.is_dir() or sha256_path(path) != path.name:
-                raise Corrupt(
-                    f"folder {key} is missing or was changed: expected the digest of its name"
-                )
+            name = _checked_key(key)
+            for at in self.blobs.list(f"objects/{key}"):
+                self.blobs.fetch(at)
+            if not path.is_dir() or sha256_path(path) != name:
+                raise Corrupt(f"folder {key} is missing or was changed since it was stored")
             self._verified.add(key)
         return path
+
+    def has(self, key: str) -> bool:
+        """Whether an object or folder is there, its content not looked at."""
+        at = f"objects/{key}"
+        return bool(self.blobs.list(at)) if key.startswith("folders/") else self.blobs.exists(at)
+
+    def _put(self, kind: str, suffix: str, data: bytes) -> str:
+        name = hashlib.sha256(data).hexdigest()
+        key = f"{kind}/{name[:2]}/{name}{suffix}"
+        with self.leases.adding(key):
+            if not (self.blobs.exists(f"objects/{key}") and self._whole(key)):
+                self.blobs.put(f"objects/{key}", data)
+        return key
+
+    def _whole(self, key: str) -> bool:
+        try:
+            self.frame_path(key)
+        except Corrupt:
+            return False
+        return True
+
+    def _same(self, at: str, path: Path) -> bool:
+        return sha256_file(self.blobs.fetch(at)) == sha256_file(path)
 
     # versions -----------------------------------------------------------------------------------
 
     def write_version(
         self, name: str, made: Made, *, inputs: Mapping[str, Version], how: Mapping[str, Any]
     ) -> Version:
-        """Write what a step made and its manifest; it is visible only once `publish` is called."""
+        """Write what a step made and its manifest; it is visible only once `publish` is called.
+
+        Of each table only what differs from the present head is written.
+        """
+        since = made.since or self.head(name)
+        texts = {
+            key
+            for version in inputs.values()
+            for entry in version.tables.values()
+            for key in entry["texts"]
+        }
+        before = since.tables if since else {}
         tables = {
-            table: {
-                "object": self.put_frame(name.split("/")[-1], frame),
-                "digest": frame_digest(frame),
-                "rows": frame.height,
-                "columns": frame.columns,
-            }
-            for table, frame in sorted(made.tables.items())
+            table: write_table(
+                self, name.split("/")[-1], content, previous=before.get(table), texts=texts
+            )
+            for table, content in sorted(made.tables.items())
         }
         folders = {part: self.put_folder(path) for part, path in sorted(made.folders.items())}
         said = {
@@ -195,6 +278,7 @@ class Store:
             "values": made.values,
             "checks": {check: list(result) for check, result in made.checks.items()},
             "inputs": {upstream: version.key for upstream, version in sorted(inputs.items())},
+            "memos": sorted(made.memos),
             "how": how,
         }
         return self.version(self.put_json("manifests", manifest))
@@ -204,141 +288,147 @@ class Store:
         return Version(self, key, self.read_json(key))
 
     def publish(self, version: Version) -> None:
-        """Make a version the head of its name; the whole commit is this one link.
+        """Make a version the head of its name; the whole commit is this one file.
 
         Publishing the present head again changes nothing. Raises `Conflict` when another writer
-        took the next place first.
+        took the next place first, and `Corrupt` when an object of the version is gone.
         """
-        seq, head = self._head(version.name)
+        seq, head, _ = self._head(version.name)
         if head == version.key:
             return
-        folder = self.root / "refs" / version.name
-        folder.mkdir(parents=True, exist_ok=True)
-        staged = self._staged()
-        staged.write_text(canonical_json({"manifest": version.key}))
-        _fsync(staged)
-        try:
-            os.link(staged, folder / f"{seq + 1:08d}.json")
-        except FileExistsError:
-            raise Conflict(
-                f"{version.name} got another version {seq + 1} meanwhile; run again"
-            ) from None
-        finally:
-            staged.unlink()
-        _fsync(folder)
+        with self.leases.adding(*version.objects):
+            if lost := [key for key in version.objects if not self.has(key)]:
+                raise Corrupt(f"{version.name} cannot be published: object {lost[0]} is missing")
+            ref = canonical_json({"manifest": version.key, "at": time.time()})
+            if not self.blobs.create(f"refs/{version.name}/{seq + 1:08d}.json", ref.encode()):
+                raise Conflict(f"{version.name} got another version {seq + 1} meanwhile; run again")
+        self.leases.release()
 
     def head(self, name: str) -> Version | None:
         """The newest published version of a step, or None."""
-        key = self._head(name)[1]
-        return self.version(key) if key else None
+        _, key, at = self._head(name)
+        return Version(self, key, self.read_json(key), at) if key else None
 
     def history(self, name: str) -> Iterator[Version]:
         """Every published version of a step, newest first."""
-        for path in sorted(self._refs(name), reverse=True):
-            yield self.version(json.loads(path.read_text())["manifest"])
+        for ref in reversed(self.refs(name)):
+            key, at = self._read_ref(ref)
+            yield Version(self, key, self.read_json(key), at)
 
-    def _refs(self, name: str) -> list[Path]:
-        folder = self.root / "refs" / name
-        return [p for p in folder.glob("*.json") if p.stem.isdigit()] if folder.is_dir() else []
+    def rollback(self, name: str, version: Version) -> None:
+        """Make an earlier version of a step its head again; the history keeps both."""
+        if version.key not in {v.key for v in self.history(name)}:
+            raise LookupError(f"{name} never had the version {version.key}")
+        self.publish(version)
 
-    def _head(self, name: str) -> tuple[int, str]:
-        newest = max(self._refs(name), default=None)
-        return (int(newest.stem), json.loads(newest.read_text())["manifest"]) if newest else (0, "")
+    def names(self) -> list[str]:
+        """Names that have versions."""
+        return sorted({ref.removeprefix("refs/").rpartition("/")[0] for ref in self.refs()})
+
+    def refs(self, name: str = "") -> list[str]:
+        """Keys of the refs of a step, or of all steps, oldest first."""
+        if name and not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a step")
+        below = self.blobs.list(f"refs/{name}" if name else "refs")
+        found = [key for key in below if re.fullmatch(r"\d{8}\.json", key.rpartition("/")[2])]
+        return [key for key in found if not name or key.count("/") == name.count("/") + 2]
+
+    def ref_target(self, ref: str) -> str:
+        """Key of the manifest that a ref or pin names; `Corrupt` when it names none."""
+        return self._read_ref(ref)[0]
+
+    def forget_verified(self) -> None:
+        """Look at every object anew when it is next read."""
+        self._verified.clear()
+
+    def _head(self, name: str) -> tuple[int, str, float | None]:
+        refs = self.refs(name)
+        if not refs:
+            return 0, "", None
+        return int(refs[-1][-13:-5]), *self._read_ref(refs[-1])
+
+    def _read_ref(self, ref: str) -> tuple[str, float | None]:
+        try:
+            said = json.loads(self.blobs.read(ref))
+            return str(said["manifest"]), said.get("at")
+        except (ValueError, KeyError, TypeError):
+            raise Corrupt(f"{ref} in {self.place!r} is damaged: it names no manifest") from None
+
+    # pins: versions that are kept whatever comes after them --------------------------------------
+
+    def pin(self, label: str, version: Version) -> None:
+        """Keep a version, and all it was made from, until it is unpinned."""
+        if not _NAME.fullmatch(label) or "/" in label:
+            raise ValueError(f"{label!r} is no label; use letters, digits, '-', '_' and '.'")
+        with self.leases.adding():
+            said = canonical_json({"manifest": version.key})
+            self.blobs.replace(f"pins/{label}.json", said.encode())
+
+    def unpin(self, label: str) -> None:
+        """Let a version go with the others again; raises `LookupError` for an unknown label."""
+        if label not in self.pins():
+            known = ", ".join(self.pins()) or "none"
+            raise LookupError(f"nothing is pinned as {label!r}; pinned: {known}")
+        self.blobs.remove(f"pins/{label}.json")
+
+    def pins(self) -> dict[str, Version]:
+        """Pinned versions by label."""
+        found = {key.split("/")[-1].removesuffix(".json"): key for key in self.blobs.list("pins")}
+        return {label: self.version(self.ref_target(key)) for label, key in found.items()}
 
     # memo: a short cut for unchanged inputs, safe to delete --------------------------------------
 
     def recall(self, key: str) -> dict[str, Any] | None:
-        """What was remembered under a key, or None."""
-        path = self.root / "memo" / f"{key}.json"
-        return json.loads(path.read_text()) if path.exists() else None
+        """What was remembered under a key, or None, also when it cannot be read."""
+        try:
+            return json.loads(self.blobs.read(f"memo/{key}.json"))
+        except (FileNotFoundError, ValueError):
+            return None
 
     def remember(self, key: str, value: Mapping[str, Any]) -> None:
         """Remember a small value under a key for later runs."""
-        self._write(self.root / "memo" / f"{key}.json", canonical_json(value).encode())
+        with self.leases.adding():
+            self.blobs.replace(f"memo/{key}.json", canonical_json(value).encode())
+
+    def recall_table(self, key: str) -> dict[str, Any] | None:
+        """The table remembered under a key, to read with `tables`; None when a part is gone."""
+        entry = (self.recall(key) or {}).get("table")
+        return entry if entry and all(self.has(part) for part in objects_of(entry)) else None
+
+    def remember_table(
+        self, key: str, kind: str, content: pl.DataFrame | Change, since: Any = None
+    ) -> dict[str, Any]:
+        """Remember a table, or the change of the remembered table `since`; what to read it by."""
+        entry = write_table(self, kind, content, previous=since)
+        self.remember(key, {"table": entry, "objects": objects_of(entry)})
+        return entry
+
+    def find_version(self, key: str) -> Version | None:
+        """The version of a manifest that was remembered; None when a part of it is gone."""
+        try:
+            version = self.version(key)
+        except Corrupt:
+            return None
+        return version if all(self.has(part) for part in version.objects) else None
 
     # one writer -----------------------------------------------------------------------------------
 
     def lock_writer(self) -> None:
         """Hold the store for this process until it ends; the lock of a killed process is gone.
 
-        Raises `BlockingIOError` when another process is rebuilding.
+        Raises `BlockingIOError` when another process on this machine is rebuilding.
         """
-        if self.root in _HELD:
-            return
-        handle = open(self.root / ".lock", "a+")  # noqa: SIM115 (held until the process ends)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            handle.seek(0)
-            owner = handle.read().strip() or "unknown"
-            handle.close()
-            raise BlockingIOError(
-                f"another rebuild is running on {str(self.root)!r} (process {owner}); wait for it"
-            ) from None
-        handle.truncate(0)  # whose lock it is, for the message of the one who waits
-        handle.write(str(os.getpid()))
-        handle.flush()
-        _HELD[self.root] = handle
+        lock_writer(self.root)
 
     def unlock_writer(self) -> None:
         """Let others write again."""
-        if handle := _HELD.pop(self.root, None):
-            handle.close()
-
-    # bytes ----------------------------------------------------------------------------------------
+        unlock_writer(self.root)
 
     def workdir(self, name: str) -> Path:
         """A folder for unfinished work that a later run may resume (checkpoints)."""
         path = self.root / "tmp" / name
         path.mkdir(parents=True, exist_ok=True)
         return path
-
-    def _staged(self) -> Path:
-        return self.root / "tmp" / uuid.uuid4().hex
-
-    def _write(self, path: Path, data: bytes) -> None:
-        staged = self._staged()
-        staged.write_bytes(data)
-        _fsync(staged)
-        staged.replace(path)
-        _fsync(path.parent)
-
-    def _adopt(self, staged: Path, kind: str, suffix: str) -> str:
-        """Move a staged file to the place its content names."""
-        name = sha256_file(staged)
-        key = f"{kind}/{name[:2]}/{name}{suffix}"
-        target = self.root / "objects" / key
-        if target.exists() and sha256_file(target) == name:
-            staged.unlink()
-            return key
-        _fsync(staged)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        staged.replace(target)
-        _fsync(target.parent)
-        return key
-
-    def _verify(self, key: str) -> Path:
-        path = self.root / "objects" / key
-        if key not in self._verified:
-            if not path.exists():
-                raise Corrupt(f"object {key} is missing from {str(self.root)!r}")
-            if sha256_file(path) != path.stem:
-                raise Corrupt(f"object {key} was damaged: its bytes no longer match its name")
-            self._verified.add(key)
-        return path
-
-
-def in_order(frame: pl.DataFrame) -> pl.DataFrame:
-    """The frame sorted by `id` first and then by every other plain column, in one chunk."""
-    plain = [c for c, kind in frame.schema.items() if not kind.is_nested()]
-    keys = sorted(plain, key=lambda c: (c != "id", frame.columns.index(c)))
-    return (frame.sort(keys, nulls_last=True) if keys else frame).rechunk()
-
-
-def frame_digest(frame: pl.DataFrame) -> str:
-    """sha256 of what a frame says: column names, types and sorted rows, not a file's bytes."""
-    schema = canonical_json([[name, str(kind)] for name, kind in frame.schema.items()])
-    return hashlib.sha256(schema.encode() + in_order(frame).write_ndjson().encode()).hexdigest()
 
 
 def sha256_file(path: Path) -> str:
@@ -356,13 +446,13 @@ def sha256_path(path: Path) -> str:
     return hashlib.sha256(canonical_json(listing).encode()).hexdigest()
 
 
+def _checked_key(key: str) -> str:
+    """The digest in an object's key; a key from a damaged manifest may name no other place."""
+    found = _KEY.fullmatch(key)
+    if not found:
+        raise Corrupt(f"{key!r} is no object key: the manifest that names it was damaged")
+    return found[1]
+
+
 def _sorted_json(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -1,6 +1,6 @@
 """The code version: it follows the code that does the work and nothing else."""
 
-from assets import code, curate, ingest
+from assets import code, curate, ingest, mix
 from assets.code import code_version
 from assets.curate import duplicates
 from assets.recipe import load_recipe
@@ -20,7 +20,12 @@ def test_a_stage_follows_the_modules_its_function_uses():
 
 def test_helpers_in_the_same_file_count():
     assert "curation.ingest" in modules_of(ingest._made) | modules_of(ingest.rows_stage)
-    assert "curation.fates" in modules_of(curate.account)
+    assert "curation.rules" in modules_of(curate._judge)
+
+
+def test_helpers_in_another_file_of_glue_count():
+    assert "curation.accounts" in modules_of(curate.kept_stage(load_recipe(TINY)).work)
+    assert "curation.tables" in modules_of(mix._count_tokens)
 
 
 def test_a_docstring_does_not_change_the_version(tmp_path):

@@ -95,15 +95,17 @@ def test_a_reason_that_removes_more_than_its_share_stops_with_the_numbers():
         [kept(rows[:69]), make_fates(rows[69:], "dropped", reason="repetition < 0.5")]
     )
     with pytest.raises(TooManyDropped, match=r"'repetition < 0.5' removes 31 of 100 rows \(31%\)"):
-        require_share(fates)
-    assert require_share(fates, max_share=0.31)["n"].to_list() == [31]
+        require_share(count_fates(fates))
+    assert require_share(count_fates(fates), max_share=0.31)["n"].to_list() == [31]
 
 
 def test_merging_and_sampling_and_small_sources_are_not_stopped():
     rows, few = some_rows(40), some_rows(19, "few")
     merged = make_fates(rows[1:30], "merged", into=rows["id"][0], similarity=1.0)
     fates = pl.concat([kept(rows[:1]), merged, make_fates(rows[30:], "not_sampled")])
-    require_share(pl.concat([fates, make_fates(few, "quarantined", reason="not_json")]))
+    require_share(
+        count_fates(pl.concat([fates, make_fates(few, "quarantined", reason="not_json")]))
+    )
 
 
 def test_two_reasons_of_a_fifth_each_are_not_one_of_two_fifths():
@@ -112,7 +114,7 @@ def test_two_reasons_of_a_fifth_each_are_not_one_of_two_fifths():
         make_fates(rows[:20], "dropped", reason="a"),
         make_fates(rows[20:40], "dropped", reason="b"),
     ]
-    require_share(pl.concat([*parts, kept(rows[40:])]))
+    require_share(count_fates(pl.concat([*parts, kept(rows[40:])])))
 
 
 def test_a_chain_of_steps_keeps_the_last_word_on_each_row():

@@ -8,7 +8,7 @@ import pytest
 from curation.rows import ROW_SCHEMA, dialogue, make_row, rows_frame
 from curation.rules import judge_rows
 from curation.scorers._base import ScoreContext, full_text, score_each
-from curation.scoring import FACT_SCHEMA, join_facts, score_rows
+from curation.scoring import FACT_SCHEMA, failed_scores, join_facts, score_rows
 from curation.tasks.free_text import free_text
 
 ROWS = rows_frame(make_row(dialogue(f"把空调调到{i}度", "好的")) for i in range(16, 22))
@@ -39,24 +39,27 @@ def test_yes_and_no_come_back_as_they_went_in():
     assert judge_rows(joined, ["not pii"])["fate"].to_list() == ["dropped", "kept", "dropped"] * 2
 
 
-def test_a_row_that_has_its_fact_is_not_measured_again():
-    lines, seen = [], []
+def test_a_scorer_that_raises_costs_the_row_it_cannot_bear_and_no_other():
+    lines, odd = [], ROWS["id"][3]
 
     def scorer(rows, _context):
-        seen.append(rows.height)
-        return pl.Series([float(len(seen))] * rows.height, dtype=pl.Float64)
+        if odd in rows["id"]:
+            raise KeyError("空")
+        return pl.Series([0.5] * rows.height, dtype=pl.Float64)
 
-    first = score_rows(ROWS[:4], scorer, context())
-    both = score_rows(ROWS, scorer, context(lines.append), previous=first)
-    assert seen == [4, 2] and both["id"].to_list() == ROWS["id"].to_list()
-    assert both["value"].to_list() == [1.0] * 4 + [2.0] * 2
-    assert lines == ["measured 2 rows, 4 had their score"]
-    assert score_rows(ROWS, scorer, context(), previous=both).equals(both) and seen == [4, 2]
+    facts = score_rows(ROWS, scorer, context(lines.append))
+    assert facts["id"].to_list() == sorted(ROWS["id"])
+    assert facts.filter(pl.col("status") == "error")["id"].to_list() == [odd]
+    assert lines == [f"row {odd} has no score: KeyError: '空'"]
+    assert failed_scores({"s": facts}, ["s"]).rows() == [(odd, "s")]
 
 
-def test_facts_of_rows_that_left_are_not_given_back():
-    facts = score_rows(ROWS, give([0.5] * 6), context())
-    assert score_rows(ROWS[2:3], give([]), context(), previous=facts).height == 1
+def test_a_scorer_that_fails_on_most_rows_raises_its_own_error():
+    def scorer(_rows, _context):
+        raise OSError("no model")
+
+    with pytest.raises(OSError, match="no model"):
+        score_rows(ROWS, scorer, context())
 
 
 def test_a_scorer_that_gives_too_few_or_another_type_is_refused():

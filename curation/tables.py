@@ -1,0 +1,384 @@
+"""Tables as immutable parts, so that consecutive versions share what did not change.
+
+A table is a list of parts; each part replaces rows of the parts before it, by id, and takes others
+away. Texts lie apart, once for all tables: a row's id names its messages and tools, so whoever
+holds the id needs no second copy. A table's digest is a sum over its rows (Bellare and Micciancio,
+1997: AdHash), so it says the same of a table written whole and of one grown part by part, and a
+change costs only the rows that changed.
+"""
+
+import hashlib
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import polars as pl
+
+from curation.blobs import Corrupt
+from curation.rows import canonical_json
+
+TEXT = ("messages", "tools")
+"""Columns that a row's id names."""
+MAX_PARTS = 24
+MAX_SHARE = 0.25
+"""A change beyond this share of a table, or a part more than that, has it written whole."""
+ROW_GROUP = 65_536
+_MODULUS = 2**256
+_AT = "__part"
+Part = tuple[str, str]
+"""Object keys of a part's rows and of what it takes away; "" for none."""
+
+
+class Frames(Protocol):
+    """What tables are written to and read from: frames as immutable objects named by content."""
+
+    def put_frame(self, kind: str, frame: pl.DataFrame) -> str: ...
+
+    def frame_path(self, key: str) -> Path: ...
+
+
+@dataclass(frozen=True)
+class Change:
+    """What became of a table: rows that are new or different, and keys of those that are gone.
+
+    `upserts` has the table's columns. `gone` has the key columns: `id`, or all of them where a
+    table has no ids.
+    """
+
+    upserts: pl.DataFrame
+    gone: pl.DataFrame
+
+    @property
+    def is_empty(self) -> bool:
+        return self.upserts.is_empty() and self.gone.is_empty()
+
+
+def write_table(
+    frames: Frames,
+    kind: str,
+    content: pl.DataFrame | Change,
+    *,
+    previous: Mapping[str, Any] | None = None,
+    texts: Iterable[str] = (),
+) -> dict[str, Any]:
+    """The entry of a table in a manifest; only what differs from the entry `previous` is written.
+
+    `content` is the whole table, or the change that leads to it from `previous`. `texts` are text
+    objects that may hold the rows' texts already.
+    """
+    grown = None
+    if isinstance(content, Change):
+        assert previous is not None, "a change needs the table that it changes"
+        grown = _grow(frames, kind, previous, content, texts)
+        content = content if grown else _apply(read_table(frames, previous), content)
+    elif previous is not None and _alike(previous, content):
+        change = compare(read_table(frames, previous, texts=False), content)
+        grown = _grow(frames, kind, previous, change, texts) if change else None
+    if grown:
+        return grown
+    assert isinstance(content, pl.DataFrame)
+    return _write_whole(frames, kind, content, {*texts, *(previous or {}).get("texts", ())})
+
+
+def read_table(
+    frames: Frames,
+    entry: Mapping[str, Any],
+    columns: Sequence[str] | None = None,
+    *,
+    texts: bool = True,
+) -> pl.DataFrame:
+    """A table in its canonical order, or some of its columns; without `texts` only plain ones."""
+    wanted = [c for c in entry["columns"] if columns is None or c in columns]
+    plain = [c for c in wanted if c not in _text_columns(entry)]
+    frame = in_order(_read_parts(frames, entry, plain))
+    if texts and len(plain) < len(wanted):
+        frame = _with_texts(frames, entry, frame, wanted)
+    return frame.select([c for c in wanted if c in frame.columns])
+
+
+def lookup(
+    frames: Frames, entry: Mapping[str, Any], ids: Sequence[str], *, texts: bool = True
+) -> pl.DataFrame:
+    """The rows with these ids, in canonical order, without reading the whole table."""
+    plain = [c for c in entry["columns"] if c not in _text_columns(entry)]
+    wanted = pl.Series(ids, dtype=pl.String).unique()
+    found = _last_wins(frames, entry, plain, wanted)
+    if texts and _text_columns(entry):
+        found = _with_texts(frames, entry, found, entry["columns"])
+    return found
+
+
+def change_between(frames: Frames, old: Mapping[str, Any], new: Mapping[str, Any]) -> Change:
+    """The change from one version of a table to another; costs what differs, not what is there.
+
+    Rows of `upserts` come with their texts.
+    """
+    empty = lookup(frames, new, ()) if new["key"] == ["id"] else None
+    if old["digest"] == new["digest"] and old["columns"] == new["columns"] and empty is not None:
+        return Change(empty, empty.select("id"))
+    if empty is None or old["key"] != ["id"] or old["schema"] != new["schema"]:
+        before = read_table(frames, old)
+        return compare(before, read_table(frames, new), key=new["key"])
+    ids = _touched(frames, old, new)
+    if ids is None:
+        sides = [read_table(frames, entry, texts=False) for entry in (old, new)]
+    else:
+        sides = [lookup(frames, entry, ids.to_list(), texts=False) for entry in (old, new)]
+    change = compare(*sides, key=["id"])
+    if _text_columns(new):
+        upserts = _with_texts(frames, new, change.upserts, new["columns"])
+        return Change(upserts, change.gone)
+    return change
+
+
+def compare(old: pl.DataFrame, new: pl.DataFrame, *, key: Sequence[str] | None = None) -> Change:
+    """What leads from one frame to another of the same columns; texts are not compared."""
+    key = list(key or key_of(new))
+    if key != ["id"]:
+        return Change(
+            new.join(old, on=key, how="anti", nulls_equal=True),
+            old.join(new, on=key, how="anti", nulls_equal=True).select(key),
+        )
+    plain = [c for c in new.columns if c not in TEXT]
+    # Polars' hash is fit for comparing within one process, and for nothing that is kept.
+    before = old.select("id", __hash=old.select(plain).hash_rows())
+    after = new.with_columns(__hash=new.select(plain).hash_rows())
+    upserts = after.join(before, on=["id", "__hash"], how="anti").drop("__hash")
+    return Change(upserts, old.select("id").join(new.select("id"), on="id", how="anti"))
+
+
+def key_of(frame: pl.DataFrame) -> list[str]:
+    """What tells rows of a table apart: its `id` where that is unique, else the whole row."""
+    if "id" in frame.columns and frame["id"].dtype == pl.String and frame["id"].is_unique().all():
+        return ["id"]
+    return frame.columns
+
+
+def in_order(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame sorted by `id` first and then by every other plain column, in one chunk."""
+    plain = [c for c, kind in frame.schema.items() if not kind.is_nested()]
+    keys = sorted(plain, key=lambda c: (c != "id", frame.columns.index(c)))
+    if frame.height > 1 and "id" in keys and frame["id"].n_unique() == frame.height:
+        keys = ["id"]
+    return (frame.sort(keys, nulls_last=True) if keys else frame).rechunk()
+
+
+def frame_digest(frame: pl.DataFrame) -> str:
+    """What a frame says, whatever its row order: 64 hex digits over columns, types and rows."""
+    return _digest(_schema(frame), frame.height, row_sum(frame))
+
+
+def row_sum(frame: pl.DataFrame) -> int:
+    """Sum of the sha256 of every row's JSON, mod 2^256; texts are told by their id."""
+    has_id = "id" in frame.columns
+    plain = [c for c in frame.columns if not (has_id and c in TEXT)]
+    floats = [c for c in plain if frame.schema[c].is_float()]
+    total = 0
+    for part in frame.select(plain).iter_slices(ROW_GROUP):
+        # JSON has no NaN, and would say the same of it as of a null.
+        lines = part.with_columns(pl.col(floats).cast(pl.String)).write_ndjson().encode()
+        digests = b"".join(hashlib.sha256(line).digest() for line in lines.split(b"\n")[:-1])
+        limbs = np.frombuffer(digests, dtype=">u4").reshape(-1, 8).astype(np.uint64).sum(axis=0)
+        total += sum(int(limb) << (32 * (7 - i)) for i, limb in enumerate(limbs))
+    return total % _MODULUS
+
+
+def parquet_bytes(frame: pl.DataFrame) -> bytes:
+    """A frame in its canonical order as Parquet; the same rows give the same bytes."""
+    out = io.BytesIO()
+    in_order(frame).write_parquet(out, compression="zstd", row_group_size=ROW_GROUP)
+    return out.getvalue()
+
+
+def objects_of(entry: Mapping[str, Any]) -> list[str]:
+    """Keys of every object that a table is made of."""
+    return [key for part in entry["parts"] for key in part if key] + list(entry["texts"])
+
+
+# writing ------------------------------------------------------------------------------------------
+
+
+def _write_whole(
+    frames: Frames, kind: str, frame: pl.DataFrame, known_texts: Iterable[str]
+) -> dict[str, Any]:
+    entry = _entry(frame, key_of(frame))
+    plain = frame.drop(_text_columns(entry))
+    entry["parts"] = [(frames.put_frame(kind, plain), "")]
+    entry["texts"] = _put_texts(frames, frame, (), known_texts)
+    return _finish(entry, frame.height, row_sum(frame))
+
+
+def _grow(
+    frames: Frames,
+    kind: str,
+    previous: Mapping[str, Any],
+    change: Change,
+    known_texts: Iterable[str],
+) -> dict[str, Any] | None:
+    """The entry after a change, with one more part; None when it should be written whole."""
+    size = change.upserts.height + change.gone.height
+    if not size:
+        return dict(previous)
+    if len(previous["parts"]) >= MAX_PARTS or size > MAX_SHARE * max(previous["rows"], 1):
+        return None
+    entry = _entry(change.upserts, previous["key"])
+    if previous["key"] == ["id"]:
+        ids = [*change.upserts["id"], *change.gone["id"]]
+        replaced = lookup(frames, previous, ids, texts=False)
+        gone = change.gone.join(replaced, on="id", how="semi")
+    else:
+        replaced = gone = change.gone
+    part = (
+        frames.put_frame(kind, change.upserts.drop(_text_columns(entry))),
+        frames.put_frame(kind, gone) if gone.height else "",
+    )
+    entry["parts"] = [*map(tuple, previous["parts"]), part]
+    entry["texts"] = _put_texts(frames, change.upserts, previous["texts"], known_texts)
+    total = int(previous["sum"], 16) - row_sum(replaced) + row_sum(change.upserts)
+    return _finish(
+        entry, previous["rows"] - replaced.height + change.upserts.height, total % _MODULUS
+    )
+
+
+def _put_texts(
+    frames: Frames, frame: pl.DataFrame, own: Sequence[str], known: Iterable[str]
+) -> list[str]:
+    """Text objects that together hold the texts of a frame's rows; new texts are one new object."""
+    columns = [c for c in TEXT if c in frame.columns]
+    if not columns or "id" not in frame.columns:
+        return list(own)
+    missing, used = frame.select("id", *columns).unique("id", keep="any"), list(own)
+    for key in [*own, *sorted(set(known) - set(own))]:
+        if missing.is_empty():
+            break
+        there = pl.scan_parquet(frames.frame_path(key))
+        if there.collect_schema().names() != missing.columns:
+            continue
+        rest = missing.join(there.select("id").collect(), on="id", how="anti")
+        if rest.height < missing.height and key not in used:
+            used.append(key)
+        missing = rest
+    return [*used, frames.put_frame("texts", missing)] if missing.height else used
+
+
+def _entry(frame: pl.DataFrame, key: Sequence[str]) -> dict[str, Any]:
+    return {"columns": frame.columns, "schema": _schema(frame), "key": list(key)}
+
+
+def _finish(entry: dict[str, Any], rows: int, total: int) -> dict[str, Any]:
+    return entry | {
+        "rows": rows,
+        "sum": f"{total:064x}",
+        "digest": _digest(entry["schema"], rows, total),
+    }
+
+
+def _schema(frame: pl.DataFrame) -> str:
+    return canonical_json([[name, str(kind)] for name, kind in frame.schema.items()])
+
+
+def _digest(schema: str, rows: int, total: int) -> str:
+    return hashlib.sha256(f"{schema}\n{rows}\n{total:064x}".encode()).hexdigest()
+
+
+def _alike(previous: Mapping[str, Any], frame: pl.DataFrame) -> bool:
+    """Whether a frame can be told as a change of a table: same columns, keys and few changes."""
+    if previous["schema"] != _schema(frame) or previous["key"] != key_of(frame):
+        return False
+    nested = any(frame.schema[c].is_nested() for c in previous["key"])
+    return not nested and (previous["key"] == ["id"] or frame.is_unique().all())
+
+
+def _apply(frame: pl.DataFrame, change: Change) -> pl.DataFrame:
+    key = change.gone.columns
+    drop = pl.concat([change.gone, change.upserts.select(key)])
+    return pl.concat([frame.join(drop, on=key, how="anti", nulls_equal=True), change.upserts])
+
+
+# reading ------------------------------------------------------------------------------------------
+
+
+def _text_columns(entry: Mapping[str, Any]) -> list[str]:
+    has_id = "id" in entry["columns"]
+    return [c for c in entry["columns"] if has_id and c in TEXT]
+
+
+def _read_parts(frames: Frames, entry: Mapping[str, Any], columns: Sequence[str]) -> pl.DataFrame:
+    """Plain columns of all rows: each part without what later parts replace or take away."""
+    key, parts = entry["key"], entry["parts"]
+    needed = list(dict.fromkeys([*columns, *(key if len(parts) > 1 else ())]))
+    needed = needed or entry["columns"][:1]
+    kept: list[pl.DataFrame] = []
+    later: list[pl.DataFrame] = []
+    for rows, gone in reversed(parts):
+        frame = pl.read_parquet(frames.frame_path(rows), columns=needed)
+        replaced = pl.concat(later) if later else None
+        if len(parts) > 1:
+            later.append(frame.select(key))
+            later += [pl.read_parquet(frames.frame_path(gone))] if gone else []
+        if replaced is not None:
+            frame = frame.join(replaced, on=key, how="anti", nulls_equal=True)
+        kept.append(frame)
+    return pl.concat(kept)
+
+
+def _last_wins(
+    frames: Frames, entry: Mapping[str, Any], columns: Sequence[str], ids: pl.Series
+) -> pl.DataFrame:
+    """Rows with these ids from the last part that speaks of each."""
+    found: list[pl.DataFrame] = []
+    wanted = ids
+    for rows, gone in reversed(entry["parts"]):
+        if wanted.is_empty() and found:
+            break
+        frame = _scan(frames.frame_path(rows), wanted).select(columns).collect()
+        found.append(frame)
+        settled = [frame["id"]]
+        if gone:
+            settled.append(_scan(frames.frame_path(gone), wanted).collect()["id"])
+        wanted = wanted.filter(~wanted.is_in(pl.concat(settled).implode()))
+    return in_order(pl.concat(found))
+
+
+def _scan(path: Path, ids: pl.Series) -> pl.LazyFrame:
+    """Rows of a file sorted by id; one id is found by the statistics of its row groups."""
+    wanted = pl.col("id") == ids[0] if len(ids) == 1 else pl.col("id").is_in(ids.implode())
+    return pl.scan_parquet(path).filter(wanted)
+
+
+def _touched(frames: Frames, old: Mapping[str, Any], new: Mapping[str, Any]) -> pl.Series | None:
+    """Ids that the parts which two versions do not share speak of; None when that is everything."""
+    parts = [[tuple(part) for part in entry["parts"]] for entry in (old, new)]
+    shared = 0
+    for one, other in zip(*parts, strict=False):
+        if one != other:
+            break
+        shared += 1
+    if not shared:
+        return None
+    keys = [key for side in parts for part in side[shared:] for key in part if key]
+    ids = [pl.read_parquet(frames.frame_path(key), columns=["id"])["id"] for key in keys]
+    return pl.concat(ids).unique() if ids else pl.Series("id", [], dtype=pl.String)
+
+
+def _with_texts(
+    frames: Frames, entry: Mapping[str, Any], frame: pl.DataFrame, wanted: Sequence[str]
+) -> pl.DataFrame:
+    """The frame with its texts joined by id, columns as `wanted`."""
+    columns = [c for c in _text_columns(entry) if c in wanted]
+    few = frame.height < ROW_GROUP
+    texts: list[pl.DataFrame] = []
+    for key in entry["texts"]:
+        lazy = pl.scan_parquet(frames.frame_path(key))
+        lazy = _scan(frames.frame_path(key), frame["id"]) if few and frame.height else lazy
+        texts.append(lazy.select("id", *columns).collect())
+    if not texts:  # a table that never had a row
+        return frame.with_columns(*(pl.lit(None).alias(c) for c in columns)).select(wanted)
+    known = pl.concat(texts).unique("id", keep="any") if len(texts) > 1 else texts[0]
+    joined = frame.join(known, on="id", how="left", maintain_order="left")
+    if lost := joined[columns[0]].null_count():
+        raise Corrupt(f"the texts of {lost:,} rows are missing, such as of {frame['id'][0]}")
+    return joined.select([c for c in wanted if c in joined.columns])

@@ -1,0 +1,151 @@
+"""Tables in parts: whatever the way to it, the same table is read and the same digest said."""
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curation.rows import digest
+from curation.store import Change, Made, Store
+from curation.tables import MAX_PARTS, frame_digest, row_sum, write_table
+
+VALUES = st.dictionaries(
+    st.integers(0, 30), st.tuples(st.sampled_from(["甲", "b", ""]), st.floats() | st.none())
+)
+SCHEMA = {"id": pl.String, "source": pl.String, "value": pl.Float64}
+
+
+def frame(content):
+    rows = [(digest(i), source, value) for i, (source, value) in content.items()]
+    return pl.DataFrame(rows, schema=SCHEMA, orient="row")
+
+
+def talks(n, *, prefix=""):
+    """Rows with texts, more than a few so that a change is a small share of them."""
+    return pl.DataFrame(
+        {
+            "id": [digest(prefix + str(i)) for i in range(n)],
+            "messages": [[{"role": "user", "content": f"打开{prefix}{i}"}] for i in range(n)],
+            "tools": [""] * n,
+            "track": ["domain"] * n,
+        }
+    )
+
+
+def grow(store, versions, name="x/rows"):
+    """Publish each frame in turn; the last version."""
+    for content in versions:
+        version = store.write_version(name, Made({"rows": content}), inputs={}, how={})
+        store.publish(version)
+    return version
+
+
+def written(store):
+    return sum(p.stat().st_size for p in (store.root / "objects").rglob("*") if p.is_file())
+
+
+@given(st.lists(VALUES, min_size=1, max_size=6))
+def test_a_table_grown_by_changes_is_the_table_written_whole(tmp_path_factory, history):
+    folder = tmp_path_factory.mktemp("store")
+    grown = grow(Store(folder / "grown"), map(frame, history))
+    whole = grow(Store(folder / "whole"), [frame(history[-1])])
+    assert grown.data_version == whole.data_version
+    assert grown.table("rows").equals(whole.table("rows"), null_equal=True)
+    assert grown.tables["rows"]["rows"] == len(history[-1])
+
+
+@given(VALUES, VALUES)
+def test_changes_lead_from_one_version_to_the_other(tmp_path_factory, before, after):
+    store = Store(tmp_path_factory.mktemp("store"))
+    old, new = grow(store, [frame(before)]), grow(store, [frame(after)])
+    change = new.changes("rows", old)
+    again = Store(tmp_path_factory.mktemp("store"))
+    base = grow(again, [frame(before)])
+    made = Made({"rows": change}, since=base)
+    assert again.write_version("x/rows", made, inputs={}, how={}).data_version == new.data_version
+
+
+def test_a_small_change_writes_a_small_part_and_no_text_twice(tmp_path):
+    store = Store(tmp_path)
+    base = talks(5000)
+    grow(store, [base])
+    before = written(store)
+    version = grow(store, [pl.concat([base, talks(5, prefix="新")])])
+    assert written(store) - before < 0.05 * before
+    assert version.table("rows").equals(pl.concat([base, talks(5, prefix="新")]).sort("id"))
+    assert len(version.tables["rows"]["parts"]) == 2
+
+
+def test_a_table_made_from_rows_shares_their_texts(tmp_path):
+    store = Store(tmp_path)
+    rows = grow(store, [talks(3000)])
+    before = written(store)
+    made = Made({"rows": talks(3000).filter(pl.col("id") > "8")})
+    kept = store.write_version("x/kept", made, inputs={"rows": rows}, how={})
+    assert kept.tables["rows"]["texts"] == rows.tables["rows"]["texts"]
+    assert written(store) - before < before
+    assert kept.table("rows").equals(talks(3000).filter(pl.col("id") > "8").sort("id"))
+
+
+def test_many_small_changes_are_drawn_together(tmp_path):
+    store = Store(tmp_path)
+    contents = [talks(1000 + i) for i in range(MAX_PARTS + 4)]
+    version = grow(store, contents)
+    assert len(version.tables["rows"]["parts"]) < MAX_PARTS
+    assert version.table("rows").equals(contents[-1].sort("id"))
+
+
+def test_no_change_is_the_same_version(tmp_path):
+    store = Store(tmp_path)
+    assert grow(store, [talks(10)]).key == grow(store, [talks(10).reverse()]).key
+
+
+def test_lookup_finds_the_last_word_on_an_id(tmp_path):
+    store = Store(tmp_path)
+    base = talks(100)
+    changed = base.with_columns(
+        track=pl.when(pl.col("id") == base["id"][3]).then(pl.lit("general")).otherwise("track")
+    )
+    version = grow(store, [base, changed.filter(pl.col("id") != base["id"][4])])
+    assert len(version.tables["rows"]["parts"]) == 2
+    found = version.lookup("rows", [base["id"][3], base["id"][4], "0" * 32])
+    assert found["track"].to_list() == ["general"]
+    assert found["messages"][0][0]["content"] == "打开3"
+
+
+def test_some_columns_are_read_without_the_others(tmp_path):
+    version = grow(Store(tmp_path), [talks(10), talks(11)])
+    assert version.table("rows", ["track"]).columns == ["track"]
+    assert version.table("rows", ["id", "messages"]).columns == ["id", "messages"]
+    assert version.table("rows", ["track"]).height == 11
+
+
+def test_a_table_without_ids_grows_too(tmp_path):
+    store = Store(tmp_path)
+    edges = pl.DataFrame({"child": [str(i) for i in range(40)], "parent": ["p", None] * 20})
+    more = pl.concat([edges.tail(-1), pl.DataFrame({"child": ["z"], "parent": ["p"]})])
+    old, version = grow(store, [edges]), grow(store, [more])
+    assert len(version.tables["rows"]["parts"]) == 2
+    assert version.table("rows").sort("child").equals(more.sort("child"))
+    change = version.changes("rows", old)
+    assert (change.upserts.height, change.gone["child"].to_list()) == (1, ["0"])
+
+
+def test_an_id_change_that_takes_away_what_is_not_there_changes_nothing(tmp_path):
+    store = Store(tmp_path)
+    base = grow(store, [frame({1: ("a", 1.0), 2: ("b", None)})])
+    nobody = Change(frame({}), pl.DataFrame({"id": ["f" * 32]}))
+    entry = write_table(store, "rows", nobody, previous=base.tables["rows"])
+    assert entry["digest"] == base.tables["rows"]["digest"]
+
+
+@pytest.mark.parametrize("one, other", [(None, float("nan")), (0.0, -0.0), (1.0, float("inf"))])
+def test_every_difference_of_a_number_shows_in_the_digest(one, other):
+    pair = [pl.DataFrame({"value": pl.Series([v], dtype=pl.Float64)}) for v in (one, other)]
+    assert frame_digest(pair[0]) != frame_digest(pair[1])
+
+
+def test_the_sum_over_rows_is_the_sum_of_its_parts():
+    rows = frame({i: ("丙", i / 3) for i in range(7)})
+    parts = row_sum(rows.head(3)) + row_sum(rows.tail(4))
+    assert row_sum(rows) == parts % 2**256

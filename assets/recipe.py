@@ -8,6 +8,7 @@ is the schema, so a new option needs no second description.
 import importlib
 import inspect
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,6 +19,7 @@ import yaml
 
 from curation.plugins import check_options, find_plugin, nearest, plugin_names, plugin_uses
 from curation.rows import ROW_SCHEMA, digest
+from curation.sources._files import leads_out
 from curation.store import sha256_path
 
 SECTIONS = {
@@ -46,6 +48,8 @@ PLUGINS = {
 }
 EVALUATE = {"metrics", "few_shot", "max_new_tokens"}
 ARMS = ("base", "few_shot", "champion")
+NAME = re.compile("[A-Za-z0-9_][A-Za-z0-9_-]*")
+"""A source or scorer becomes part of an asset's key and of its place in the store."""
 KEYS = ["name", "task", "sources", "augment", "scorers", "keep", "evaluate", "gate", *SECTIONS]
 
 
@@ -87,7 +91,7 @@ class Plug:
 
     def files_digest(self) -> str:
         """Digest of the contents of every file or folder the options name."""
-        paths = {k: sha256_path(v) for k, v in self.options.items() if isinstance(v, Path)}
+        paths = {k: _path_digest(v) for k, v in self.options.items() if isinstance(v, Path)}
         return digest(paths)
 
 
@@ -218,6 +222,9 @@ class _Reader:
         self, kind: str, key: str, said: Any, where: str = "", common: Any = None
     ) -> Plug | None:
         where = where or key
+        if not NAME.fullmatch(key):
+            self.errors.append(f"{where!r}: a name is made of letters, digits, _ and -")
+            return None
         if not isinstance(said, dict):
             self.errors.append(f"{where}: expected a mapping, got {said!r}")
             return None
@@ -247,6 +254,8 @@ class _Reader:
         from curation.ingest import read_source
 
         where = f"sources.{key}"
+        if not NAME.fullmatch(key):
+            return self._plug("sources", key, said, where)  # which says what is wrong with it
         if not isinstance(said, dict):
             self.errors.append(f"{where}: expected a mapping, got {said!r}")
             return None
@@ -300,6 +309,14 @@ def gate_columns(recipe: Recipe) -> list[str]:
 def _common_keys(function: Callable[..., Any]) -> set[str]:
     names = inspect.signature(function).parameters.values()
     return {p.name for p in names if p.kind is p.KEYWORD_ONLY} - {"source", "report", "system"}
+
+
+def _path_digest(path: Path) -> Any:
+    """What a file, or each file of a folder, holds; what leads out of a folder is not opened."""
+    if not path.is_dir():
+        return sha256_path(path)
+    files = {p.relative_to(path).as_posix(): p for p in sorted(path.rglob("*")) if not p.is_dir()}
+    return {name: leads_out(p, path) or sha256_path(p) for name, p in files.items()}
 
 
 def _read_yaml(path: Path) -> Mapping[str, Any]:

@@ -108,11 +108,7 @@ def _coerce(value: Any, hint: Any, base: Path, env: Mapping[str, str] | None) ->
     if hint is Secret:
         return value, _secret_error(value, env)
     if hint is Path:
-        path = base / str(value)
-        return (
-            path,
-            "" if path.exists() else f"file {str(value)!r} does not exist under {str(base)!r}",
-        )
+        return base / str(value), _path_error(str(value), base)
     if get_origin(hint) in (Union, types.UnionType):
         tried = [_coerce(value, option, base, env) for option in get_args(hint)]
         return next((t for t in tried if not t[1]), tried[0])
@@ -138,6 +134,14 @@ def _coerce_list(
     inner = (get_args(hint) or (Any,))[0]
     pairs = [_coerce(v, inner, base, env) for v in value]
     return [p[0] for p in pairs], next((p[1] for p in pairs if p[1]), "")
+
+
+def _path_error(value: str, base: Path) -> str:
+    if "://" in value:
+        return f"{value!r} is an address; files are read here: fetch it and name the file"
+    if "\0" in value:
+        return f"{value!r} holds a NUL character"
+    return "" if (base / value).exists() else f"file {value!r} does not exist under {str(base)!r}"
 
 
 def _secret_error(value: Any, env: Mapping[str, str] | None) -> str:

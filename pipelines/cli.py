@@ -199,9 +199,16 @@ def show_diff(args: argparse.Namespace) -> int:
 
 
 def export_asset(args: argparse.Namespace) -> int:
+    from assets.graph import build_stages
     from curation.export import export_rows
+    from curation.plugins import nearest
 
     recipe = _recipe(args)
+    names = [stage.name for stage in build_stages(recipe)]
+    if args.asset not in names:
+        raise LookupError(f"no asset is called {args.asset!r}{nearest(args.asset, names)}")
+    if Path(os.path.realpath(args.to)).is_relative_to(_store_path(args).resolve()):
+        raise ValueError(f"{str(args.to)!r} lies in the store, where only winnow's own files stand")
     version = _store(args).head(f"{recipe.name}/{args.asset}")
     if version is None or "rows" not in version.tables:
         how = f"`winnow run --select {args.asset}`"

@@ -11,6 +11,7 @@ from pathlib import Path
 from curation.json_text import check_characters, check_decoded, printable
 from curation.plugins import plugin
 from curation.sources._base import Record
+from curation.sources._files import archive_reason
 
 
 @plugin()
@@ -37,6 +38,9 @@ def csv(
     name = "utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding
 
     def read() -> Iterator[Record]:
+        if refused := archive_reason(path):
+            yield Record(path.name, None, refused)
+            return
         with path.open(encoding=name, errors="surrogateescape", newline="") as lines:
             yield from _read_table(lines, path.name, delimiter, max_chars, unprefix)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from curation.json_text import STRICT, printable
 from curation.plugins import plugin
 from curation.sources._base import Record
+from curation.sources._files import source_files
 from curation.sources.jsonl import record_of_text
 
 _CHUNK = 1 << 20
@@ -31,13 +32,20 @@ def json(*, path: Path, max_chars: int = 1_000_000) -> Callable[[], Iterator[Rec
     """
 
     def read() -> Iterator[Record]:
-        for file in sorted(path.glob("*.json")) if path.is_dir() else [path]:
-            for index, text, error in _elements(_Window(file, max_chars), max_chars):
-                position = f"{file.name}[{index}]"
-                refused = Record(position, None, error, printable(text[:2000]))
-                yield refused if error else record_of_text(position, text)
+        for file, refused in source_files(path, "*.json"):
+            if refused:
+                yield Record(file.name, None, refused)
+            else:
+                yield from _read_file(file, max_chars)
 
     return read
+
+
+def _read_file(file: Path, max_chars: int) -> Iterator[Record]:
+    for index, text, error in _elements(_Window(file, max_chars), max_chars):
+        position = f"{file.name}[{index}]"
+        refused = Record(position, None, error, printable(text[:2000]))
+        yield refused if error else record_of_text(position, text)
 
 
 class _Window:

@@ -4,8 +4,6 @@ Lines are read as bytes with a cap, decoded strictly and parsed strictly: what c
 from damage is reported with its line number and the rest goes on.
 """
 
-import gzip
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -13,22 +11,25 @@ from typing import IO, Any
 from curation.json_text import check_decoded, parse_json, printable
 from curation.plugins import plugin
 from curation.sources._base import Record
+from curation.sources._files import source_files
 
 _BOM = b"\xef\xbb\xbf"
 
 
 @plugin()
 def jsonl(*, path: Path, max_chars: int = 1_000_000) -> Callable[[], Iterator[Record]]:
-    """Records of a `.jsonl` or `.jsonl.gz` file, or of every such file in a folder by name.
+    """Records of a `.jsonl` file, or of every such file in a folder by name.
 
     A line longer than `max_chars` bytes is refused without being read into memory. Positions are
     `seeds.jsonl:12`, lines counted from 1.
     """
 
     def read() -> Iterator[Record]:
-        files = sorted(path.glob("*.jsonl*")) if path.is_dir() else [path]
-        for file in files:
-            yield from _read_file(file, max_chars)
+        for file, refused in source_files(path, "*.jsonl*"):
+            if refused:
+                yield Record(file.name, None, refused)
+            else:
+                yield from _read_file(file, max_chars)
 
     return read
 
@@ -57,22 +58,18 @@ def record_of_text(position: str, text: str) -> Record:
 
 
 def _read_file(file: Path, max_chars: int) -> Iterator[Record]:
-    with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as lines:
-        number = 0
-        try:
-            for number, raw, whole in _capped_lines(lines, max_chars):  # noqa: B007
-                raw = raw.removeprefix(_BOM) if number == 1 else raw
-                if not whole:
-                    start = raw[:2000].decode("utf-8", "backslashreplace")
-                    reason = f"longer than {max_chars:,} bytes"
-                    yield Record(f"{file.name}:{number}", None, reason, start)
-                elif raw.strip():
-                    yield record_of(f"{file.name}:{number}", raw.strip(), max_chars)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            yield Record(f"{file.name}:{number + 1}", None, f"broken gzip: {error}")
+    with file.open("rb") as lines:
+        for number, raw, whole in _capped_lines(lines, max_chars):
+            raw = raw.removeprefix(_BOM) if number == 1 else raw
+            if not whole:
+                start = raw[:2000].decode("utf-8", "backslashreplace")
+                reason = f"longer than {max_chars:,} bytes"
+                yield Record(f"{file.name}:{number}", None, reason, start)
+            elif raw.strip():
+                yield record_of(f"{file.name}:{number}", raw.strip(), max_chars)
 
 
-def _capped_lines(file: IO[bytes] | Any, cap: int) -> Iterator[tuple[int, bytes, bool]]:
+def _capped_lines(file: IO[bytes], cap: int) -> Iterator[tuple[int, bytes, bool]]:
     """(line number, bytes, whether they are the whole line); at most `cap` + 2 bytes a line."""
     number = 0
     while raw := file.readline(cap + 2):

@@ -1,7 +1,8 @@
 """Parquet tables, read a few rows at a time, so that a small file cannot unfold into gigabytes.
 
-Dictionary and run-length encoding let 18 KB hold 3 GB of text. A cell is at most as large as its
-row group before unfolding, and that bound sets how many rows are decoded at once.
+Dictionaries, run lengths and compression let 2 KB hold gigabytes of text. What a row group says it
+holds is compared with the bytes of the file before any of it is decoded; then a cell is at most as
+large as its row group, and that bound sets how many rows are decoded at once.
 """
 
 import datetime
@@ -14,10 +15,14 @@ from typing import Any
 from curation.plugins import plugin
 from curation.rows import canonical_json
 from curation.sources._base import Record
+from curation.sources._files import source_files
 
 _BATCH_BYTES = 256 << 20
 _MAX_BATCH = 64
 _MEMORY_BYTES = 32 << 20  # of Arrow cells that may stand beside their Python copies
+# Text compresses 3 to 30 times, repeated rows a little further; a bomb does 1,000 times and more.
+_MOST_UNFOLDED, _SMALL_BYTES = 200, 4 << 20
+_SMALL_ROWS = 100_000  # more rows than this and than the file has bytes are no rows of text
 
 
 @plugin()
@@ -30,14 +35,18 @@ def parquet(
 ) -> Callable[[], Iterator[Record]]:
     """Records of a `.parquet` file, or of every such file in a folder by name.
 
-    A record longer than `max_chars` as JSON, a row group larger than `max_group_mb` and a file of
-    more than `max_file_rows` rows are refused. Dates become ISO text, NaN becomes null, bytes are
-    refused. Positions are `rows.parquet:12`, rows counted from 1.
+    A record longer than `max_chars` as JSON, a row group larger than `max_group_mb` or 200 times
+    its file, and a file of more than `max_file_rows` rows or of more rows than bytes are refused.
+    Dates become ISO text, NaN becomes null, bytes are refused. Positions are `rows.parquet:12`,
+    rows counted from 1.
     """
 
     def read() -> Iterator[Record]:
-        for file in sorted(path.glob("*.parquet")) if path.is_dir() else [path]:
-            yield from _read_file(file, max_chars, max_group_mb, max_file_rows)
+        for file, refused in source_files(path, "*.parquet"):
+            if refused:
+                yield Record(file.name, None, refused)
+            else:
+                yield from _read_file(file, max_chars, max_group_mb, max_file_rows)
 
     return read
 
@@ -49,15 +58,14 @@ def _read_file(file: Path, max_chars: int, max_group_mb: int, max_rows: int) -> 
     done = 0
     try:
         table = pyarrow.parquet.ParquetFile(file, memory_map=False)
-        if table.metadata.num_rows > max_rows:
-            reason = f"the file has {table.metadata.num_rows:,} rows, more than {max_rows:,}"
+        size = file.stat().st_size
+        if reason := _rows_refusal(table.metadata.num_rows, size, max_rows):
             yield Record(f"{file.name}:1", None, reason)
             return
         for group in range(table.metadata.num_row_groups):
             n_rows = table.metadata.row_group(group).num_rows
             n_bytes = table.metadata.row_group(group).total_byte_size
-            if n_bytes > max_group_mb << 20:
-                reason = f"row group {group} holds {n_bytes >> 20:,} MB, more than {max_group_mb:,}"
+            if reason := _group_refusal(group, n_bytes, size, max_group_mb):
                 yield Record(f"{file.name}:{done + 1}", None, f"{reason}; {n_rows:,} rows skipped")
             else:
                 batches = table.iter_batches(_batch_rows(n_bytes), row_groups=[group])
@@ -66,6 +74,21 @@ def _read_file(file: Path, max_chars: int, max_group_mb: int, max_rows: int) -> 
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())[:300]
         yield Record(f"{file.name}:{done + 1}", None, f"broken Parquet: {reason}")
+
+
+def _rows_refusal(n_rows: int, size: int, max_rows: int) -> str:
+    if n_rows > max_rows:
+        return f"the file has {n_rows:,} rows, more than {max_rows:,}"
+    few = n_rows <= max(size, _SMALL_ROWS)
+    return "" if few else f"the file has {n_rows:,} rows in {size:,} bytes: not rows of text"
+
+
+def _group_refusal(group: int, n_bytes: int, size: int, max_mb: int) -> str:
+    if n_bytes > max_mb << 20:
+        return f"row group {group} holds {n_bytes >> 20:,} MB, more than {max_mb:,}"
+    if n_bytes > max(_SMALL_BYTES, size * _MOST_UNFOLDED):
+        return f"row group {group} unfolds {size:,} bytes into {n_bytes >> 20:,} MB"
+    return ""
 
 
 def _batch_rows(n_bytes: int) -> int:

@@ -1,6 +1,5 @@
 """Sources: one broken record costs one record, and says where it stood and why."""
 
-import gzip
 import json
 import os
 import random
@@ -63,16 +62,6 @@ def test_text_that_only_looks_like_an_escape_is_text(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps({"a": r"\ud800 and \u0000", "b": "😀"}))
     assert [r.error for r in jsonl(path=path)()] == [""]
-
-
-def test_a_gzip_file_is_read_up_to_where_it_is_cut(tmp_path):
-    path = tmp_path / "rows.jsonl.gz"
-    packed = gzip.compress("".join(json.dumps({"n": i}) + "\n" for i in range(5000)).encode())
-    path.write_bytes(packed)
-    assert len(list(jsonl(path=path)())) == 5000
-    path.write_bytes(packed[: len(packed) // 2])
-    *read, last = jsonl(path=path)()
-    assert len(read) > 100 and last.error.startswith("broken gzip")
 
 
 def test_a_folder_is_read_by_file_name(tmp_path):
@@ -165,17 +154,17 @@ def test_a_parquet_table_is_read_with_its_positions(tmp_path):
     assert records[4].data == {"messages": [{"role": "user", "content": "q4"}], "score": None}
 
 
-def test_a_small_parquet_file_cannot_unfold_into_gigabytes(tmp_path):
-    path = tmp_path / "bomb.parquet"
+def test_a_long_cell_is_refused_without_being_unfolded_for_every_row(tmp_path):
+    path = tmp_path / "long.parquet"
     cells = pyarrow.DictionaryArray.from_arrays(
         pyarrow.array([0] * 300, pyarrow.int32()), ["x" * 10_000_000]
     )
-    pyarrow.parquet.write_table(pyarrow.table({"a": cells}), path, compression="zstd")
+    pyarrow.parquet.write_table(pyarrow.table({"a": cells}), path, compression="none")
     before = pyarrow.total_allocated_bytes()
     records = parquet(path=path)()
     reasons = {r.error for r in (next(records) for _ in range(20))}
     assert reasons == {"cell 'a' is longer than 1,000,000 characters"}
-    assert path.stat().st_size < 20_000 and pyarrow.total_allocated_bytes() - before < 256 << 20
+    assert pyarrow.total_allocated_bytes() - before < 256 << 20
 
 
 def test_parquet_limits_are_said_and_not_raised(tmp_path):

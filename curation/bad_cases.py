@@ -86,6 +86,8 @@ def read_inbox(store: Store) -> list[dict[str, Any]]:
     """Every acknowledged bad case, in order of delivery, once each."""
     cases: dict[str, dict[str, Any]] = {}
     for path in sorted((store.root / "intake").glob("*.jsonl")):
+        if path.is_symlink() or not path.is_file():
+            raise ValueError(f"{path.name!r} in the inbox is no file of its own; take it away")
         for line in path.read_text(encoding="utf-8").splitlines():
             record = json.loads(line)
             if "id" in record:

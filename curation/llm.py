@@ -9,7 +9,7 @@ import hashlib
 import json
 import random
 import time
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 
 from curation.json_text import printable
 from curation.llm_answers import judge_answer, parse_body, part, read_content, retry_after_s
+from curation.llm_door import check_base_url, check_key, key_mask
 from curation.llm_ledger import Call, Ledger
 from curation.progress import Progress, Report, silent
 
@@ -69,8 +70,8 @@ def complete_all(
     error `budget`. `cache` is the ledger file. Raises `CallsStopped` with one line when the
     endpoint refuses the run (answers so far are kept), `ValueError` for options that cannot work.
     """
-    if not base_url.startswith(("http://", "https://")):
-        raise ValueError(f"base_url {base_url!r} does not begin with http:// or https://")
+    check_base_url(base_url)
+    secret = check_key(api_key)
     if budget_usd is not None and usd_per_m_prompt + usd_per_m_completion <= 0:
         raise ValueError("a budget needs prices: give usd_per_m_prompt and usd_per_m_completion")
     prices = (usd_per_m_prompt / 1e6, usd_per_m_completion / 1e6)
@@ -78,7 +79,7 @@ def complete_all(
     ledger = Ledger(cache)
     try:
         limits = (timeout_s, max_attempts)
-        run = _Run(base_url, api_key, model, ledger, limits, prices, budget_usd)
+        run = _Run(base_url, secret, model, ledger, limits, prices, budget_usd, key_mask(secret))
         todo = dict(zip(keys, requests, strict=True))
         replies = _finish(_answer_all(run, todo, concurrency, report))
     finally:
@@ -104,6 +105,7 @@ class _Run:
     limits: tuple[float, int]  # seconds for an answer, attempts
     prices: tuple[float, float]  # dollars for a prompt token, for a completion token
     budget_usd: float | None
+    mask: Callable[[str], str] = field(repr=False)
     stop: str = ""
     resume_at: float = 0.0
     spent_usd: float = 0.0
@@ -156,7 +158,7 @@ async def _answer_all(
         work = (_work(run, client, waiting, replies, progress) for _ in range(max(1, concurrency)))
         await asyncio.gather(*work)
     if run.stop:
-        raise CallsStopped(run.stop.replace(run.api_key or "\0", "***"))
+        raise CallsStopped(run.stop)
     return replies
 
 
@@ -218,7 +220,10 @@ def _pause_all(run: _Run, asked_s: float | None, wait_s: float) -> None:
 async def _send(
     run: _Run, client: Any, request: Mapping[str, Any]
 ) -> tuple[int, Mapping[str, str], str]:
-    """(status, headers, body); status 0 with the reason as body when there was no answer."""
+    """(status, headers, body); status 0 with the reason as body when there was no answer.
+
+    The body is free of the key from here on: it goes into the ledger and into messages.
+    """
     import openai
 
     rest = {k: v for k, v in request.items() if k != "messages"}
@@ -226,13 +231,13 @@ async def _send(
     try:
         async with asyncio.timeout(run.limits[0]):
             raw = await create(model=run.model, messages=request["messages"], extra_body=rest)
-            return raw.status_code, raw.headers, raw.http_response.text
+            return raw.status_code, raw.headers, run.mask(raw.http_response.text)
     except TimeoutError:
         return 0, {}, f"no whole answer within {run.limits[0]:g} s"
     except openai.APIStatusError as error:
-        return error.status_code, error.response.headers, error.response.text
+        return error.status_code, error.response.headers, run.mask(error.response.text)
     except openai.APIConnectionError as error:
-        return 0, {}, f"no connection: {error.__cause__ or error}"
+        return 0, {}, run.mask(f"no connection: {error.__cause__ or error}")
 
 
 async def _record(run: _Run, key: str, request: Mapping[str, Any], body: str) -> None:
@@ -259,9 +264,7 @@ def _from_ledger(run: _Run, key: str, *, cached: bool = True) -> Reply | None:
 
 
 def _unanswered(run: _Run, key: str, reason: str) -> Reply:
-    return Reply(
-        key, "", reason.replace(run.api_key or "\0", "***"), *_totals(run.ledger.find(key))
-    )
+    return Reply(key, "", reason, *_totals(run.ledger.find(key)))
 
 
 def _totals(calls: Sequence[Call]) -> tuple[int, int, float]:

@@ -18,6 +18,7 @@ from curation.augmenters._base import Augmented, AugmentWork
 from curation.augmenters._llm_prompt import build_messages
 from curation.augmenters._llm_rows import parse_rows, proposal_text, read_proposal, refusal
 from curation.llm import Reply, complete_all
+from curation.llm_door import check_base_url
 from curation.plugins import Secret, plugin
 from curation.rows import ANSWER, UTTERANCE, dialogue, digest, make_row
 from curation.text import text_key
@@ -54,6 +55,7 @@ def llm(
     twice. Raises `ValueError` when the variable `api_key` is not set, and `CallsStopped` when the
     endpoint refuses the run.
     """
+    check_base_url(base_url)
     parameters: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens}
     parameters |= {"response_format": {"type": "json_object"}} if json_mode else {}
 

@@ -1,0 +1,75 @@
+"""A key in the environment of a whole run is found in nothing that the run leaves or says."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from curation.scripted_llm import Failure, ScriptedLLM, broken_json, server_error
+from curation.store import Store
+from tests.pipelines.conftest import TINY, Project, make_project
+
+KEY, HUB_TOKEN = "sk-canary-51b7e0c94d", "hf_canary_51b7e0c94d"
+STAGES = ("sources/seeds", "rows", "bad_cases", "error_types", "augmented_rows")
+CASES = ["空调", "天窗", "车灯", "雨刮", "蓝牙", "音乐", "除雾", "香氛"]
+
+
+def opened(thing: str) -> dict:
+    return {"actions": [{"do": "打开", "what": thing}]}
+
+
+def llm_project(folder: Path, base_url: str) -> Project:
+    """A project whose augmenter asks a model; the key stands under its usual name."""
+    raw = yaml.safe_load(TINY.read_text(encoding="utf-8"))
+    seeds = {"use": "jsonl", "path": str(TINY.parent / "seeds.jsonl"), "track": "domain"}
+    raw |= {"sources": {"seeds": seeds}}
+    raw["augment"] = {"use": "llm", "model": "m", "base_url": base_url, "timeout_s": 20}
+    project = Project(make_project(folder).folder, folder / "llm.yaml")
+    project.recipe.write_text(yaml.safe_dump(raw, allow_unicode=True), encoding="utf-8")
+    cases = [
+        {"prompt": f"能不能打开{t}", "gold": json.dumps(opened(t)), "predicted": "{}"}
+        for t in CASES
+    ]
+    lines = "".join(json.dumps(case, ensure_ascii=False) + "\n" for case in cases)
+    (folder / "cases.jsonl").write_text(lines, encoding="utf-8")
+    return project
+
+
+def run(project: Project) -> tuple[int, str]:
+    """Deliver the cases and build the augmented rows, with every log of the client switched on."""
+    secrets = {"OPENAI_API_KEY": KEY, "HF_TOKEN": HUB_TOKEN, "OPENAI_LOG": "debug"}
+    add = project.winnow("bad-cases", "add", "cases.jsonl", **secrets)
+    done = project.winnow("run", "--select", *STAGES, **secrets)
+    return done.returncode, "".join([add.stdout, add.stderr, done.stdout, done.stderr])
+
+
+def holders(folder: Path) -> list[str]:
+    """Files that hold a secret; the store, the ledger, Dagster's history and logs are all here."""
+    secrets = (KEY.encode(), HUB_TOKEN.encode())
+    files = [p for p in folder.rglob("*") if p.is_file()]
+    assert any(".dagster" in p.parts for p in files) and any(p.suffix == ".sqlite" for p in files)
+    return [str(p) for p in files if any(s in p.read_bytes() for s in secrets)]
+
+
+def test_an_echoed_key_is_in_no_file_and_no_line_of_a_run(tmp_path):
+    echo = json.dumps({"error": {"message": f"you sent Bearer {KEY}"}})
+    good = [{"from": 1, "prompt": f"请打开{t}", "answer": opened(t)} for t in "灯窗门镜座扇箱屏"]
+    bad = [{"from": 1, "prompt": f"请打开{KEY}", "answer": opened(KEY)}]
+    failures = [Failure(500, echo), server_error(), broken_json(), Failure(200, echo)]
+    with ScriptedLLM(lambda _: {"rows": good + bad, "key": KEY}, failures=failures) as server:
+        code, said = run(project := llm_project(tmp_path, server.base_url))
+        assert server.count > len(failures)
+    assert code == 0, said
+    made = Store(project.store).head("tiny/augmented_rows")
+    assert made is not None and made.table("rows").height >= 8
+    assert KEY not in said and HUB_TOKEN not in said and holders(tmp_path) == []
+
+
+@pytest.mark.parametrize("status", [401, 400])
+def test_a_refusal_that_echoes_the_key_is_said_without_it(tmp_path, status):
+    echo = json.dumps({"error": {"message": f"Incorrect API key provided: {KEY}"}})
+    with ScriptedLLM(lambda _: Failure(status, echo)) as server:
+        code, said = run(llm_project(tmp_path, server.base_url))
+    assert "***" in said if status == 401 else code == 0
+    assert KEY not in said and HUB_TOKEN not in said and holders(tmp_path) == []

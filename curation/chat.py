@@ -47,7 +47,10 @@ def load_tokenizer(model: Path | str, *, revision: str = "") -> Any:
     quiet_libraries()
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(str(model), revision=revision or None)
+    # Said and not left open: an unset answer asks on the terminal whether to run the model's code.
+    tokenizer = AutoTokenizer.from_pretrained(
+        str(model), revision=revision or None, trust_remote_code=False
+    )
     tokenizer.chat_template = _training_template(tokenizer, str(model))
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token

@@ -25,6 +25,8 @@ def load_causal_lm(model: Path | str, *, adapter: Path | None = None, revision: 
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         str(model),
         revision=revision or None,
+        trust_remote_code=False,
+        use_safetensors=True,
         dtype=torch.bfloat16 if device == "cuda" else torch.float32,
         attn_implementation="sdpa",
     )
@@ -49,6 +51,8 @@ def load_reward_model(model: Path | str, *, revision: str = "") -> Any:
     loaded: Any = AutoModelForSequenceClassification.from_pretrained(
         str(model),
         revision=revision or None,
+        trust_remote_code=False,
+        use_safetensors=True,
         dtype=torch.bfloat16 if device == "cuda" else torch.float32,
     )
     if loaded.config.num_labels != 1:

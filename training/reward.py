@@ -107,6 +107,8 @@ def _load_classifier(base_model: Path | str, tokenizer: Any, *, revision: str) -
     return AutoModelForSequenceClassification.from_pretrained(
         str(base_model),
         revision=revision or None,
+        trust_remote_code=False,
+        use_safetensors=True,
         num_labels=1,
         pad_token_id=tokenizer.pad_token_id,  # a batch is read at the last token before the padding
         dtype=torch.bfloat16 if cuda else torch.float32,

@@ -153,6 +153,8 @@ def _load_base(base_model: Path | str, *, revision: str, method: Method) -> tupl
     model = AutoModelForCausalLM.from_pretrained(
         str(base_model),
         revision=revision or None,
+        trust_remote_code=False,
+        use_safetensors=True,
         dtype=dtype,
         device_map={"": device},
         attn_implementation="sdpa",

@@ -6,6 +6,7 @@ import polars as pl
 
 from assets.code import code_version
 from assets.curate import model_path
+from assets.markdown import plain, table
 from assets.stage import Job, stage
 from curation.registry import champion_before, version_id
 from curation.rows import digest
@@ -99,11 +100,11 @@ def evaluation(
 def metrics_table(metrics: dict[str, dict[str, float | None]]) -> str:
     """Arms by metrics as a Markdown table."""
     names = list(metrics["candidate"])
-    lines = ["| arm | " + " | ".join(names) + " |", "|---|" + "--:|" * len(names)]
-    for arm, numbers in metrics.items():
-        cells = ["–" if numbers.get(n) is None else f"{numbers[n]:.3f}" for n in names]
-        lines.append(f"| {arm} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    lines = [
+        [plain(arm), *("–" if said.get(n) is None else f"{said[n]:.3f}" for n in names)]
+        for arm, said in metrics.items()
+    ]
+    return table(["arm", *names], lines, numbers=len(names)) + "\n"
 
 
 def _metrics(job: Job, test: pl.DataFrame) -> dict[str, dict[str, float | None]]:

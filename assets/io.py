@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from assets.markdown import plain, table
 from assets.recipe import Recipe
 from assets.stage import CheckFailed, Job, NotBuilt, Outcome, Stage, run_stage
 from curation.llm import CallsStopped
@@ -26,6 +27,8 @@ MENDABLE = (ValueError, OSError, CheckFailed, NotBuilt, Conflict, Corrupt, Calls
 """What the user or the data can mend: said in one line. Anything else is a fault of ours."""
 
 PREVIEW_ROWS, PREVIEW_CHARS = 5, 60
+MARKDOWN = ("card", "table")
+"""Values that are Markdown of our own; any other text may come from rows and is shown as text."""
 
 
 @dataclass(frozen=True)
@@ -148,8 +151,8 @@ def describe(outcome: Outcome) -> dict[str, Any]:
 
 
 def _value_metadata(name: str, value: Any) -> dict[str, Any]:
-    """A value for the UI: longer texts as Markdown, structures as JSON, empty ones left out."""
-    if isinstance(value, str) and "\n" in value:
+    """A value for the UI: what we wrote as Markdown as such, structures as JSON, no empty ones."""
+    if isinstance(value, str) and name in MARKDOWN:
         return {name: dg.MetadataValue.md(value)}
     if isinstance(value, bool | int | float | str):
         return {name: value}
@@ -163,8 +166,8 @@ def _fate_counts(version: Version) -> dict[str, int]:
 
 
 def _markdown_counts(what: str, counts: Mapping[str, int]) -> dg.MetadataValue:
-    lines = [f"| {name} | {count:,} |" for name, count in counts.items()]
-    return dg.MetadataValue.md("\n".join([f"| {what} | rows |", "|---|--:|", *lines]))
+    lines = [(plain(name), f"{count:,}") for name, count in counts.items()]
+    return dg.MetadataValue.md(table([what, "rows"], lines, numbers=1))
 
 
 def _preview(version: Version) -> str:
@@ -180,14 +183,8 @@ def _preview(version: Version) -> str:
             turns.alias("messages"),
             *[c for c in ("track", "split", "source") if c in frame.columns],
         )
-    lines = ["| " + " | ".join(frame.columns) + " |", "|" + "---|" * frame.width]
-    lines += ["| " + " | ".join(_cell(v) for v in row) + " |" for row in frame.iter_rows()]
-    return "\n".join(lines)
-
-
-def _cell(value: Any) -> str:
-    text = str(value).replace("|", "\\|").replace("\n", "⏎")
-    return text if len(text) <= PREVIEW_CHARS else text[:PREVIEW_CHARS] + "…"
+    lines = [[plain(v, longest=PREVIEW_CHARS) for v in row] for row in frame.iter_rows()]
+    return table(frame.columns, lines)
 
 
 def _config_schema(stage: Stage) -> Any:

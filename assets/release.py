@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from assets.evaluate import metrics_table
+from assets.markdown import plain
 from assets.stage import Job, stage
 from curation.bad_cases import add_bad_cases
 from curation.lineage import summarise_model
@@ -55,13 +56,13 @@ def model_version(
 def model_card(recipe: str, values: dict[str, Any]) -> str:
     """The model card in Markdown: verdict, numbers, data."""
     rules = [
-        f"- {'met' if ok else 'NOT MET'}: `{rule}` ({detail})"
+        f"- {'met' if ok else 'NOT MET'}: {plain(rule)} ({plain(detail)})"
         for rule, ok, detail in values["verdict"]["rules"]
     ]
     lineage = values["lineage"]
-    sources = [f"- `{source}`: {n:,} rows" for source, n in lineage["rows_by_source"].items()]
+    sources = [f"- {plain(source)}: {n:,} rows" for source, n in lineage["rows_by_source"].items()]
     parts = [
-        f"# {recipe} v{values['number']}",
+        f"# {plain(recipe)} v{values['number']}",
         f"Version `{values['id']}`, {'promoted' if values['promoted'] else 'rejected'}.",
         "## Evaluation on the frozen test set",
         metrics_table(values["metrics"]),

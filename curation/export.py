@@ -70,7 +70,8 @@ def _records(rows: pl.DataFrame, form: Form) -> list[dict[str, Any]]:
 
 def _write_csv(rows: pl.DataFrame) -> Callable[[Path], None]:
     buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer)
+    # Every cell is quoted: where the list separator is a semicolon, none may begin inside another.
+    writer = csv.writer(buffer, quoting=csv.QUOTE_ALL)
     writer.writerow(CSV_COLUMNS)
     for row in rows.iter_rows(named=True):
         writer.writerow([safe_cell(cell) for cell in _csv_cells(row)])

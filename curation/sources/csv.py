@@ -89,8 +89,8 @@ def _record(header: list[str], cells: list[str], max_chars: int, unprefix: bool)
     return dict(zip(header, cells, strict=True))
 
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet runs a cell that begins with one of these."""
+FORMULA_STARTS = tuple("=+-@＝＋－＠\t\r\n")
+"""A spreadsheet runs a cell that begins with one of these; some read full width as the same."""
 
 
 def is_prefixed(cell: str) -> bool:

@@ -13,21 +13,7 @@ from curation.json_text import parse_json
 from curation.rows import canonical_json, clean_text, guess_language
 from curation.tasks._base import Task
 from curation.text import text_key
-
-_URL = re.compile(
-    r"(?i)(?:https?|ftp)://|www\.[a-z0-9]"
-    r"|(?<![a-z0-9-])[a-z0-9-]+\.(?:com|cn|net|org|io|top|xyz)(?![a-z0-9])"
-)
-_SPECIAL = re.compile(
-    r"<[|｜][^|｜>]{1,60}[|｜]>|</?s>|<(?:bos|eos|pad|unk|sep|cls|mask)>|<(?:start|end)_of_turn>"
-    r"|\[/?INST\]|<</?SYS>>|</?(?:data|example|tool_call|think)>"
-)
-_INSTRUCTION = re.compile(
-    r"(?i)(?:ignore|disregard|forget)\s+(?:all|any|the|your|previous|above)"
-    r"[\w\s]{0,20}(?:instruction|prompt|rule)|system prompt|系统提示词"
-    r"|(?:忽略|无视|忘记|忘掉)(?:掉|你|以上|上面|上述|之前|前面|所有|的|全部){1,6}"
-    r"(?:指令|指示|要求|规则|提示|内容)"
-)
+from curation.unsafe_text import unsafe_reason
 
 
 def parse_rows(text: str) -> list[Any]:
@@ -86,13 +72,8 @@ def refusal(
     both = f"{prompt}\n{answer}"
     if len(both) > max_chars:
         return "too_long"
-    for reason, pattern in (
-        ("url", _URL),
-        ("special_token", _SPECIAL),
-        ("instruction", _INSTRUCTION),
-    ):
-        if pattern.search(both):
-            return reason
+    if unsafe := unsafe_reason(both):
+        return unsafe
     language = guess_language(prompt)
     if languages and language in ("zh", "en") and language not in languages:
         return f"language:{language}"

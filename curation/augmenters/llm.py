@@ -22,6 +22,7 @@ from curation.llm_door import check_base_url
 from curation.plugins import Secret, plugin
 from curation.rows import ANSWER, UTTERANCE, dialogue, digest, make_row
 from curation.text import text_key
+from curation.unsafe_text import unsafe_reason
 
 _CASES, _EXAMPLES, _REASONS = 5, 4, 5
 
@@ -197,7 +198,8 @@ class _Batch:
             origin="llm",
             source="llm",
             created_by=call,
-            meta={"error_type": error_type.signature},
+            # A signature may name a slot that a bad case made up.
+            meta={"error_type": unsafe_reason(error_type.signature) or error_type.signature},
         )
         error_type.made += 1
         self.known.add(text_key(prompt))

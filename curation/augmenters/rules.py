@@ -30,6 +30,7 @@ from curation.augmenters._templates import (
 from curation.plugins import nearest, plugin
 from curation.rows import ANSWER, UTTERANCE, canonical_json, dialogue, digest, make_row, row_id
 from curation.tasks._base import Task
+from curation.unsafe_text import unsafe_reason
 
 # Long digit runs, addresses, template marks, one thing said over and over, UTF-8 read as Latin-1.
 _UNFIT = re.compile(r"[0-9]{7}|@|://|<\||(.)\1{3}|(..+)\2\2|[À-ÿ].{0,3}[À-ÿ]")
@@ -106,7 +107,7 @@ class _Book:
     def _refusal(self, prompt: str, answer: str) -> str:
         if _UNFIT.search(prompt):
             return "unfit_text"
-        reason = self.task.check(prompt, answer)
+        reason = unsafe_reason(f"{prompt}\n{answer}") or self.task.check(prompt, answer)
         if reason:
             return reason.split("=")[0]
         before = self.answers.get(prompt)

@@ -77,6 +77,15 @@ def encode_chats(
     ]
 
 
+def encode_safe(
+    tokenizer: Any, chats: Sequence[Messages], *, tools: Sequence[str] = ()
+) -> list[tuple[list[int], list[bool]]]:
+    """`encode_chats` for training: two empty lists also where text would be a control token."""
+    encoded = encode_chats(tokenizer, chats, tools=tools)
+    special = hold_special(tokenizer, chats, tools=tools)
+    return [([], []) if s else e for e, s in zip(encoded, special, strict=True)]
+
+
 def encode_prompts(tokenizer: Any, prompts: Sequence[Messages]) -> list[list[int]]:
     """Token ids of each conversation, ending where the assistant is to speak."""
     texts = [
@@ -88,16 +97,33 @@ def encode_prompts(tokenizer: Any, prompts: Sequence[Messages]) -> list[list[int
     ]
 
 
-def special_text(tokenizer: Any) -> re.Pattern[str]:
-    """A pattern of every text that encodes to a special token of this tokenizer."""
-    added = tokenizer.added_tokens_decoder.values()
-    texts = {t.content for t in added if t.special} | set(tokenizer.all_special_tokens)
-    return re.compile("|".join(re.escape(t) for t in sorted(texts)) or "(?!)")
+def hold_special(
+    tokenizer: Any, chats: Sequence[Messages], *, tools: Sequence[str] = ()
+) -> list[bool]:
+    """Whether the text of each conversation, outside the template, encodes to a control token.
+
+    The tokenizer itself is asked: one that folds width or case finds more than the plain spelling.
+    """
+    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    special = (special | set(tokenizer.all_special_ids)) - {tokenizer.unk_token_id}
+    listed = tools or [""] * len(chats)
+    texts = [text_of(c, t) for c, t in zip(chats, listed, strict=True)]
+    encodings = tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False)
+    return [not special.isdisjoint(e.ids) for e in encodings]
 
 
 def text_of(messages: Messages, tools: str = "") -> str:
     """Everything a conversation puts into the template, joined by line breaks."""
-    return "\n".join([tools, *(f"{m['content']}\n{m.get('tool_calls') or ''}" for m in messages)])
+    calls = [m.get("tool_calls") or "" for m in messages]
+    return "\n".join([*(m["content"] for m in messages), *map(_unescaped, [tools, *calls])])
+
+
+def _unescaped(text: str) -> str:
+    """JSON text as a template writes it: without the escapes that hide a character."""
+    try:
+        return json.dumps(json.loads(text), ensure_ascii=False) if text else ""
+    except ValueError:
+        return text
 
 
 def length_batches(lengths: Sequence[int], *, max_tokens: int) -> Iterable[list[int]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from curation.chat import encode_chats, quiet_libraries
+from curation.chat import encode_safe, quiet_libraries
 from curation.progress import Progress, Report, silent
 
 START, END, PAD = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
@@ -61,7 +61,7 @@ def pretrain_demo_model(
     started = time.monotonic()
     rows = rows.sort("id")
     tokenizer = _train_tokenizer(rows, vocab_size)
-    blocks = _pack_blocks(encode_chats(tokenizer, rows["messages"].to_list()), block=BLOCK)
+    blocks = _pack_blocks(encode_safe(tokenizer, rows["messages"].to_list()), block=BLOCK)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = _new_model(tokenizer, hidden=hidden, layers=layers)

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from curation.chat import encode_chats, load_tokenizer, quiet_libraries
+from curation.chat import encode_safe, load_tokenizer, quiet_libraries
 from curation.progress import Report, silent
 from curation.rows import dialogue
 from training.advice import TINY_PARAMS
@@ -76,12 +76,15 @@ Pair = dict[str, list[int]]
 def _encode_pairs(
     pairs: pl.DataFrame, tokenizer: Any, *, system: str, max_tokens: int
 ) -> tuple[list[Pair], list[Pair]]:
-    """Pairs as token ids, for training and held out; a pair that is too long is in neither."""
+    """Pairs as token ids, for training and held out.
+
+    A pair that is too long, or whose text encodes to a control token, is in neither.
+    """
     ordered = (
         pairs.select("prompt", "chosen", "rejected").sort("prompt", "chosen", "rejected").rows()
     )
     sides = [[dialogue(p[0], p[side], system=system) for p in ordered] for side in (1, 2)]
-    chosen, rejected = (encode_chats(tokenizer, side) for side in sides)
+    chosen, rejected = (encode_safe(tokenizer, side) for side in sides)
     split: tuple[list[Pair], list[Pair]] = ([], [])
     for (prompt, _, _), (good, _), (bad, _) in zip(ordered, chosen, rejected, strict=True):
         if good and bad and max(len(good), len(bad)) <= max_tokens:

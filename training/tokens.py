@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from curation.chat import encode_chats, load_tokenizer, special_text, text_of
+from curation.chat import encode_chats, hold_special, load_tokenizer
 
 TOKENS_SCHEMA = pl.Schema(
     {
@@ -49,10 +49,9 @@ def tokenise_rows(
     tokenizer = load_tokenizer(tokenizer_dir, revision=revision)
     chats, tools = rows["messages"].to_list(), rows["tools"].to_list()
     encoded = encode_chats(tokenizer, chats, tools=tools)
-    special, ends = special_text(tokenizer), end_tokens(tokenizer)
+    special, ends = hold_special(tokenizer, chats, tools=tools), end_tokens(tokenizer)
     lines = []
-    for row_id, chat, tool, (ids, mask) in zip(rows["id"], chats, tools, encoded, strict=True):
-        unsafe = bool(special.search(text_of(chat, tool)))
+    for row_id, unsafe, (ids, mask) in zip(rows["id"], special, encoded, strict=True):
         reason = "special_token" if unsafe else _reason(ids, mask, max_tokens=max_tokens, ends=ends)
         kept = ([], []) if reason else (ids, mask)
         lines.append((row_id, *kept, len(ids), sum(mask), reason))

@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 
 import polars as pl
 
-from curation.accounts import Account, Tally, add_tallies, subtract_tally, tally_rows
+from curation.accounts import Account, Tally, tally_rows
 from curation.fates import FATES, count_fates
 from curation.store import Change, Version
 
@@ -42,23 +42,12 @@ def resettle(
     before = Account.read(since)
     assert before is not None, f"{since.name} keeps an account"
     old_fates = since.lookup("fates", ids)
-    came = {
-        label: add_tallies(
-            subtract_tally(before.entered.get(label, {}), _entered_before(since, label, ids)), tally
-        )
-        for label, tally in entered.items()
-    }
-    was, now = _by_fate(old_fates), _by_fate(fates)
-    left = {
-        fate: add_tallies(
-            subtract_tally(before.left.get(fate, {}), was.get(fate, {})), now.get(fate, {})
-        )
-        for fate in FATES
-    }
+    was = {label: _entered_before(since, label, ids) for label in entered}
+    account = before.corrected(Account(was, _by_fate(old_fates)), Account(entered, _by_fate(fates)))
     minus = count_fates(old_fates).with_columns(n=-pl.col("n"))
     counts = pl.concat([counts_frame(since.values["fates_by_source"]), minus, count_fates(fates)])
     counts = counts.group_by("source", "fate", "reason").agg(pl.col("n").sum())
-    return _book(Account(came, left), counts.filter(pl.col("n") != 0))
+    return _book(account, counts.filter(pl.col("n") != 0))
 
 
 def replacing(ids: Sequence[str], frame: pl.DataFrame) -> Change:

@@ -1,32 +1,44 @@
-"""Ingest: every delivered record becomes a row, a repeat or a quarantined record with a reason."""
+"""Ingest: every delivered record becomes a row, a repeat or a quarantined record with a reason.
+
+Where a source can be read in blocks, a delivery costs the blocks that are new, not the whole file.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import polars as pl
 
+from assets.accounting import replacing
 from assets.recipe import Plug, Recipe
 from assets.stage import Job, Stage
-from curation.accounts import Account, count_records, tally_rows
-from curation.ingest import Ingested, merge_sources, read_source
-from curation.store import Made, Version
+from curation.accounts import Account, Tally, count_records, count_rows, tally_rows
+from curation.ingest import Ingested, mark_known, merge_sources, read_source
+from curation.sources._base import Block, source_blocks
+from curation.store import Change, Made, Version
+from curation.tables import compare
 
 GROUP = "1_ingest"
 
 
 def source_stages(recipe: Recipe) -> list[Stage]:
     """One stage for each source of the recipe."""
-    return [_source_stage(name, plug) for name, plug in recipe.sources.items()]
+    return [_source_stage(recipe, name, plug) for name, plug in recipe.sources.items()]
 
 
-def _source_stage(name: str, plug: Plug) -> Stage:
+def _source_stage(recipe: Recipe, name: str, plug: Plug) -> Stage:
+    domain = plug.common.get("track", "domain") == "domain"
+    system = recipe.task.system if domain else None
+    common = {"revision": str(plug.options.get("revision", "")), **plug.common}
+
     def source(job: Job) -> Made:
-        revision = str(plug.options.get("revision", ""))
-        system = job.recipe.task.system if plug.common.get("track", "domain") == "domain" else None
-        common = {"revision": revision, **plug.common}
-        read = read_source(plug.make()(), source=name, system=system, report=job.report, **common)
-        counts = read.counts
-        left = {"new": tally_rows(read.rows)}
-        left |= {k: count_records(name, counts[k]) for k in ("duplicate", "quarantined")}
-        account = Account({"delivered": count_records(name, counts["delivered"])}, left)
-        return _made(read, account)
+        reader = plug.make()
+        blocks = [] if "max_rows" in common else source_blocks(reader)
+        since, known = _read_before(job, blocks)
+        records = (r for block in blocks[known:] for r in block.read()) if blocks else reader()
+        read = read_source(records, source=name, system=system, report=job.report, **common)
+        listed = [block.to_list() for block in blocks]
+        return _append(read, since, known, listed) if since else _whole(read, name, listed)
 
     source.__doc__ = (
         f"Records of source `{name}` ({plug.use}) as rows, each delivered record accounted for."
@@ -35,11 +47,96 @@ def _source_stage(name: str, plug: Plug) -> Stage:
         name=f"sources/{name}",
         group=GROUP,
         work=source,
-        section=plug.section,
+        section=[plug.section, system],
         code=(plug.module, "curation.ingest", "curation.formats"),
-        reads=lambda job: [plug.files_digest(), job.recipe.task.system],
+        reads=lambda job: plug.files_digest(),
         checks=("conservation",),
         kinds=(plug.use,) if plug.use in ("csv", "parquet", "json") else (),
+    )
+
+
+def _read_before(job: Job, blocks: Sequence[Block]) -> tuple[Version | None, int]:
+    """The version to add to, and how many leading blocks it holds; none and 0 to read all anew.
+
+    Only what comes after every known block can be added: a record in between could come before one
+    that it makes a duplicate.
+    """
+    since = job.previous
+    if since is None or since.manifest["how"]["code"] != job.code:
+        return None, 0
+    before = [line[0] for line in since.values["blocks"]]
+    pairs = zip(before, (block.name for block in blocks), strict=False)
+    known = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(before), len(blocks)))
+    return (since, known) if known else (None, 0)
+
+
+def _whole(read: Ingested, name: str, blocks: list[Any]) -> Made:
+    """All records of a source, read just now."""
+    account, counts = _account(read, name), _count(read.occurrences)
+    return _made({"rows": read.rows, "occurrences": read.occurrences}, account, counts, blocks)
+
+
+def _append(read: Ingested, since: Version, known: int, blocks: list[Any]) -> Made:
+    """What an earlier version held of the known blocks, and the records read after them."""
+    name = since.name.rpartition("/")[2]
+    gone = _occurrences_in(since, since.values["blocks"][known:])
+    replaced = since.lookup("rows", gone.filter(pl.col("outcome") == "new")["id"])
+    earlier = since.lookup("rows", read.rows["id"]).join(replaced, on="id", how="anti")
+    fresh = mark_known(read.occurrences, earlier)
+    rows = compare(replaced, read.rows.join(earlier, on="id", how="anti"), key=["id"])
+    occurrences = compare(gone, fresh, key=gone.columns)
+    out = replaced.join(pl.concat([rows.upserts.select("id"), rows.gone]), on="id", how="semi")
+    before = Account.read(since)
+    assert before is not None, "a source keeps an account"
+    account = before.corrected(
+        _account(Ingested(out, occurrences.gone), name),
+        _account(Ingested(rows.upserts, occurrences.upserts), name),
+    )
+    counts = Counter(since.values["fates"])
+    counts.subtract(_count(occurrences.gone))
+    counts.update(_count(occurrences.upserts))
+    return _made({"rows": rows, "occurrences": occurrences}, account, counts, blocks, since)
+
+
+def _occurrences_in(since: Version, blocks: Sequence[Sequence[Any]]) -> pl.DataFrame:
+    """Occurrences of the records that stood in these blocks."""
+    at = [f"{file}:{n}" for _, file, first, last in blocks for n in range(first, last + 1)]
+    at += [file for _, file, _, _ in blocks]  # a file refused as a whole
+    occurrences = since.table("occurrences")
+    return occurrences.filter(pl.col("position").is_in(at)) if at else occurrences.clear()
+
+
+def _account(read: Ingested, name: str) -> Account:
+    counts = read.counts
+    left: dict[str, Tally] = {"new": tally_rows(read.rows)}
+    left |= {k: count_records(name, counts[k]) for k in ("duplicate", "quarantined")}
+    return Account({"delivered": count_records(name, counts["delivered"])}, left)
+
+
+def _count(occurrences: pl.DataFrame) -> dict[str, int]:
+    """Records by outcome, and quarantined ones by the reason they begin with."""
+    outcome = pl.when(pl.col("outcome") == "quarantined").then(
+        pl.concat_str(pl.lit("quarantined: "), pl.col("reason").str.split(":").list.first())
+    )
+    named = occurrences.select(fate=outcome.otherwise(pl.col("outcome")))
+    return dict(named.group_by("fate").len().sort("fate").iter_rows())
+
+
+def _made(
+    tables: Mapping[str, pl.DataFrame | Change],
+    account: Account,
+    counts: Mapping[str, int],
+    blocks: list[Any],
+    since: Version | None = None,
+) -> Made:
+    """Tables, counts and the proof that each record has one outcome and each row a record."""
+    wrong = account.problems()
+    fates = {fate: n for fate, n in sorted(counts.items()) if n}
+    return Made(
+        tables=tables,
+        values={"fates": fates, "account": account.to_dict(), "blocks": blocks},
+        checks={"conservation": (not wrong, "; ".join(wrong) or account.line())},
+        since=since,
     )
 
 
@@ -48,35 +145,59 @@ def rows_stage(recipe: Recipe) -> Stage:
 
     def rows(job: Job, *sources: Version) -> Made:
         """All imported rows, one per content id, whatever sources delivered the same text."""
-        parts = [Ingested(s.table("rows"), s.table("occurrences")) for s in sources]
-        merged = merge_sources(parts)
-        given = [part.rows.select("id", "source") for part in parts]
-        beaten = pl.concat(given).join(merged.rows, on=["id", "source"], how="anti")
-        by_split = merged.rows.partition_by("split", as_dict=True)
-        left = {split: tally_rows(frame) for (split,), frame in sorted(by_split.items())}
-        entered = {f"{n}/new": tally_rows(g) for n, g in zip(names, given, strict=True)}
-        return _made(merged, Account(entered, left | {"merged": tally_rows(beaten)}))
+        since = job.previous
+        if since is None or since.manifest["how"]["code"] != job.code:
+            return _merged([source.table("rows") for source in sources])
+        pairs = [(source, since.input(source.name.partition("/")[2])) for source in sources]
+        changes = [now.changes("rows", before) for now, before in pairs]
+        ids = {i for c in changes for frame in (c.upserts, c.gone) for i in frame["id"]}
+        now = _merged([source.lookup("rows", ids) for source in sources])
+        was = _merged([before.lookup("rows", ids) for _, before in pairs])
+        return _remerged(since, sorted(ids), was, now)
 
     names = tuple(f"sources/{name}" for name in recipe.sources)
-    return Stage("rows", GROUP, rows, names, checks=("conservation",))
+    section = list(recipe.sources)  # another list of sources is another graph
+    return Stage("rows", GROUP, rows, names, section, checks=("conservation",))
 
 
-def _made(read: Ingested, account: Account) -> Made:
-    """Tables, counts and the proof that each record has one outcome and each row a record."""
-    occurrences = read.occurrences
-    outcome = pl.when(pl.col("outcome") == "quarantined").then(
-        pl.concat_str(pl.lit("quarantined: "), pl.col("reason").str.split(":").list.first())
-    )
-    counted = (
-        occurrences.group_by(outcome.otherwise(pl.col("outcome")).alias("fate")).len().sort("fate")
-    )
+def _merged(sources: Sequence[pl.DataFrame]) -> Made:
+    """The rows of these frames, one for each source, merged."""
+    rows, shared = merge_sources(sources)
+    entered = {
+        f"sources/{given['source'][0]}/new": tally_rows(given) for given in sources if len(given)
+    }
+    by_split = rows.partition_by("split", as_dict=True)
+    left = {str(split): tally_rows(part) for (split,), part in sorted(by_split.items())}
+    account = Account(entered, left | {"merged": tally_rows(shared)})
+    return _rows_made({"rows": rows, "shared": shared}, account)
+
+
+def _remerged(since: Version, ids: Sequence[str], was: Made, now: Made) -> Made:
+    """The version since, with the rows of these ids as they are now in place of as they were."""
+    accounts = [Account(**made.values["account"]) for made in (was, now)]
+    before = Account.read(since)
+    assert before is not None, "rows keep an account"
+    rows, shared = now.tables["rows"], now.tables["shared"]
+    assert isinstance(rows, pl.DataFrame) and isinstance(shared, pl.DataFrame)
+    old = since.table("shared")
+    kept = old.filter(~pl.col("id").is_in(list(ids)))
+    tables = {"rows": replacing(ids, rows), "shared": pl.concat([kept, shared])}
+    return _rows_made(tables, before.corrected(*accounts), since)
+
+
+def _rows_made(
+    tables: Mapping[str, pl.DataFrame | Change], account: Account, since: Version | None = None
+) -> Made:
     wrong = account.problems()
+    splits = {s: count_rows(account.left.get(s, {})) for s in ("train", "heldout", "test")}
+    merged = count_rows(account.left.get("merged", {}))
     return Made(
-        tables={"rows": read.rows, "occurrences": occurrences},
+        tables=tables,
         values={
-            "fates": dict(counted.iter_rows()),
-            "splits": dict(read.rows.group_by("split").len().sort("split").iter_rows()),
+            "fates": {"new": sum(splits.values()), "duplicate": merged} if merged else {},
+            "splits": {split: n for split, n in splits.items() if n},
             "account": account.to_dict(),
         },
         checks={"conservation": (not wrong, "; ".join(wrong) or account.line())},
+        since=since,
     )

@@ -38,6 +38,13 @@ class Account:
         """The form that stands in a manifest: labels and sources sorted, empty ones left out."""
         return {"entered": _tidy(self.entered), "left": _tidy(self.left)}
 
+    def corrected(self, minus: "Account", plus: "Account") -> "Account":
+        """The account when `minus` of what it covers became `plus`, label by label."""
+        return Account(
+            _correct(self.entered, minus.entered, plus.entered),
+            _correct(self.left, minus.left, plus.left),
+        )
+
     def problems(self) -> list[str]:
         """One line for each source whose rows do not add up; none when all is well."""
         came, went = add_tallies(*self.entered.values()), add_tallies(*self.left.values())
@@ -86,14 +93,16 @@ def add_tallies(*tallies: Tally) -> Tally:
     total: Tally = {}
     for tally in tallies:
         for source, (n, ids) in tally.items():
-            known = total.get(source, _NONE)
-            total[source] = [known[0] + n, _hex(int(known[1], 16) + int(ids or "0", 16))]
+            known = total.get(source, [0, ids and _NONE[1]])
+            both = bool(ids or known[1])
+            sums = int(known[1] or "0", 16) + int(ids or "0", 16)
+            total[source] = [known[0] + n, _hex(sums) if both else ""]
     return total
 
 
 def subtract_tally(tally: Tally, part: Tally) -> Tally:
     """What is left of a tally without a part of it."""
-    minus = {source: [-n, _hex(-int(ids or "0", 16))] for source, (n, ids) in part.items()}
+    minus = {source: [-n, ids and _hex(-int(ids, 16))] for source, (n, ids) in part.items()}
     return add_tallies(tally, minus)
 
 
@@ -149,6 +158,18 @@ def _upstream(version: Version) -> list[Version]:
 
     visit(version)
     return list(found.values())
+
+
+def _correct(
+    tallies: Mapping[str, Tally], minus: Mapping[str, Tally], plus: Mapping[str, Tally]
+) -> dict[str, Tally]:
+    labels = dict.fromkeys([*tallies, *minus, *plus])
+    return {
+        label: add_tallies(
+            subtract_tally(tallies.get(label, {}), minus.get(label, {})), plus.get(label, {})
+        )
+        for label in labels
+    }
 
 
 def _bare(tally: Tally) -> Tally:

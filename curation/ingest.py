@@ -19,6 +19,9 @@ from curation.progress import Report, silent
 from curation.rows import OCCURRENCE_SCHEMA, ROW_SCHEMA, canonical_json, make_row
 from curation.sources._base import Record
 
+CHUNK = 20_000
+SHARED_SCHEMA = pl.Schema({"id": pl.String, "source": pl.String, "kept_source": pl.String})
+"""A row, a source that delivered it, and the source whose labels it carries instead."""
 _RAW_CHARS = 2000
 
 
@@ -63,49 +66,83 @@ def read_source(
     conversion = {"form": form, "columns": columns, "template": template, "system": system or ""}
     labels = {"source": source, "revision": revision, "track": track, "split": split}
     labels |= {"license": license, "category": category}
+    parts, said, done = [], time.monotonic(), 0
+    stream = islice(records, max_rows)
+    while chunk := list(islice(stream, CHUNK)):
+        parts.append(_read_chunk(chunk, conversion, labels))
+        done += len(chunk)
+        if time.monotonic() - said > 2:
+            said = time.monotonic()
+            report(f"{source}: {done:,} records read")
+    ingested = _join(parts)
+    _prove(ingested)
+    report(f"{source}: {count_line(ingested.counts)}")
+    return ingested
+
+
+def _read_chunk(
+    records: Iterable[Record], conversion: Mapping[str, Any], labels: Mapping[str, str]
+) -> Ingested:
+    """Rows and occurrences of some records of a source, as if there were no others."""
     rows: dict[str, dict[str, Any]] = {}
     occurrences: list[tuple[str, ...]] = []
-    said = time.monotonic()
-    for record in islice(records, max_rows):
+    for record in records:
         row, reason = _row(record, conversion, labels)
         outcome = "quarantined" if reason else "duplicate" if row["id"] in rows else "new"
         if outcome == "new":
             rows[row["id"]] = row
         kept_raw = _raw(record) if reason else ""
         position = printable(record.position)
-        found = (source, revision, position, outcome, row.get("id", ""), reason, kept_raw)
-        occurrences.append(found)
-        if time.monotonic() - said > 2:
-            said = time.monotonic()
-            report(f"{source}: {len(occurrences):,} records read")
-    ingested = Ingested(
-        pl.DataFrame(list(rows.values()), schema=ROW_SCHEMA).sort("id"),
+        found = (labels["source"], labels["revision"], position, outcome, row.get("id", ""))
+        occurrences.append((*found, reason, kept_raw))
+    return Ingested(
+        pl.DataFrame(list(rows.values()), schema=ROW_SCHEMA),
         pl.DataFrame(occurrences, schema=OCCURRENCE_SCHEMA, orient="row"),
     )
-    _prove(ingested)
-    report(f"{source}: {count_line(ingested.counts)}")
-    return ingested
 
 
-def merge_sources(parts: Sequence[Ingested]) -> Ingested:
-    """All sources as one: a row delivered by several stays once and keeps every occurrence.
+def _join(parts: Sequence[Ingested]) -> Ingested:
+    """Parts of one source in reading order: a row that an earlier part has is a duplicate."""
+    if len(parts) == 1:
+        return Ingested(parts[0].rows.sort("id"), parts[0].occurrences)
+    numbered = [part.rows.with_columns(__part=pl.lit(i)) for i, part in enumerate(parts)]
+    rows = pl.concat([pl.DataFrame(schema={**ROW_SCHEMA, "__part": pl.Int32}), *numbered])
+    rows = rows.unique("id", keep="first", maintain_order=True)
+    owner = rows.select("id", "__part")
+    occurrences = [pl.DataFrame(schema=OCCURRENCE_SCHEMA)]
+    for i, part in enumerate(parts):
+        elsewhere = owner.filter(pl.col("__part") != i).join(part.rows, on="id", how="semi")
+        occurrences.append(mark_known(part.occurrences, elsewhere))
+    return Ingested(rows.drop("__part").sort("id"), pl.concat(occurrences))
 
-    Which source's labels stay does not depend on the order of `parts`: a test row stays a test row,
-    then a row delivered for training goes before held-out traffic (so a corrected bad case can be
-    learned), then domain before general, then the source's name. Occurrences of the other sources
-    become duplicates. Raises `ValueError` when two parts carry the same source.
+
+def mark_known(occurrences: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+    """Occurrences in which rows that are known by `id` count as duplicates."""
+    if known.is_empty():
+        return occurrences
+    again = pl.col("id").is_in(known["id"].implode()) & (pl.col("outcome") == "new")
+    outcome = pl.when(again).then(pl.lit("duplicate")).otherwise("outcome")
+    return occurrences.with_columns(outcome=outcome)
+
+
+def merge_sources(sources: Sequence[pl.DataFrame]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """All sources as one: the rows, and which source's copy of a row gave way to which other's.
+
+    A row that several sources delivered stays once. Whose labels it keeps does not depend on the
+    order of `sources` (frames of `ROW_SCHEMA`): a test row stays a test row, then a row delivered
+    for training goes before held-out traffic (so a corrected bad case can be learned), then domain
+    before general, then the source's name. The second frame has `SHARED_SCHEMA`. Raises
+    `ValueError` when two frames carry the same source.
     """
-    _check_names(parts)
-    rows = pl.concat([pl.DataFrame(schema=ROW_SCHEMA), *(p.rows for p in parts)])
+    _check_names(sources)
+    given = pl.concat([pl.DataFrame(schema=ROW_SCHEMA), *sources])
     order = [_rank("split", "test", "train", "heldout"), _rank("track", "domain", "general")]
-    rows = rows.sort(*order, "source", "revision").unique("id", keep="first", maintain_order=True)
-    occurrences = pl.concat(
-        [pl.DataFrame(schema=OCCURRENCE_SCHEMA), *(p.occurrences for p in parts)]
+    rows = given.sort(*order, "source", "revision").unique("id", keep="first", maintain_order=True)
+    beaten = given.select("id", "source").join(
+        rows.select("id", kept_source="source"), on="id", how="inner"
     )
-    occurrences = _with_one_new(occurrences, rows).sort("source", maintain_order=True)
-    merged = Ingested(rows.sort("id"), occurrences)
-    _prove(merged)
-    return merged
+    beaten = beaten.filter(pl.col("source") != pl.col("kept_source"))
+    return rows.sort("id"), beaten.sort("id", "source")
 
 
 def count_line(counts: Mapping[str, int]) -> str:
@@ -144,8 +181,8 @@ def _raw(record: Record) -> str:
         return printable(repr(record.data)[:_RAW_CHARS])
 
 
-def _check_names(parts: Sequence[Ingested]) -> None:
-    names = [n for p in parts for n in p.occurrences["source"].unique().to_list()]
+def _check_names(sources: Sequence[pl.DataFrame]) -> None:
+    names = [name for rows in sources for name in rows["source"].unique().to_list()]
     if twice := next((n for n in sorted(names) if names.count(n) > 1), None):
         raise ValueError(f"two sources are called {twice!r}; every source needs its own name")
 
@@ -153,18 +190,6 @@ def _check_names(parts: Sequence[Ingested]) -> None:
 def _rank(column: str, *order: str) -> pl.Expr:
     ranks = {name: rank for rank, name in enumerate(order)}
     return pl.col(column).replace_strict(ranks, default=len(order), return_dtype=pl.Int64)
-
-
-def _with_one_new(occurrences: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
-    """Occurrences in which a row is `new` only in the source whose labels it carries."""
-    kept = rows.select("id", pl.col("source").alias("kept"))
-    joined = occurrences.join(kept, on="id", how="left", maintain_order="left")
-    beaten = (pl.col("outcome") == "new") & (pl.col("source") != pl.col("kept"))
-    reason = pl.format("the row carries the labels of {}", pl.col("kept"))
-    return joined.with_columns(
-        outcome=pl.when(beaten).then(pl.lit("duplicate")).otherwise("outcome"),
-        reason=pl.when(beaten).then(reason).otherwise("reason"),
-    ).drop("kept")
 
 
 def _prove(ingested: Ingested) -> None:

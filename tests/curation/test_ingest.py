@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from curation.formats import write_record
-from curation.ingest import count_line, merge_sources, read_source
+from curation.ingest import SHARED_SCHEMA, count_line, merge_sources, read_source
 from curation.rows import OCCURRENCE_SCHEMA, ROW_SCHEMA
 from curation.sources._base import Record
 from curation.sources.jsonl import jsonl
@@ -90,20 +90,21 @@ def test_unknown_columns_are_a_mistake_of_the_recipe():
         read_source([], source="s", columns={"question": "q"})
 
 
-def test_merging_keeps_one_row_and_every_occurrence_in_any_order():
+def test_merging_keeps_one_row_and_says_whose_copies_gave_way_in_any_order():
     parts = [
         read_source(records(("a", "1"), ("b", "1"), ("b", "1")), source="zeta", track="domain"),
         read_source(records(("b", "1"), ("c", "1")), source="alpha", track="general"),
         read_source(records(("c", "1"), {"x": 1}), source="beta", track="general"),
     ]
-    merged = [merge_sources(order) for order in itertools.permutations(parts)]
-    assert all(m.rows.equals(merged[0].rows) for m in merged)
-    assert all(m.occurrences.equals(merged[0].occurrences) for m in merged)
-    assert merged[0].counts == {"delivered": 7, "new": 3, "duplicate": 3, "quarantined": 1}
-    labels = {
-        r["messages"][0]["content"]: r["source"] for r in merged[0].rows.iter_rows(named=True)
-    }
-    assert labels == {"a": "zeta", "b": "zeta", "c": "alpha"}
+    merged = [merge_sources([p.rows for p in order]) for order in itertools.permutations(parts)]
+    rows, shared = merged[0]
+    assert all(m[0].equals(rows) and m[1].equals(shared) for m in merged)
+    labels = {r["id"]: r["source"] for r in rows.iter_rows(named=True)}
+    prompts = {r["messages"][0]["content"]: r["source"] for r in rows.iter_rows(named=True)}
+    assert prompts == {"a": "zeta", "b": "zeta", "c": "alpha"}
+    assert sorted(shared["source"]) == ["alpha", "beta"]
+    assert [labels[i] for i in shared["id"]] == shared["kept_source"].to_list()
+    assert rows.height + shared.height == sum(p.rows.height for p in parts)
 
 
 def test_a_test_row_stays_one_and_a_corrected_heldout_row_is_trained_on():
@@ -112,7 +113,7 @@ def test_a_test_row_stays_one_and_a_corrected_heldout_row_is_trained_on():
         read_source(records(("a", "1")), source="b_test", split="test"),
         read_source(records(("b", "1")), source="a_heldout", split="heldout"),
     ]
-    rows = merge_sources(parts).rows
+    rows, _ = merge_sources([part.rows for part in parts])
     assert {r["messages"][0]["content"]: r["split"] for r in rows.to_dicts()} == {
         "a": "test",
         "b": "train",
@@ -122,19 +123,9 @@ def test_a_test_row_stays_one_and_a_corrected_heldout_row_is_trained_on():
 def test_two_sources_of_one_name_are_refused():
     part = read_source(records(("a", "1")), source="s")
     with pytest.raises(ValueError, match="two sources are called 's'"):
-        merge_sources([part, part])
+        merge_sources([part.rows, part.rows])
 
 
 def test_nothing_delivered_is_an_empty_frame():
-    merged = merge_sources([read_source([], source="s"), read_source([], source="t")])
-    assert (
-        merged.rows.is_empty()
-        and merged.rows.schema == ROW_SCHEMA
-        and merged.counts["delivered"] == 0
-    )
-
-
-def test_the_report_says_what_became_of_the_records():
-    lines = []
-    read_source(records(("a", "1"), ("a", "1")), source="s", report=lines.append)
-    assert lines == ["s: 2 records = 1 new + 1 duplicate + 0 quarantined"]
+    rows, shared = merge_sources([read_source([], source="s").rows])
+    assert rows.is_empty() and rows.schema == ROW_SCHEMA and shared.schema == SHARED_SCHEMA

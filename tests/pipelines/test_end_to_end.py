@@ -37,9 +37,9 @@ def test_every_step_accounts_for_every_row(built):
 
 def test_each_planted_defect_has_its_fate(built):
     store = Store(built.store)
-    rows = store.head("tiny/rows")
-    assert rows is not None
-    refused = rows.table("occurrences").filter(pl.col("outcome") == "quarantined")
+    dirt = store.head("tiny/sources/dirt")
+    assert dirt is not None
+    refused = dirt.table("occurrences").filter(pl.col("outcome") == "quarantined")
     assert refused["position"].to_list() == ["dirt.jsonl:4"]
     reasons = set()
     for step in STEPS:

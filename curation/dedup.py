@@ -6,7 +6,7 @@ and content, never from the order of arrival. The same prompt with another answe
 it is a label conflict, and is reported. Splits are not compared; what they share is a leak (split).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,9 @@ import polars as pl
 
 from curation.fates import kept, make_fates
 from curation.progress import Progress, Report, silent
+from curation.rows import digest
 from curation.scoring import FACT_SCHEMA
-from curation.similarity import NearIndex, is_short, jaccard
+from curation.similarity import NearIndex, is_short, jaccard, sign_keys
 from curation.tasks._base import Task
 from curation.text import meaning_marks, text_keys
 
@@ -35,9 +36,6 @@ CONFLICT_SCHEMA = pl.Schema(
 
 ORIGINS = ("human", "import", "badcase", "transform", "llm")
 """Who stays of several equal rows; human and import rank the same."""
-
-
-_KEYED = ["id", "prompt_id", "split", "track", "context", "prompt", "answer", "labelled", "certain"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +64,8 @@ def find_duplicates(
     permutations: int = 128,
     seed: int = 1,
     priority: Sequence[str] = (),
+    signed: pl.DataFrame | None = None,
+    read: Callable[[pl.Series], pl.DataFrame] | None = None,
     report: Report = silent,
 ) -> Duplicates:
     """Every row kept or merged, within its split and track.
@@ -75,36 +75,79 @@ def find_duplicates(
     numbers, negations and opposites; below 20 Han or 40 Latin characters only exact repeats are
     equal there, because in a short text one character is a meaning. The better row stays: by
     origin (`ORIGINS`), then by its source's place in `priority`, then by id.
+
+    With `signed` (what `sign_rows` gives for these rows, by the same threshold, permutations, seed
+    and task) nothing is signed here; then `rows` may lack its texts, and `read` gives the full rows
+    of some ids: of those that may repeat another.
     """
-    keyed = key_rows(rows, task, priority=priority)
-    scope = ["split", "track", "context", "prompt"]
+    options = {"threshold": threshold, "permutations": permutations, "seed": seed}
+    signed = sign_rows(rows, task=task, **options) if signed is None else signed
+    read = read or (lambda ids: rows.join(ids.to_frame("id"), on="id", how="semi"))
+    keyed = _rank(rows, signed, priority)
+    scope = ["split", "track", "prompt"]
     keyed = keyed.with_columns(
         first=pl.col("id").first().over([*scope, "answer"]),
         conflict=pl.col("labelled") & (pl.col("answer").n_unique().over(scope) > 1),
     )
     candidates = keyed.filter((pl.col("id") == pl.col("first")) & ~pl.col("conflict"))
-    progress = Progress(candidates.height, "near duplicates", report)
+    busy = candidates.filter(_share_bands(candidates))
+    progress = Progress(busy.height, "near duplicates", report)
     near = pl.DataFrame(
-        _merge_near(candidates, RowIndex(threshold, permutations, seed), progress),
+        _merge_near(with_texts(busy, read(busy["id"]), task), RowIndex(threshold), progress),
         schema={"first": pl.String, "near": pl.String, "similarity": pl.Float64},
         orient="row",
     )
     pairs = _pair_rows(keyed, near)
-    return Duplicates(pairs, _list_conflicts(keyed), _fates(rows, pairs), _facts(keyed))
+    conflicts = keyed.filter("conflict").sort("id")
+    listed = _list_conflicts(with_texts(conflicts, read(conflicts["id"]), task))
+    return Duplicates(pairs, listed, _fates(rows, pairs), _facts(keyed))
 
 
-def key_rows(
-    rows: pl.DataFrame, task: Task | None, *, priority: Sequence[str] = ()
+SIGNATURE_SCHEMA = pl.Schema(
+    {
+        "id": pl.String,
+        "context": pl.String,  # digest of instruction and tools
+        "prompt": pl.String,  # digest of context and prompt key
+        "answer": pl.String,  # digest of the canonical answer, or of the answer key
+        "labelled": pl.Boolean,  # the answer is the task's canonical one
+        "certain": pl.Boolean,  # it names slots: equal answers prove that near prompts ask the same
+        "bands": pl.List(pl.UInt64),  # of the prompt key (`similarity.sign_keys`)
+    }
+)
+
+
+def sign_rows(
+    rows: pl.DataFrame,
+    *,
+    task: Task | None = None,
+    threshold: float = 0.8,
+    permutations: int = 128,
+    seed: int = 1,
 ) -> pl.DataFrame:
-    """What rows are compared by, best row first.
+    """What each row is compared by, of `SIGNATURE_SCHEMA` and sorted by id; each row on its own."""
+    texts = text_rows(rows, task)
+    context = pl.Series([digest(t) for t in texts["context"]], dtype=pl.String)
+    prompt = [digest([c, p]) for c, p in zip(context, texts["prompt"], strict=True)]
+    bands = sign_keys(
+        texts["prompt"].to_list(), threshold=threshold, permutations=permutations, seed=seed
+    )
+    signed = texts.select("id", "labelled", "certain").with_columns(
+        context=context,
+        prompt=pl.Series(prompt, dtype=pl.String),
+        answer=pl.Series([digest(a) for a in texts["answer"]], dtype=pl.String),
+        bands=bands if len(bands) else pl.Series([], dtype=pl.List(pl.UInt64)),
+    )
+    return signed.select(SIGNATURE_SCHEMA.names()).sort("id")
 
-    Columns: id, prompt_id, split, track, context (instruction and tools), prompt and answer (text
-    keys), labelled (Boolean: `answer` is the task's canonical one) and certain (Boolean: it names
-    slots, so that equal answers prove that two near prompts ask the same).
+
+def text_rows(rows: pl.DataFrame, task: Task | None) -> pl.DataFrame:
+    """The texts that signatures are made of: id, context, prompt, answer, labelled and certain.
+
+    Prompt and answer are text keys, the answer of a labelled row the task's canonical one.
     """
     labelled = (pl.col("track") == "domain") & pl.lit(task is not None)
     keyed = rows.select(
-        *("id", "prompt_id", "split", "track", "tools", "source", "origin"),
+        *("id", "tools"),
         labelled=labelled,
         certain=labelled & pl.lit(task is not None and bool(task.fields)),
     ).join(turn_keys(rows), on="id", how="left", maintain_order="left")
@@ -116,10 +159,59 @@ def key_rows(
         canonical = pl.Series([task.canonical(t) for t in texts], dtype=pl.String)
         known = pl.col("answer_text").replace_strict(texts, canonical, default=None)
         keyed = keyed.with_columns(answer=pl.when("labelled").then(known).otherwise("answer_key"))
+    return keyed.select("id", "context", "prompt", "answer", "labelled", "certain")
+
+
+def with_texts(signed: pl.DataFrame, rows: pl.DataFrame, task: Task | None) -> pl.DataFrame:
+    """Signatures with `prompt_text` and `answer_text` of their rows, in their order."""
+    texts = text_rows(rows, task).select("id", prompt_text="prompt", answer_text="answer")
+    return signed.join(texts, on="id", how="left", maintain_order="left")
+
+
+def band_keys(signed: pl.DataFrame, place: int) -> pl.Series:
+    """The `place`-th band of each row, mixed with the block it is compared in; null for none.
+
+    A row with slots is compared where the slots are the same, any other with its own context.
+    """
+    label = pl.when("certain").then("answer").otherwise(pl.lit(""))
+    # Polars' hash is fit for comparing within one process, and for nothing that is kept.
+    block = pl.struct("split", "track", "context", label.alias("label")).hash()
+    band = pl.col("bands").list.get(place, null_on_oob=True)
+    return signed.select(key=pl.struct(band.alias("band"), block.alias("block")).hash()).select(
+        pl.when(signed["bands"].list.len() > place).then("key")
+    )["key"]
+
+
+def n_places(signed: pl.DataFrame) -> int:
+    """Bands of the row that has most."""
+    return int(signed["bands"].list.len().max() or 0)  # type: ignore[arg-type]
+
+
+def _share_bands(signed: pl.DataFrame) -> pl.Series:
+    """Whether a row shares a band with another one of its block."""
+    places = n_places(signed)
+    bands = places // 2 if places and _has_two_sizes(signed) else places
+    shared = pl.Series([False] * signed.height, dtype=pl.Boolean)
+    for place in range(bands):
+        both = [band_keys(signed, p) for p in (place, place + bands) if p < places]
+        twice = pl.concat(both).is_duplicated()
+        for i, keys in enumerate(both):
+            found = twice[i * signed.height : (i + 1) * signed.height]
+            shared |= found & keys.is_not_null()
+    return shared
+
+
+def _has_two_sizes(signed: pl.DataFrame) -> bool:
+    return signed["bands"].list.len().n_unique() > 1
+
+
+def _rank(rows: pl.DataFrame, signed: pl.DataFrame, priority: Sequence[str]) -> pl.DataFrame:
+    """Signatures with the rows' labels, the best row first."""
+    labels = rows.select("id", "split", "track", "source", "origin")
     origin = pl.col("origin").replace("human", "import")
     source = pl.col("source").replace_strict(_places(priority), default=99, return_dtype=pl.Int64)
-    keyed = keyed.sort(origin.replace_strict(_places(ORIGINS), default=99), source, "id")
-    return keyed.select(_KEYED)
+    keyed = labels.join(signed, on="id")
+    return keyed.sort(origin.replace_strict(_places(ORIGINS), default=99), source, "id")
 
 
 def turn_keys(rows: pl.DataFrame) -> pl.DataFrame:
@@ -143,25 +235,23 @@ def turn_keys(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 class RowIndex:
-    """Keyed rows (`key_rows`) that can be asked for one that is equal to another row."""
+    """Signed rows with their texts that can be asked for one that is equal to another row."""
 
-    def __init__(self, threshold: float, permutations: int, seed: int):
+    def __init__(self, threshold: float):
         self.threshold = threshold
-        self._new = lambda: NearIndex(threshold=threshold, permutations=permutations, seed=seed)
         self._blocks: dict[tuple[str, ...], NearIndex] = {}
 
     def add(self, row: dict[str, Any]) -> None:
         """Remember a row, after those it is no better than."""
-        self._block(row).add(row, row["prompt"])
+        self._block(row).add(row, row["prompt_text"], row["bands"])
 
     def find(self, row: dict[str, Any]) -> tuple[float, str] | None:
         """(similarity, id) of the nearest equal row, the one added first of several; or none."""
-        if row["certain"]:
-            near = self._block(row).near(row["prompt"])
-            return next(((s, other["id"]) for s, other in near), None)
-        if is_short(row["prompt"]):
+        if not row["certain"] and is_short(row["prompt_text"]):
             return None
-        near = self._block(row).near(row["prompt"])
+        near = self._block(row).near(row["prompt_text"], row["bands"])
+        if row["certain"]:
+            return next(((s, other["id"]) for s, other in near), None)
         found = ((self._compare(row, other, s), other["id"]) for s, other in near)
         return next((f for f in found if f[0] >= self.threshold), None)
 
@@ -170,19 +260,19 @@ class RowIndex:
         label = row["answer"] if row["certain"] else ""
         block = (row["split"], row["track"], row["context"], label)
         if block not in self._blocks:
-            self._blocks[block] = self._new()
+            self._blocks[block] = NearIndex(self.threshold)
         return self._blocks[block]
 
     def _compare(self, row: dict[str, Any], other: dict[str, Any], similarity: float) -> float:
         """The smaller similarity of two free-text rows; 0 where they do not say the same."""
         same = row["answer"] == other["answer"]
-        if meaning_marks(row["prompt"]) != meaning_marks(other["prompt"]):
+        if meaning_marks(row["prompt_text"]) != meaning_marks(other["prompt_text"]):
             return 0.0
-        if same or row["labelled"] or is_short(row["answer"]):
+        if same or row["labelled"] or is_short(row["answer_text"]):
             return similarity * same
-        if meaning_marks(row["answer"]) != meaning_marks(other["answer"]):
+        if meaning_marks(row["answer_text"]) != meaning_marks(other["answer_text"]):
             return 0.0
-        return min(similarity, jaccard(row["answer"], other["answer"]))
+        return min(similarity, jaccard(row["answer_text"], other["answer_text"]))
 
 
 def _merge_near(
@@ -208,10 +298,12 @@ def _pair_rows(keyed: pl.DataFrame, near: pl.DataFrame) -> pl.DataFrame:
     return merged.filter(pl.col("into") != pl.col("id")).select(PAIR_SCHEMA.names()).sort("id")
 
 
-def _list_conflicts(keyed: pl.DataFrame) -> pl.DataFrame:
-    conflicts = keyed.filter("conflict").sort("id")
-    grouped = conflicts.group_by("split", "track", "context", "prompt", maintain_order=True)
-    lists = grouped.agg(ids=pl.col("id"), answers=pl.col("answer"))
+def _list_conflicts(conflicts: pl.DataFrame) -> pl.DataFrame:
+    grouped = conflicts.group_by("split", "track", "prompt", maintain_order=True)
+    lists = grouped.agg(
+        text=pl.col("prompt_text").first(), ids=pl.col("id"), answers=pl.col("answer_text")
+    )
+    lists = lists.drop("prompt").rename({"text": "prompt"})
     return lists.select(CONFLICT_SCHEMA.names()).sort("split", "prompt", pl.col("ids").list.first())
 
 

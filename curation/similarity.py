@@ -1,4 +1,4 @@
-"""Similarity: the Jaccard index of character n-grams, and an index that finds who is near.
+"""Similarity: the Jaccard index of character n-grams, and bands that tell who may be near.
 
 MinHash only proposes; every neighbour is verified on its real n-grams, so no similarity that leaves
 this file is an estimate. Short Chinese texts get short n-grams: at 3 one edit in ten characters
@@ -7,14 +7,17 @@ already halves the index.
 
 import re
 import zlib
+from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
 from typing import Any
+
+import numpy as np
+import polars as pl
 
 # (n, texts shorter than this many characters): Han characters carry more each than Latin ones.
 _HAN_SIZES = ((2, 20), (3, None))
 _LATIN_SIZES = ((3, 40), (5, None))
 _HAN = re.compile("[\u3040-\u9fff\U00020000-\U0003ffff]")
-_FEW = 32  # up to here comparing with everybody is cheaper than a signature
 
 
 def gram_size(key: str) -> int:
@@ -65,65 +68,87 @@ def solve_bands(threshold: float, permutations: int, *, recall: float = 0.99) ->
 class NearIndex:
     """Text keys that can be asked which of them are near another one.
 
-    Few are compared directly; many are proposed by datasketch's `MinHashLSH`, and then verified.
+    Each comes with its bands (`sign_keys`); sharing one only proposes a neighbour, which is then
+    verified.
     """
 
-    def __init__(self, *, threshold: float = 0.8, permutations: int = 128, seed: int = 1):
-        if not 0 < threshold <= 1:
-            raise ValueError(f"the threshold is {threshold!r}, not a Jaccard index in 0..1")
-        self.threshold, self.permutations, self.seed = threshold, permutations, seed
+    def __init__(self, threshold: float):
+        self.threshold = threshold
         self._keys: list[str] = []
         self._names: list[Any] = []
-        self._tables: dict[int, Any] = {}  # by n-gram size
+        self._buckets: dict[int, list[int]] = {}
 
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    def add(self, name: Any, key: str) -> None:
+    def add(self, name: Any, key: str, bands: Iterable[int]) -> None:
         """Remember a text under a name."""
+        for band in bands:
+            self._buckets.setdefault(band, []).append(len(self._keys))
         self._keys.append(key)
         self._names.append(name)
-        if len(self) == _FEW + 1:
-            for i, known in enumerate(self._keys):
-                self._insert(i, known)
-        elif len(self) > _FEW:
-            self._insert(len(self) - 1, key)
 
-    def near(self, key: str) -> list[tuple[float, Any]]:
+    def near(self, key: str, bands: Iterable[int]) -> list[tuple[float, Any]]:
         """(similarity, name) of the texts at least as near as the threshold, nearest first.
 
         Equally near ones come in the order they were added.
         """
-        found = range(len(self)) if len(self) <= _FEW else sorted(self._propose(key))
+        found = sorted({i for band in bands for i in self._buckets.get(band, ())})
         scored = [(jaccard(key, self._keys[i]), self._names[i]) for i in found]
         return sorted((s for s in scored if s[0] >= self.threshold), key=lambda s: -s[0])
 
-    def _propose(self, key: str) -> set[int]:
-        sizes = self._sizes(key) & self._tables.keys()
-        return {i for n in sizes for i in self._tables[n].query(self._sign(key, n))}
 
-    def _insert(self, number: int, key: str) -> None:
-        from datasketch import MinHashLSH
+def sign_keys(
+    keys: Sequence[str], *, threshold: float = 0.8, permutations: int = 128, seed: int = 1
+) -> pl.Series:
+    """The bands of each text key, `List(UInt64)`: texts that share one may be near each other.
 
-        for size in self._sizes(key):
-            if size not in self._tables:
-                bands = solve_bands(self.threshold, self.permutations)
-                self._tables[size] = MinHashLSH(num_perm=self.permutations, params=bands)
-            self._tables[size].insert(number, self._sign(key, size))
+    `solve_bands` says how many there are. A text near a limit of length has a second set of bands,
+    for the n-grams of the texts beyond that limit. Raises `ValueError` for a threshold that is no
+    Jaccard index.
+    """
+    if not 0 < threshold <= 1:
+        raise ValueError(f"the threshold is {threshold!r}, not a Jaccard index in 0..1")
+    bands, rows = solve_bands(threshold, permutations)
+    sizes = [sorted(_reachable_sizes(key, threshold)) for key in keys]
+    wanted = [(key, size) for key, own in zip(keys, sizes, strict=True) for size in own]
+    signatures = [_sign(key, size, permutations, seed)[: bands * rows] for key, size in wanted]
+    tags = np.array([size for _, size in wanted], dtype=np.uint64)
+    mixed = _mix_bands(np.array(signatures).reshape(-1, bands, rows), tags)
+    lists = pl.Series(mixed, dtype=pl.Array(pl.UInt64, bands)).cast(pl.List(pl.UInt64))
+    owner = pl.Series(np.repeat(np.arange(len(keys)), [len(own) for own in sizes]))
+    grouped = pl.DataFrame({"owner": owner, "bands": lists}).explode("bands")
+    return grouped.group_by("owner", maintain_order=True).agg("bands")["bands"]
 
-    def _sizes(self, key: str) -> set[int]:
-        """The sizes under which a text can meet one as near as the threshold.
 
-        A text a little longer than a limit may have its neighbour below it, where n is smaller.
-        """
-        own = gram_size(key)
-        shortest = key[: int(self.threshold * len(key)) - 4]
-        return {own, gram_size(shortest)} if shortest else {own}
+def _reachable_sizes(key: str, threshold: float) -> set[int]:
+    """The n-gram sizes under which a text can meet one as near as the threshold.
 
-    def _sign(self, key: str, size: int) -> Any:
-        signature = _blank(self.permutations, self.seed).copy()
-        signature.update_batch([g.encode() for g in grams(key, size)])
-        return signature
+    A text a little longer than a limit may have its neighbour below it, where n is smaller.
+    """
+    shortest = key[: int(threshold * len(key)) - 4]
+    return {gram_size(key), gram_size(shortest)} if shortest else {gram_size(key)}
+
+
+def _sign(key: str, size: int, permutations: int, seed: int) -> Any:
+    """datasketch's MinHash of a key's n-grams, uint32."""
+    signature = _blank(permutations, seed).copy()
+    signature.update_batch([g.encode() for g in grams(key, size)])
+    return signature.hashvalues
+
+
+def _mix_bands(signatures: Any, tags: Any) -> Any:
+    """One uint64 for each band, of its lanes, its place and the n-gram size (splitmix64)."""
+    n, bands, rows = signatures.shape
+    place = np.arange(bands, dtype=np.uint64)[None, :]
+    mixed = tags[:, None] * np.uint64(0x9E3779B97F4A7C15) + place
+    for lane in range(rows):
+        mixed = _stir(mixed ^ signatures[:, :, lane].astype(np.uint64))
+    return mixed
+
+
+def _stir(x: Any) -> Any:
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
 
 
 @cache

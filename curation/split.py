@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from curation.dedup import RowIndex, key_rows
+from curation.dedup import RowIndex, sign_rows, with_texts
 from curation.fates import kept, make_fates
 from curation.progress import Progress, Report, silent
 from curation.rows import ROW_SCHEMA, UTTERANCE, dialogue, digest, make_row
@@ -159,15 +159,15 @@ def find_leaks(
     `prompt` is the same prompt in any typography, whatever the answer; `near` is what
     `find_duplicates` would have merged. No line means no leak.
     """
-    index = RowIndex(threshold, permutations, seed)
-    prompts: dict[Any, str] = {}
-    for row in _across_splits(test, task):
+    options = {"threshold": threshold, "permutations": permutations, "seed": seed}
+    index, prompts = RowIndex(threshold), {}
+    for row in _across_splits(test, task, options):
         prompts.setdefault(row["prompt_id"], row["id"])
-        prompts.setdefault((row["context"], row["prompt"]), row["id"])
+        prompts.setdefault(row["prompt"], row["id"])
         index.add(row)
     progress, leaks = Progress(train.height, "leaks", report), []
-    for row in _across_splits(train, task):
-        same = prompts.get(row["prompt_id"]) or prompts.get((row["context"], row["prompt"]))
+    for row in _across_splits(train, task, options):
+        same = prompts.get(row["prompt_id"]) or prompts.get(row["prompt"])
         near = None if same else index.find(row)
         if same:
             leaks.append((row["id"], same, 1.0, "prompt"))
@@ -177,10 +177,13 @@ def find_leaks(
     return pl.DataFrame(leaks, schema=LEAK_SCHEMA, orient="row").sort("id")
 
 
-def _across_splits(rows: pl.DataFrame, task: Task | None) -> Iterator[dict[str, Any]]:
-    """Keyed rows as if they were of one split, by id."""
-    keyed = key_rows(rows, task).with_columns(split=pl.lit(""))
-    return keyed.sort("id").iter_rows(named=True)
+def _across_splits(
+    rows: pl.DataFrame, task: Task | None, options: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """Signed rows with their texts, as if they were of one split, by id."""
+    labels = rows.select("id", "prompt_id", "track", split=pl.lit(""))
+    signed = labels.join(sign_rows(rows, task=task, **options), on="id").sort("id")
+    return with_texts(signed, rows, task).iter_rows(named=True)
 
 
 def _place(cluster: str) -> float:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.similarity import NearIndex, gram_size, jaccard, solve_bands
+from curation.similarity import NearIndex, gram_size, jaccard, sign_keys, solve_bands
 
 HAN = [chr(0x4E00 + i) for i in range(600)]
 
@@ -31,7 +31,22 @@ def test_the_bands_find_a_pair_at_the_threshold_almost_always():
 
 def test_a_threshold_outside_0_and_1_is_refused():
     with pytest.raises(ValueError, match="80"):
-        NearIndex(threshold=80)
+        sign_keys(["开"], threshold=80)
+
+
+def index_of(texts, threshold):
+    index = NearIndex(threshold)
+    for i, (text, bands) in enumerate(
+        zip(texts, sign_keys(texts, threshold=threshold), strict=True)
+    ):
+        index.add(i, text, bands)
+    return index
+
+
+def near(index, texts):
+    """Indices of the neighbours of each text."""
+    signed = sign_keys(texts, threshold=index.threshold)
+    return [[j for _, j in index.near(t, b)] for t, b in zip(texts, signed, strict=True)]
 
 
 def planted(count, length, edits, seed=7):
@@ -49,27 +64,28 @@ def planted(count, length, edits, seed=7):
 @pytest.mark.parametrize(("length", "edits"), [((30, 60), 1), ((60, 120), 2), ((18, 26), 1)])
 def test_a_large_index_finds_what_comparing_with_everybody_finds(length, edits):
     texts, changed = planted(300, length, edits)
-    index = NearIndex(threshold=0.7)
-    for i, text in enumerate(texts):
-        index.add(i, text)
+    index = index_of(texts, 0.7)
     exact = {(i, j) for i, c in enumerate(changed) for j in [i] if jaccard(c, texts[j]) >= 0.7}
-    found = {(i, j) for i, c in enumerate(changed) for _, j in index.near(c)}
+    found = {(i, j) for i, js in enumerate(near(index, changed)) for j in js}
     assert len(exact) > 60 and found <= exact and len(found) >= 0.98 * len(exact)
 
 
 def test_a_text_beyond_a_length_limit_meets_its_neighbour_below_it():
     texts, _ = planted(100, (19, 19), 0)
-    index = NearIndex(threshold=0.8)
-    for text in texts:
-        index.add(text, text)
-    assert all(index.near(text + "吧啦")[0][1] == text for text in texts)
+    found = near(index_of(texts, 0.8), [text + "吧啦" for text in texts])
+    assert [js[:1] for js in found] == [[i] for i in range(len(texts))]
 
 
 def test_the_nearest_comes_first():
-    index = NearIndex(threshold=0.3)
-    for name in ("打开主驾车窗", "打开主驾的车窗", "关闭天窗"):
-        index.add(name, name)
-    assert [name for _, name in index.near("打开主驾的车窗")] == ["打开主驾的车窗", "打开主驾车窗"]
+    index = index_of(["打开主驾车窗", "打开主驾的车窗", "关闭天窗"], 0.3)
+    assert near(index, ["打开主驾的车窗"]) == [[1, 0]]
+
+
+def test_a_text_is_signed_the_same_beside_any_others():
+    texts = ["打开主驾车窗", "open the window", "", "播放音乐" * 9]
+    together = sign_keys(texts).to_list()
+    assert [sign_keys([text]).to_list()[0] for text in texts] == together
+    assert sign_keys([]).len() == 0
 
 
 @given(st.text("打开关空调车窗abc", max_size=30), st.text("打开关空调车窗abc", max_size=30))

@@ -60,13 +60,13 @@ def nightly_schedule(recipe: Recipe, job: Any) -> dg.ScheduleDefinition:
     return nightly_rebuild
 
 
-def bad_case_sensor(runtime: Runtime, job: Any) -> dg.SensorDefinition:
+def bad_case_sensor(runtime: Runtime, job: Any, *, every_s: int = 60) -> dg.SensorDefinition:
     """Rebuild when enough bad cases wait, or the oldest has waited too long."""
 
     @dg.sensor(
         job=job,
         name="bad_case_sensor",
-        minimum_interval_seconds=60,
+        minimum_interval_seconds=every_s,
         default_status=dg.DefaultSensorStatus.STOPPED,
     )
     def bad_cases_wait(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:

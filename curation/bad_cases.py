@@ -39,6 +39,7 @@ BAD_CASE_SCHEMA = pl.Schema(
     }
 )
 FIELDS = ("prompt", "gold", "predicted")
+CLOCK_SLACK_H = 0.1  # by which clocks may differ, or be set back, without a word
 
 
 @dataclass(frozen=True)
@@ -155,12 +156,19 @@ def rebuild_due(
     min_new: int = 20,
     max_wait_h: float = 24.0,
 ) -> tuple[bool, str]:
-    """Whether enough bad cases wait for a rebuild, or the oldest waits too long; and why."""
+    """Whether enough bad cases wait for a rebuild, or the oldest waits too long; and why.
+
+    A case from the future was delivered while the clock was wrong: nobody knows how long it waits,
+    so it does not wait for that time to come.
+    """
     if not waiting:
         return False, "no new bad cases"
-    oldest_h = ((time.time() if now is None else now) - min(case["at"] for case in waiting)) / 3600
+    now = time.time() if now is None else now
+    oldest_h = (now - min(case["at"] for case in waiting)) / 3600
     if len(waiting) >= min_new:
         return True, f"{len(waiting)} new bad cases wait (a rebuild starts at {min_new})"
+    if (ahead_h := (max(case["at"] for case in waiting) - now) / 3600) > CLOCK_SLACK_H:
+        return True, f"a bad case was delivered {ahead_h:.1f} h ahead of this clock"
     if oldest_h >= max_wait_h:
         return True, f"the oldest of {len(waiting)} bad cases waits for {oldest_h:.1f} h"
     age = f"the oldest for {oldest_h:.1f} of {max_wait_h:g} h"

@@ -1,4 +1,7 @@
-"""Automation: the sensor looks at the state, says why it waits, and never starts two rebuilds."""
+"""Automation: the sensor looks at the state, says why it waits, and never starts two rebuilds.
+
+Neither a clock that is set forward nor one that is set back blocks it.
+"""
 
 import time
 
@@ -13,6 +16,7 @@ from pipelines.definitions import build_definitions
 from tests.pipelines.conftest import TINY
 
 RECIPE = load_recipe(TINY)
+YEAR_S = 365 * 86400.0
 
 
 @pytest.fixture
@@ -36,6 +40,13 @@ def started(store, instance) -> dg.RunRequest:
     decision = decide_rebuild(store, RECIPE, instance)
     assert isinstance(decision, dg.RunRequest)
     return decision
+
+
+def fail_run(instance, request):
+    run = instance.add_run(
+        dg.DagsterRun(job_name="rebuild", tags=request.tags, status=dg.DagsterRunStatus.STARTED)
+    )
+    instance.report_run_failed(run)
 
 
 def deliver(store, n):
@@ -77,6 +88,28 @@ def test_an_old_case_starts_a_rebuild_alone():
     waiting = [{"id": "a", "at": now - 25 * 3600}]
     assert rebuild_due(waiting, now=now)[0]
     assert not rebuild_due(waiting, now=now - 2 * 3600)[0]
+
+
+@pytest.mark.parametrize("jump_s", [YEAR_S, -YEAR_S])
+def test_a_clock_that_jumps_a_year_neither_blocks_nor_repeats_a_rebuild(store, instance, jump_s):
+    deliver(store, 10)  # too few to be due by their number
+    later = time.time() + jump_s
+    request = decide_rebuild(store, RECIPE, instance, now=later)
+    assert isinstance(request, dg.RunRequest)  # whichever way it jumped, nobody knows their age
+    fail_run(instance, request)  # its end is told by the clock of today
+    again = decide_rebuild(store, RECIPE, instance, now=later)
+    assert isinstance(again, dg.RunRequest) and again.run_key != request.run_key
+    fail_run(instance, again)
+    back = decide_rebuild(store, RECIPE, instance, now=time.time() + 60)
+    assert isinstance(back, dg.SkipReason)  # the clock is right again, and so are the waits
+
+
+def test_cases_from_the_future_are_counted_like_others():
+    now = time.time()
+    future = [{"id": str(i), "at": now + YEAR_S} for i in range(20)]
+    assert rebuild_due(future, now=now, min_new=20) == rebuild_due(future, min_new=20, now=0.0)
+    assert rebuild_due(future[:1], now=now)[0]
+    assert not rebuild_due([{"id": "a", "at": now + 5}], now=now)[0]  # clocks differ by seconds
 
 
 def test_sensor_and_schedule_are_off_until_switched_on(tmp_path):

@@ -17,13 +17,22 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
+from dagster import (
+    DagsterEvent,
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRun,
+    DagsterRunStatus,
+    EventLogEntry,
+)
+from dagster._core.events import EngineEventData
+from dagster._core.launcher import WorkerStatus
 from dagster._core.run_coordinator import QueuedRunCoordinator
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import EmptyWorkspaceTarget
 from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_iteration
 
-from pipelines.launcher import LocalRunLauncher, _is_alive
+from pipelines.launcher import LocalRunLauncher, _find, _is_alive
 
 ROOT = Path(__file__).parents[2]
 DEFINITIONS = """
@@ -59,16 +68,35 @@ def test_monitoring_fails_a_killed_run_and_leaves_a_living_one(tmp_path: Path):
 
 
 def test_a_pid_given_to_a_later_process_is_not_our_worker():
-    assert _is_alive(os.getpid(), before=time.time())
-    assert not _is_alive(os.getpid(), before=psutil.Process().create_time() - 10)
+    assert _find(os.getpid(), before=time.time())
+    assert not _find(os.getpid(), before=psutil.Process().create_time() - 10)
 
 
 def test_a_dead_and_a_zombie_process_are_not_alive():
     child = subprocess.Popen([sys.executable, "-c", ""])
-    _wait_for(lambda: psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE)
-    assert not _is_alive(child.pid, before=time.time())
+    process = psutil.Process(child.pid)
+    _wait_for(lambda: process.status() == psutil.STATUS_ZOMBIE)
+    assert not _is_alive(process)
     child.wait()
-    assert not _is_alive(child.pid, before=time.time())
+    assert not _is_alive(process) and not _find(child.pid, before=time.time())
+
+
+def test_a_worker_once_seen_lives_on_when_the_clock_jumps_a_year(tmp_path: Path):
+    # After the jump its start, told by the clock, lies a year past the time it said its pid.
+    with _instance(tmp_path) as instance, subprocess.Popen(["sleep", "600"]) as worker:
+        run = instance.add_run(DagsterRun(job_name="rebuild", status=DagsterRunStatus.STARTED))
+        seen, fresh = LocalRunLauncher(), LocalRunLauncher()
+        for launcher in (seen, fresh):
+            launcher.register_instance(instance)
+        _say_pid(instance, run, worker.pid, at=time.time())
+        assert seen.check_run_worker_health(run).status is WorkerStatus.RUNNING
+        instance.event_log_storage.delete_events(run.run_id)
+        _say_pid(instance, run, worker.pid, at=time.time() - 365 * 86400)
+        assert seen.check_run_worker_health(run).status is WorkerStatus.RUNNING
+        assert fresh.check_run_worker_health(run).status is WorkerStatus.NOT_FOUND
+        worker.kill()
+        worker.wait()
+        assert seen.check_run_worker_health(run).status is WorkerStatus.NOT_FOUND
 
 
 def test_dagster_yaml_loads_and_holds_what_operations_count_on(tmp_path: Path):
@@ -83,6 +111,24 @@ def test_dagster_yaml_loads_and_holds_what_operations_count_on(tmp_path: Path):
         assert instance.get_settings("run_monitoring")["free_slots_after_run_end_seconds"] > 0
         assert not instance.telemetry_enabled
         assert (tmp_path / ".dagster").is_dir()
+
+
+def _say_pid(instance: DagsterInstance, run: DagsterRun, pid: int, *, at: float) -> None:
+    """The engine event with which a run worker says its pid."""
+    event = DagsterEvent(
+        event_type_value=DagsterEventType.ENGINE_EVENT.value,
+        job_name=run.job_name,
+        event_specific_data=EngineEventData.in_process(pid),
+    )
+    entry = EventLogEntry(
+        error_info=None,
+        level=logging.DEBUG,
+        user_message="",
+        run_id=run.run_id,
+        timestamp=at,
+        dagster_event=event,
+    )
+    instance.event_log_storage.store_event(entry)
 
 
 @contextmanager

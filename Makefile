@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test lint bench lock clean
+.PHONY: help setup demo ui test lint bench chaos lock clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -35,6 +35,11 @@ lint: $(STAMP)  ## ruff and pyright
 
 bench: $(STAMP)  ## measure against peers and limits
 	@for script in benchmarks/[!_]*.py; do echo "== $$script"; $(VENV)/bin/python $$script || exit 1; done
+
+chaos: MINUTES ?= 5
+chaos: SEED ?= 1
+chaos: $(STAMP)  ## kill every process of a rebuild at random for MINUTES=5, from SEED=1
+	@$(VENV)/bin/python -m tests.faults.chaos --minutes $(MINUTES) --seed $(SEED)
 
 # The packages left out (CUDA and its compiler) are pinned by torch itself, and only where its GPU
 # build is installed; Windows is not supported.

@@ -20,6 +20,7 @@ from tests.faults._project import Site, kill, kind_of, wait_for
 KINDS = ("worker", "trainer", "daemon", "tree", "watcher", "watcher+worker", "trainer+daemon")
 ORPHAN_S = 10.0  # within which a trainer must be gone after its parent
 SETTLE_S = 300.0
+NO_RUN = "no started run"
 NUDGES = 4
 Say = Callable[[str], None]
 
@@ -80,7 +81,7 @@ class Chaos:
         if kind == "tree":
             ours = ("server", "daemon", "worker", "other")  # trainers must notice by themselves
             tree = [p for p, k in living.items() if k in ours and not _is_command(p)]
-            return tree if "worker" in living.values() else []
+            return tree if "worker" in living.values() and self._doing() != NO_RUN else []
         named = [[p for p, k in living.items() if k == part] for part in kind.split("+")]
         return [p for part in named for p in part] if all(named) else []
 
@@ -89,7 +90,7 @@ class Chaos:
         with self.site.history() as instance:
             runs = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
             if not runs:
-                return "no run"
+                return NO_RUN
             log = instance.all_logs(runs[0].run_id, of_type=dg.DagsterEventType.STEP_START)
         step = (log[-1].step_key or "").partition("__")[2] if log else "starting"
         return f"run {runs[0].run_id[:8]} {step}"

@@ -72,6 +72,23 @@ if "training.worker" in sys.orig_argv:
         journal.write(json.dumps(line) + "\\n")
 """
 
+# Waits for the end of its input, which comes when we are gone, and then ends what we started.
+GUARD = """
+import shutil, sys, psutil
+sys.stdin.read()
+mark, left = sys.argv[1], True
+while left:
+    left = False
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("WINNOW_CHAOS") == mark and process.status() != "zombie":
+                process.kill()
+                left = True
+        except (psutil.Error, OSError):
+            pass
+shutil.rmtree(mark, ignore_errors=True)
+"""
+
 
 @dataclass
 class Site:
@@ -230,10 +247,11 @@ def make_site() -> Iterator[Site]:
     with TemporaryDirectory(prefix="wc", ignore_cleanup_errors=True) as name:
         site = Site(Path(name))
         _copy_project(site.folder)
-        try:
-            yield site
-        finally:
-            site.end()
+        with _guarded(name):
+            try:
+                yield site
+            finally:
+                site.end()
 
 
 def wait_for(what: str, look: Callable[[], T], *, limit_s: float = LIMIT_S) -> T:
@@ -270,6 +288,14 @@ def kind_of(process: psutil.Process) -> str:
         "server": f"{os.sep}dg dev",
     }
     return next((kind for kind, part in known.items() if part in line), "other")
+
+
+@contextmanager
+def _guarded(folder: str) -> Iterator[None]:
+    """A process of its own session that cleans up if this one is killed."""
+    command = [sys.executable, "-c", GUARD, folder]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True):
+        yield
 
 
 def _mark_of(process: psutil.Process) -> str:

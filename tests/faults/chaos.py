@@ -46,7 +46,8 @@ def run_chaos(chaos: Chaos, *, minutes: float) -> list[Finding]:
     finally:
         deliveries.stop()
     chaos.say(f"{chaos.now_s:6.1f} s  no more kills; waiting until nothing is due")
-    chaos.say(f"{chaos.now_s:6.1f} s  the sensor says: {chaos.settle(deliveries)}")
+    reason = chaos.settle(deliveries)
+    chaos.say(f"{chaos.now_s:6.1f} s  the sensor says: {reason}")
     return list(verify(chaos.site, deliveries, fresh=True))
 
 

@@ -18,6 +18,7 @@ from tests.faults._deliveries import Deliveries
 from tests.faults._project import Site, kill, kind_of, wait_for
 
 KINDS = ("worker", "trainer", "daemon", "tree", "watcher", "watcher+worker", "trainer+daemon")
+BY_KERNEL = "watcher+worker"  # with its watcher gone, only Linux ends a trainer with its parent
 ORPHAN_S = 10.0  # within which a trainer must be gone after its parent
 SETTLE_S = 300.0
 NO_RUN = "no started run"
@@ -76,14 +77,13 @@ class Chaos:
         self.say(blow.line())
 
     def _victims(self, kind: str) -> list[psutil.Process]:
-        """The processes to kill, none when one of them is missing; `tree` waits for a run."""
+        """The processes to kill, none when a kind is missing; `tree` waits for a started run."""
         living = {process: kind_of(process) for process in self.site.processes()}
-        if kind == "tree":
-            ours = ("server", "daemon", "worker", "other")  # trainers must notice by themselves
-            tree = [p for p, k in living.items() if k in ours and not _is_command(p)]
-            return tree if "worker" in living.values() and self._doing() != NO_RUN else []
-        named = [[p for p, k in living.items() if k == part] for part in kind.split("+")]
-        return [p for part in named for p in part] if all(named) else []
+        parts = kind.split("+")
+        if "tree" in parts and self._doing() == NO_RUN:
+            return []
+        named = [[p for p, k in living.items() if k in _members(part)] for part in parts]
+        return [p for part in named for p in part if not _is_command(p)] if all(named) else []
 
     def _doing(self) -> str:
         """The step that the active run is in."""
@@ -98,12 +98,12 @@ class Chaos:
     def _recover(self, kind: str) -> str:
         begun = time.monotonic()
         said = []
-        if "worker" in kind or kind == "tree":
+        if "worker" in kind or "tree" in kind:
             wait_for(
                 "the trainer died with its parent", self._no_trainer_of_the_dead, limit_s=ORPHAN_S
             )
             said.append(f"no trainer left after {time.monotonic() - begun:.1f} s")
-        if "daemon" in kind or kind == "tree":  # dg dev ends without its daemon
+        if "daemon" in kind or "tree" in kind:  # dg dev ends without its daemon
             wait_for("dg dev has ended", self.site.server_is_gone)
             said.append(f"dg dev ended after {time.monotonic() - begun:.1f} s")
             self.site.start_server()
@@ -144,9 +144,14 @@ class Chaos:
 
 
 def plan_kinds(rng: random.Random) -> Sequence[str]:
-    """Every kind once, in random order; without the kernel's signal a watcher has no understudy."""
-    kinds = [k for k in KINDS if k != "watcher+worker" or sys.platform == "linux"]
+    """Every kind once, in random order."""
+    kinds = [kind for kind in KINDS if kind != BY_KERNEL or sys.platform == "linux"]
     return rng.sample(kinds, len(kinds))
+
+
+def _members(part: str) -> tuple[str, ...]:
+    """Kinds of process that a part of a blow hits; trainers outlive the tree, to die alone."""
+    return ("server", "daemon", "worker", "other") if part == "tree" else (part,)
 
 
 def _is_command(process: psutil.Process) -> bool:

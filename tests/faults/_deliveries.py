@@ -13,7 +13,7 @@ from tests.faults._project import ROOT, Site
 
 GRAMMAR = ROOT / "pipelines" / "recipes" / "in_car" / "grammar.yaml"
 Case = tuple[str, str, str]  # prompt, gold, predicted
-PAUSE_S = 4.0
+PAUSE_S = 6.0
 KILLED_SHARE = 0.15  # of the commands; their cases are delivered again
 
 

@@ -260,7 +260,7 @@ def wait_for(what: str, look: Callable[[], T], *, limit_s: float = LIMIT_S) -> T
     while time.monotonic() < end:
         if found := look():
             return found
-        time.sleep(0.1)
+        time.sleep(0.25)
     raise TimeoutError(f"not within {limit_s:.0f} s: {what}")
 
 
@@ -334,7 +334,7 @@ def _hurried_instance(folder: Path) -> str:
         section["base_dir"] = str(folder / ".dagster")
     said["compute_logs"]["config"]["base_dir"] = str(folder / ".dagster" / "logs")
     said["run_monitoring"]["poll_interval_seconds"] = 1
-    said["run_monitoring"]["start_timeout_seconds"] = 30
+    said["run_monitoring"]["start_timeout_seconds"] = 20
     return yaml.safe_dump(said)
 
 

@@ -20,7 +20,7 @@ from tests.faults._project import Site, kill, kind_of, wait_for
 KINDS = ("worker", "trainer", "daemon", "tree", "watcher", "watcher+worker", "trainer+daemon")
 BY_KERNEL = "watcher+worker"  # with its watcher gone, only Linux ends a trainer with its parent
 ORPHAN_S = 10.0  # within which a trainer must be gone after its parent
-SETTLE_S = 300.0
+SETTLE_S = 400.0
 NO_RUN = "no started run"
 NUDGES = 4
 Say = Callable[[str], None]
@@ -58,22 +58,23 @@ class Chaos:
     def now_s(self) -> float:
         return time.monotonic() - self.began
 
-    def strike(self, kind: str, *, after_s: float = 0.0, spread_s: float = 8.0) -> None:
+    def strike(self, kind: str, *, spread_s: float = 8.0, restart: bool = True) -> None:
         """Kill what `kind` names at a random moment of its life, and put the place in order.
 
-        The moment lies `after_s` to `after_s + spread_s` after all of it was first seen.
+        The moment lies within `spread_s` after all of it was first seen. With `restart` a `dg dev`
+        that ended is started again, which waits until it is up.
 
         Raises `TimeoutError` when there is nothing to kill for long, which means that the project
         stands still, or when a trainer outlives its parent.
         """
         wait_for(f"something to kill: {kind}", lambda: self._victims(kind))
-        time.sleep(after_s + self.rng.uniform(0, spread_s))
+        time.sleep(self.rng.uniform(0, spread_s))
         victims = wait_for(f"something to kill: {kind}", lambda: self._victims(kind))
         during = self._doing()
         hit = [process.pid for process in victims if kill(process)]
         blow = Blow(self.now_s, kind, tuple(hit[:4]), during)
         self.blows.append(blow)
-        blow.then = self._recover(kind)
+        blow.then = self._recover(kind, restart=restart)
         self.say(blow.line())
 
     def _victims(self, kind: str) -> list[psutil.Process]:
@@ -95,7 +96,7 @@ class Chaos:
         step = (log[-1].step_key or "").partition("__")[2] if log else "starting"
         return f"run {runs[0].run_id[:8]} {step}"
 
-    def _recover(self, kind: str) -> str:
+    def _recover(self, kind: str, *, restart: bool) -> str:
         begun = time.monotonic()
         said = []
         if "worker" in kind or "tree" in kind:
@@ -106,6 +107,7 @@ class Chaos:
         if "daemon" in kind or "tree" in kind:  # dg dev ends without its daemon
             wait_for("dg dev has ended", self.site.server_is_gone)
             said.append(f"dg dev ended after {time.monotonic() - begun:.1f} s")
+        if restart and self.site.server_is_gone():
             self.site.start_server()
             said.append(f"up again after {time.monotonic() - begun:.1f} s")
         return ", ".join(said)

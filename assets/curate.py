@@ -1,6 +1,7 @@
 """Curate: repeats merged, leaks out, every quality measured, and one fate for every row."""
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,27 +9,42 @@ import polars as pl
 
 from assets.accounting import counts_frame, replacing, resettle, settle
 from assets.code import code_version
-from assets.delta import map_rows
+from assets.delta import changed_rows, map_rows, remember_rows
 from assets.recipe import Plug, Recipe
 from assets.stage import Job, Stage, stage
 from curation.accounts import tally_rows
-from curation.dedup import find_duplicates
+from curation.dedup import find_duplicates, sign_rows
 from curation.exam import set_exam
 from curation.fates import keep_rows, make_fates, require_share
-from curation.rows import digest
+from curation.rows import PLAIN, ROW_SCHEMA, digest
 from curation.rules import judge_rows, read_columns
 from curation.scorers._base import ScoreContext
 from curation.scoring import failed_scores, join_facts, score_rows, take_reference
 from curation.store import Change, Made, Version
+from curation.tables import Bare, read_table
 
 GROUP = "4_curate"
 QUANTILES = (0.01, 0.1, 0.5, 0.9, 0.99)
 
 
-def candidates(rows: Version, augmented_rows: Version) -> pl.DataFrame:
+LABELS = ("id", "prompt_id", "split", "track", "source", "origin")
+"""What the steps that compare rows read of every row; the texts only of those in question."""
+
+
+def candidates(
+    rows: Version, augmented_rows: Version, columns: Sequence[str] | None = None
+) -> pl.DataFrame:
     """Every row that may be trained on: the imported ones of the train split and the made ones."""
-    imported = rows.table("rows").filter(pl.col("split") == "train")
-    made = augmented_rows.table("rows").join(imported, on="id", how="anti")
+    imported = rows.table("rows", columns).filter(pl.col("split") == "train")
+    made = augmented_rows.table("rows", columns).join(imported, on="id", how="anti")
+    return pl.concat([imported, made]).sort("id")
+
+
+def _read_rows(rows: Version, augmented_rows: Version, ids: Iterable[str]) -> pl.DataFrame:
+    """These rows with their texts, as imported or else as made."""
+    ids = list(ids)
+    imported = rows.lookup("rows", ids)
+    made = augmented_rows.lookup("rows", ids).join(imported, on="id", how="anti")
     return pl.concat([imported, made]).sort("id")
 
 
@@ -40,24 +56,68 @@ def candidates(rows: Version, augmented_rows: Version) -> pl.DataFrame:
 )
 def duplicates(job: Job, rows: Version, augmented_rows: Version) -> Made:
     """Which rows repeat which: exact and near repeats, and prompts with two different answers."""
-    entered = candidates(rows, augmented_rows)
+    entered = candidates(rows, augmented_rows, LABELS)
+    signed, memo = sign_all(job, rows, augmented_rows, "dedup")
     # Of equal rows the one whose source the recipe names first stays, unless it says otherwise.
     options = {"priority": list(job.recipe.sources), **job.recipe.options["dedup"]}
-    found = find_duplicates(entered, task=job.recipe.task, report=job.report, **options)
+    found = find_duplicates(
+        entered,
+        task=job.recipe.task,
+        signed=signed.join(entered, on="id", how="semi"),
+        read=lambda ids: _read_rows(rows, augmented_rows, ids),
+        report=job.report,
+        **options,
+    )
     tables = {name: getattr(found, name) for name in ("pairs", "conflicts", "fates", "facts")}
     made = augmented_rows.table("rows", ["id", "source"])
     again = made.join(entered, on=["id", "source"], how="anti")
     imported = entered.join(made, on=["id", "source"], how="anti")
     came = {"rows/train": tally_rows(imported), "augmented_rows/made": tally_rows(made)}
     known = {"imported already": tally_rows(again)}
-    return Made(tables, **settle(came, found.fates, besides=known))
+    return Made(tables, memos=[memo], **settle(came, found.fates, besides=known))
+
+
+def sign_all(
+    job: Job, rows: Version, augmented_rows: Version, section: str
+) -> tuple[pl.DataFrame, str]:
+    """Signatures of all imported and made rows, each signed once ever; and their memo's key.
+
+    A section of the recipe says how near is near.
+    """
+    options = {
+        name: job.recipe.options[section].get(name, given.default)
+        for name, given in inspect.signature(sign_rows).parameters.items()
+        if name in ("threshold", "permutations", "seed")
+    }
+    made_by = [options, job.recipe.task_plug.section, code_version(sign_rows)]
+    memo, task = f"signatures-{digest(made_by)}", job.recipe.task
+    entry: dict[str, Any] = {}
+    for version in (rows, augmented_rows):
+        change = changed_rows(job, version, memo)
+        ids = change.upserts["id"] if change else version.table("rows", ["id"])["id"]
+        entry = remember_rows(
+            job,
+            version,
+            lambda batch: sign_rows(batch, task=task, **options),
+            ids,
+            memo=memo,
+            kind="signatures",
+        )
+    return read_table(job.store, entry), memo
 
 
 @stage(GROUP)
 def unique_rows(job: Job, rows: Version, augmented_rows: Version, duplicates: Version) -> Made:
     """One row per meaning: the keepers of the merged rows and everything that repeats nothing."""
-    kept = keep_rows(candidates(rows, augmented_rows), duplicates.table("fates"))
-    return Made(tables={"rows": kept})
+    since = job.previous
+    if since is None or since.manifest["how"]["code"] != job.code:
+        kept = keep_rows(candidates(rows, augmented_rows), duplicates.table("fates"))
+        return Made(tables={"rows": kept})
+    tables = ((rows, "rows"), (augmented_rows, "rows"), (duplicates, "fates"))
+    ids = _changed_ids(since, tables)
+    entered = _read_rows(rows, augmented_rows, ids)
+    kept = keep_rows(entered, duplicates.lookup("fates", ids))
+    return Made(tables={"rows": replacing(ids, kept)}, since=since)
 
 
 @stage(GROUP, section=("split", "task"), checks=("conservation",))
@@ -70,20 +130,37 @@ def split_rows(
     unique_rows: Version,
 ) -> Made:
     """Rows that share nothing with the test set or the held-back half: the exam stays unseen."""
-    unique = unique_rows.table("rows")
+    unique = unique_rows.table("rows", PLAIN)
+    signed, memo = sign_all(job, rows, augmented_rows, "split")
     found = set_exam(
         unique,
-        rows.table("rows"),
+        rows.table("rows", PLAIN),
         bad_cases.table("rows"),
         augmented_rows.table("edges"),
         duplicates.table("pairs"),
         task=job.recipe.task,
+        signed=signed,
+        read=lambda ids: _read_rows(rows, augmented_rows, ids),
         report=job.report,
         **job.recipe.options["split"],
     )
-    tables = {name: getattr(found, name) for name in ("rows", "exam", "fates", "clusters")}
     came = {"duplicates/kept": tally_rows(unique)}
-    return Made(tables, **settle(came, found.fates))
+    tables = {
+        "rows": Bare(found.rows, ROW_SCHEMA),
+        "exam": found.exam,
+        "fates": found.fates,
+        "clusters": found.clusters,
+    }
+    return Made(tables, memos=[memo], **settle(came, found.fates))
+
+
+def _changed_ids(since: Version, tables: Iterable[tuple[Version, str]]) -> list[str]:
+    """Ids that these tables say something else of than when `since` was made from them."""
+    found: set[str] = set()
+    for version, table in tables:
+        change = version.changes(table, since.input(version.name.partition("/")[2]))
+        found.update(change.upserts["id"], change.gone["id"])
+    return sorted(found)
 
 
 @stage(GROUP, section=("reference",))
@@ -143,7 +220,7 @@ def _kept_rows(job: Job, split_rows: Version, duplicates: Version, *facts: Versi
     scorers = {f.name.rpartition("/")[2]: f for f in facts} | {"label_conflict": duplicates}
     since, ids = _to_judge(job, split_rows, scorers)
     if ids is None:
-        entered = split_rows.table("rows")
+        entered = split_rows.table("rows", PLAIN)
         found = {name: version.table("facts") for name, version in scorers.items()}
     else:
         entered = split_rows.lookup("rows", ids)
@@ -151,7 +228,7 @@ def _kept_rows(job: Job, split_rows: Version, duplicates: Version, *facts: Versi
     scored = join_facts(entered, found)
     failed = failed_scores(found, read_columns(job.recipe.keep, scored.columns))
     fates = _judge(scored, failed, job.recipe.keep)
-    tables = {
+    tables: dict[str, Any] = {
         "rows": keep_rows(entered, fates),
         "fates": fates,
         "scores": scored.select("id", *scorers),
@@ -161,6 +238,7 @@ def _kept_rows(job: Job, split_rows: Version, duplicates: Version, *facts: Versi
         settled = resettle(since, ids, came, fates)
         tables = {name: replacing(ids, frame) for name, frame in tables.items()}
     else:
+        tables["rows"] = Bare(tables["rows"], ROW_SCHEMA)
         settled = settle(came, fates)
     settled["checks"]["share"] = _share_check(job, settled["values"]["fates_by_source"])
     return Made(tables, since=since, **settled)
@@ -190,12 +268,8 @@ def _to_judge(
     since = job.previous
     if since is None or since.manifest["how"]["code"] != job.code:
         return None, None
-    changes = [split_rows.changes("rows", since.input("split_rows"))]
-    for version in scorers.values():
-        before = since.input(version.name.partition("/")[2])
-        changes.append(version.changes("facts", before))
-    ids = {i for c in changes for frame in (c.upserts, c.gone) for i in frame["id"]}
-    return since, sorted(ids)
+    tables = [(split_rows, "rows"), *((version, "facts") for version in scorers.values())]
+    return since, _changed_ids(since, tables)
 
 
 def kept_stage(recipe: Recipe) -> Stage:

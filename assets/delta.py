@@ -5,6 +5,7 @@ done in batches that are remembered as they come, so a run that was killed goes 
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import polars as pl
 
@@ -28,37 +29,41 @@ def map_rows(
     as the arguments `tables` and `since` of `Made`: the change since this stage's head where that
     did the same work, else the whole table.
     """
+    change = changed_rows(job, rows, memo)
+    ids = change.upserts["id"] if change else rows.table("rows", ["id"])["id"]
+    entry = remember_rows(job, rows, work, ids, memo=memo, kind=kind)
+    facts = _recall(job, entry, ids)
+    return (Change(facts, change.gone), job.previous) if change else (facts, None)
+
+
+def changed_rows(job: Job, rows: Version, memo: str) -> Change | None:
+    """What became of an upstream table `rows` since this stage's head, if that did this work."""
     since = job.previous
-    if since is not None and memo in since.manifest["memos"]:
-        change = rows.changes("rows", since.input(rows.name.partition("/")[2]))
-        facts = _known_or_new(job, rows, work, change.upserts["id"], memo, kind)
-        return Change(facts, change.gone), since
-    ids = rows.table("rows", ["id"])["id"]
-    return _known_or_new(job, rows, work, ids, memo, kind), None
+    if since is None or memo not in since.manifest["memos"]:
+        return None
+    return rows.changes("rows", since.input(rows.name.partition("/")[2]))
 
 
-def _known_or_new(
-    job: Job, rows: Version, work: Work, ids: pl.Series, memo: str, kind: str
-) -> pl.DataFrame:
-    """Facts of these rows, sorted by id; new ones are remembered batch by batch."""
+def remember_rows(
+    job: Job, rows: Version, work: Work, ids: pl.Series, *, memo: str, kind: str
+) -> dict[str, Any]:
+    """The remembered table that has a fact for each of these rows, new ones worked out now."""
     entry = job.store.recall_table(memo)
-    known = _recall(job, entry, ids)
-    todo = ids.to_frame() if known is None else ids.to_frame().join(known, on="id", how="anti")
-    job.report(f"{todo.height:,} rows to do, {len(ids) - todo.height:,} were done before")
-    parts = [] if known is None else [known]
+    todo = ids.to_frame("id")
+    if entry:
+        todo = todo.join(_recall(job, entry, ids), on="id", how="anti")
+    job.report(f"{kind}: {todo.height:,} rows to do, {len(ids) - todo.height:,} were done before")
     progress = Progress(todo.height, kind, job.report)
     for batch in todo.sort("id").iter_slices(BATCH):
         done = work(rows.lookup("rows", batch["id"]))
         change = done if entry is None else Change(done, done.select("id").clear())
         entry = job.store.remember_table(memo, kind, change, entry)
-        parts.append(done)
         progress.step(batch.height)
-    return pl.concat(parts).sort("id") if parts else work(rows.lookup("rows", ()))
+    return entry or job.store.remember_table(memo, kind, work(rows.lookup("rows", ())))
 
 
-def _recall(job: Job, entry: dict | None, ids: pl.Series) -> pl.DataFrame | None:
-    if entry is None:
-        return None
+def _recall(job: Job, entry: dict[str, Any], ids: pl.Series) -> pl.DataFrame:
+    """The facts of these rows, sorted by id."""
     if len(ids) < BATCH:
         return lookup(job.store, entry, ids.to_list())
-    return read_table(job.store, entry).join(ids.to_frame(), on="id", how="semi")
+    return read_table(job.store, entry).join(ids.to_frame("id"), on="id", how="semi")

@@ -14,8 +14,9 @@ from assets.stage import Job, stage
 from curation.accounts import tally_rows
 from curation.fates import chain_fates, keep_rows, make_fates
 from curation.mix import mix_tracks
-from curation.rows import digest
+from curation.rows import PLAIN, ROW_SCHEMA, digest
 from curation.store import Change, Made, Version
+from curation.tables import Bare
 from training.tokens import tokenise_rows
 
 TOKEN_COLUMNS = ("id", "n_tokens", "n_loss_tokens", "reason")
@@ -24,7 +25,7 @@ TOKEN_COLUMNS = ("id", "n_tokens", "n_loss_tokens", "reason")
 @stage("5_train", section=("mix", "train"), checks=("conservation", "masks", "mix_ratio"))
 def training_set(job: Job, kept_rows: Version, base_model: Version) -> Made:
     """What the model is trained on: rows that fit its template, general to domain at the ratio."""
-    rows = kept_rows.table("rows")
+    rows = kept_rows.table("rows", PLAIN)
     tokens, memo = _count_tokens(job, kept_rows, base_model)
     fits = _token_fates(rows, tokens)
     mixed = mix_tracks(keep_rows(rows, fits), **job.recipe.options["mix"])
@@ -38,7 +39,8 @@ def training_set(job: Job, kept_rows: Version, base_model: Version) -> Made:
     settled["checks"]["mix_ratio"] = _ratio_check(
         report, _wanted_ratio(job.recipe.options["mix"]), mixed.note
     )
-    tables = {"rows": mixed.rows, "tokens": tokens, "fates": fates}
+    schema = pl.Schema({**ROW_SCHEMA, "repeats": pl.Int64})
+    tables = {"rows": Bare(mixed.rows, schema), "tokens": tokens, "fates": fates}
     return Made(tables, memos=[memo], **settled)
 
 

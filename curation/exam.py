@@ -4,6 +4,7 @@ Clusters are named by their prompt's content, so a row's side depends on what it
 what else was delivered or when: a row once held out stays held out without anyone remembering it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import polars as pl
@@ -47,31 +48,53 @@ def set_exam(
     test: float = 0.0,
     heldout: float = 0.0,
     threshold: float = 0.8,
+    signed: pl.DataFrame | None = None,
+    read: Callable[[pl.Series], pl.DataFrame] | None = None,
     report: Report = silent,
 ) -> Exam:
     """Part training candidates from the exam.
 
     Rows have the split their source gave them; `test` and `heldout` (shares, 0..1) hold out further
     imported domain clusters, for projects with one file of rows. A candidate leaks when it is an
-    exam row, shares a cluster with one, or is its near-duplicate at `threshold` (Jaccard).
+    exam row, shares a cluster with one, or is its near-duplicate at `threshold` (Jaccard). With
+    `signed` and `read` (as in `find_duplicates`) the rows may lack their texts, and so do those
+    that come back; the exam has them.
     """
-    everything = pl.concat([imported, candidates]).unique("id", keep="first", maintain_order=True)
-    named = name_clusters(everything)
+    both = [imported, candidates.select(imported.columns)]
+    everything = pl.concat(both).unique("id", keep="first", maintain_order=True)
+    read = read or (lambda ids: everything.join(ids.to_frame("id"), on="id", how="semi"))
+    named = name_clusters(read(everything.filter(pl.col("track") == "domain")["id"]))
     placed = assign_splits(candidates, named, test=test, heldout=heldout)
     moved, train = (placed.filter((pl.col("split") == "train") == side) for side in (False, True))
-    given = pl.concat([imported.filter(pl.col("split") != "train"), moved])
+    given = _with_split(read, pl.concat([imported.filter(pl.col("split") != "train"), moved]))
     guarded = protected_rows(given, cases, task=task)
     exam = pl.concat([given, guarded]).unique("id", keep="first", maintain_order=True).sort("id")
     lineage = _without_leaks(edges, named, guarded)
-    clusters = assign_clusters(everything, lineage, pairs, previous=named)
-    fates = drop_leaks(train, exam, clusters, cases, task=task, threshold=threshold, report=report)
+    clusters = assign_clusters(named.select("id"), lineage, pairs, previous=named)
+    fates = drop_leaks(
+        train,
+        exam,
+        clusters,
+        cases,
+        task=task,
+        threshold=threshold,
+        signed=signed,
+        read=read,
+        report=report,
+    )
     held = make_fates(moved, "not_sampled", reason="held out for " + pl.col("split"))
     return Exam(
-        rows=keep_rows(train, fates).select(ROW_SCHEMA.names()),
+        rows=keep_rows(train, fates),
         exam=exam.with_columns(guarded=pl.col("id").is_in(guarded["id"].implode())),
         fates=pl.concat([fates, held]).sort("id"),
         clusters=clusters,
     )
+
+
+def _with_split(read: Callable[[pl.Series], pl.DataFrame], placed: pl.DataFrame) -> pl.DataFrame:
+    """The full rows, with the split they were given here."""
+    rows = read(placed["id"]).drop("split")
+    return rows.join(placed.select("id", "split"), on="id").select(ROW_SCHEMA.names())
 
 
 def _without_leaks(edges: pl.DataFrame, named: pl.DataFrame, guarded: pl.DataFrame) -> pl.DataFrame:

@@ -38,6 +38,9 @@ ROW_SCHEMA = pl.Schema(
     }
 )
 
+PLAIN = tuple(name for name in ROW_SCHEMA if name not in ("messages", "tools"))
+"""All that is said about a row besides its texts."""
+
 EDGE_SCHEMA = pl.Schema(
     {"child": pl.String, "parent": pl.String, "kind": pl.String, "call": pl.String}
 )

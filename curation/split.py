@@ -7,12 +7,12 @@ gives one of them away is dropped as a leak.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any, Literal
 
 import polars as pl
 
-from curation.dedup import RowIndex, sign_rows, with_texts
+from curation.dedup import RowIndex, band_keys, n_places, sign_rows, with_texts
 from curation.fates import kept, make_fates
 from curation.progress import Progress, Report, silent
 from curation.rows import ROW_SCHEMA, UTTERANCE, dialogue, digest, make_row
@@ -119,6 +119,8 @@ def drop_leaks(
     *,
     task: Task | None = None,
     threshold: float = 0.8,
+    signed: pl.DataFrame | None = None,
+    read: Callable[[pl.Series], pl.DataFrame] | None = None,
     report: Report = silent,
 ) -> pl.DataFrame:
     """A fate for each training row: `kept`, or `dropped` as a `leak` of the row in `into`.
@@ -131,7 +133,8 @@ def drop_leaks(
     named = named.unique("cluster", keep="first", maintain_order=True)
     related = train.select("id").join(clusters, on="id").join(named, on="cluster")
     unrelated = train.join(related, on="id", how="anti")
-    found = find_leaks(unrelated, protected, task=task, threshold=threshold, report=report)
+    options: dict[str, Any] = {"threshold": threshold, "signed": signed, "read": read}
+    found = find_leaks(unrelated, protected, task=task, report=report, **options)
     related = related.select("id", "of", similarity=pl.lit(None, pl.Float64))
     leaks = pl.concat([related, found.select(related.columns)])
     gone = make_fates(
@@ -152,38 +155,69 @@ def find_leaks(
     threshold: float = 0.8,
     permutations: int = 128,
     seed: int = 1,
+    signed: pl.DataFrame | None = None,
+    read: Callable[[pl.Series], pl.DataFrame] | None = None,
     report: Report = silent,
 ) -> pl.DataFrame:
     """Training rows that give a test row away: `LEAK_SCHEMA`, sorted by id, one line each.
 
     `prompt` is the same prompt in any typography, whatever the answer; `near` is what
-    `find_duplicates` would have merged. No line means no leak.
+    `find_duplicates` would have merged. No line means no leak. With `signed` and `read` (as in
+    `find_duplicates`) the training rows may lack their texts.
     """
-    options = {"threshold": threshold, "permutations": permutations, "seed": seed}
-    index, prompts = RowIndex(threshold), {}
-    for row in _across_splits(test, task, options):
-        prompts.setdefault(row["prompt_id"], row["id"])
-        prompts.setdefault(row["prompt"], row["id"])
+    options: dict[str, Any] = {
+        "threshold": threshold,
+        "permutations": permutations,
+        "seed": seed,
+        "task": task,
+    }
+    read = read or (lambda ids: train.join(ids.to_frame("id"), on="id", how="semi"))
+    tested = _signed(test, sign_rows(test, **options))
+    signed = sign_rows(train, **options) if signed is None else signed
+    trained = _signed(train, signed.join(train, on="id", how="semi"))
+    same = _same_prompts(trained, tested)
+    close = trained.filter(_share_bands_with(trained, tested)).join(same, on="id", how="anti")
+    index = RowIndex(threshold)
+    for row in with_texts(tested, test, task).iter_rows(named=True):
         index.add(row)
-    progress, leaks = Progress(train.height, "leaks", report), []
-    for row in _across_splits(train, task, options):
-        same = prompts.get(row["prompt_id"]) or prompts.get(row["prompt"])
-        near = None if same else index.find(row)
-        if same:
-            leaks.append((row["id"], same, 1.0, "prompt"))
-        elif near:
-            leaks.append((row["id"], near[1], near[0], "near"))
+    progress, near = Progress(close.height, "leaks", report), []
+    for row in with_texts(close, read(close["id"]), task).iter_rows(named=True):
+        if found := index.find(row):
+            near.append((row["id"], found[1], found[0], "near"))
         progress.step()
-    return pl.DataFrame(leaks, schema=LEAK_SCHEMA, orient="row").sort("id")
+    leaks = pl.DataFrame(near, schema=LEAK_SCHEMA, orient="row")
+    return pl.concat([same, leaks]).sort("id")
 
 
-def _across_splits(
-    rows: pl.DataFrame, task: Task | None, options: dict[str, Any]
-) -> Iterator[dict[str, Any]]:
-    """Signed rows with their texts, as if they were of one split, by id."""
+def _signed(rows: pl.DataFrame, signed: pl.DataFrame) -> pl.DataFrame:
+    """Signatures with what rows are told apart by, as if they were of one split, by id."""
     labels = rows.select("id", "prompt_id", "track", split=pl.lit(""))
-    signed = labels.join(sign_rows(rows, task=task, **options), on="id").sort("id")
-    return with_texts(signed, rows, task).iter_rows(named=True)
+    return labels.join(signed, on="id").sort("id")
+
+
+def _same_prompts(train: pl.DataFrame, test: pl.DataFrame) -> pl.DataFrame:
+    """Leaks by the very prompt, or by what it says in any typography."""
+    found = [
+        train.join(
+            test.select(name, of="id").unique(name, keep="first", maintain_order=True), on=name
+        )
+        for name in ("prompt_id", "prompt")
+    ]
+    leaks = [f.select("id", "of", similarity=1.0, kind=pl.lit("prompt")) for f in found]
+    return pl.concat(leaks).unique("id", keep="first", maintain_order=True)
+
+
+def _share_bands_with(train: pl.DataFrame, test: pl.DataFrame) -> pl.Series:
+    """Whether a row shares a band with a test row of its block."""
+    known = pl.concat([band_keys(test, place) for place in range(n_places(test))] or [_NO_KEYS])
+    known = known.drop_nulls().unique()
+    shared = pl.Series([False] * train.height, dtype=pl.Boolean)
+    for place in range(n_places(train)):
+        shared |= band_keys(train, place).is_in(known.implode()).fill_null(False)
+    return shared
+
+
+_NO_KEYS = pl.Series("key", [], dtype=pl.UInt64)
 
 
 def _place(cluster: str) -> float:

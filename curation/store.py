@@ -25,6 +25,7 @@ from curation.disk import Disk
 from curation.locks import Leases, lock_writer, unlock_writer
 from curation.rows import canonical_json
 from curation.tables import (
+    Bare,
     Change,
     change_between,
     frame_digest,
@@ -54,7 +55,7 @@ class Made:
     (passed, one line that says why). `memos` are keys of what it remembered for later runs.
     """
 
-    tables: Mapping[str, pl.DataFrame | Change] = field(default_factory=dict)
+    tables: Mapping[str, pl.DataFrame | Bare | Change] = field(default_factory=dict)
     folders: Mapping[str, Path] = field(default_factory=dict)
     values: Mapping[str, Any] = field(default_factory=dict)
     checks: Mapping[str, tuple[bool, str]] = field(default_factory=dict)

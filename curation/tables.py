@@ -32,6 +32,14 @@ Part = tuple[str, str]
 """Object keys of a part's rows and of what it takes away; "" for none."""
 
 
+@dataclass(frozen=True)
+class Bare:
+    """A whole table whose rows' texts are known already: all columns of `schema` but the texts."""
+
+    frame: pl.DataFrame
+    schema: pl.Schema
+
+
 class Frames(Protocol):
     """What tables are written to and read from: frames as immutable objects named by content."""
 
@@ -59,7 +67,7 @@ class Change:
 def write_table(
     frames: Frames,
     kind: str,
-    content: pl.DataFrame | Change,
+    content: pl.DataFrame | Bare | Change,
     *,
     previous: Mapping[str, Any] | None = None,
     texts: Iterable[str] = (),
@@ -67,20 +75,21 @@ def write_table(
     """The entry of a table in a manifest; only what differs from the entry `previous` is written.
 
     `content` is the whole table, or the change that leads to it from `previous`. `texts` are text
-    objects that may hold the rows' texts already.
+    objects that may hold the rows' texts already; those of a `Bare` table must. Raises `Corrupt`
+    when they do not.
     """
     grown = None
     if isinstance(content, Change):
         assert previous is not None, "a change needs the table that it changes"
         grown = _grow(frames, kind, previous, content, texts)
-        content = content if grown else _apply(read_table(frames, previous), content)
-    elif previous is not None and _alike(previous, content):
-        change = compare(read_table(frames, previous, texts=False), content)
-        grown = _grow(frames, kind, previous, change, texts) if change else None
-    if grown:
-        return grown
-    assert isinstance(content, pl.DataFrame)
-    return _write_whole(frames, kind, content, {*texts, *(previous or {}).get("texts", ())})
+        whole = Bare(pl.DataFrame(), pl.Schema()) if grown else _apply(frames, previous, content)
+    else:
+        whole = content if isinstance(content, Bare) else Bare(content, content.schema)
+        if previous is not None and _alike(previous, whole):
+            change = compare(read_table(frames, previous, texts=False), whole.frame)
+            grown = _grow(frames, kind, previous, change, texts)
+    known = {*texts, *(previous or {}).get("texts", ())}
+    return grown or _write_whole(frames, kind, whole, known)
 
 
 def read_table(
@@ -168,7 +177,7 @@ def in_order(frame: pl.DataFrame) -> pl.DataFrame:
 
 def frame_digest(frame: pl.DataFrame) -> str:
     """What a frame says, whatever its row order: 64 hex digits over columns, types and rows."""
-    return _digest(_schema(frame), frame.height, row_sum(frame))
+    return _digest(_schema(frame.schema), frame.height, row_sum(frame))
 
 
 def row_sum(frame: pl.DataFrame) -> int:
@@ -202,13 +211,14 @@ def objects_of(entry: Mapping[str, Any]) -> list[str]:
 
 
 def _write_whole(
-    frames: Frames, kind: str, frame: pl.DataFrame, known_texts: Iterable[str]
+    frames: Frames, kind: str, whole: Bare, known_texts: Iterable[str]
 ) -> dict[str, Any]:
-    entry = _entry(frame, key_of(frame))
-    plain = frame.drop(_text_columns(entry))
-    entry["parts"] = [(frames.put_frame(kind, plain), "")]
-    entry["texts"] = _put_texts(frames, frame, (), known_texts)
-    return _finish(entry, frame.height, row_sum(frame))
+    entry = _entry(whole.schema, key_of(whole.frame))
+    entry["parts"] = [(frames.put_frame(kind, whole.frame.drop(TEXT, strict=False)), "")]
+    if not _text_columns(entry):
+        entry["parts"] = [(frames.put_frame(kind, whole.frame), "")]
+    entry["texts"] = _put_texts(frames, whole.frame, _text_columns(entry), (), known_texts)
+    return _finish(entry, whole.frame.height, row_sum(whole.frame))
 
 
 def _grow(
@@ -224,7 +234,7 @@ def _grow(
         return dict(previous)
     if len(previous["parts"]) >= MAX_PARTS or size > MAX_SHARE * max(previous["rows"], 1):
         return None
-    entry = _entry(change.upserts, previous["key"])
+    entry = {name: previous[name] for name in ("columns", "schema", "key")}
     if previous["key"] == ["id"]:
         ids = [*change.upserts["id"], *change.gone["id"]]
         replaced = lookup(frames, previous, ids, texts=False)
@@ -232,11 +242,12 @@ def _grow(
     else:
         replaced = gone = change.gone
     part = (
-        frames.put_frame(kind, change.upserts.drop(_text_columns(entry))),
+        frames.put_frame(kind, change.upserts.drop(_text_columns(entry), strict=False)),
         frames.put_frame(kind, gone) if gone.height else "",
     )
     entry["parts"] = [*map(tuple, previous["parts"]), part]
-    entry["texts"] = _put_texts(frames, change.upserts, previous["texts"], known_texts)
+    texts = _text_columns(entry)
+    entry["texts"] = _put_texts(frames, change.upserts, texts, previous["texts"], known_texts)
     total = int(previous["sum"], 16) - row_sum(replaced) + row_sum(change.upserts)
     return _finish(
         entry, previous["rows"] - replaced.height + change.upserts.height, total % _MODULUS
@@ -244,28 +255,37 @@ def _grow(
 
 
 def _put_texts(
-    frames: Frames, frame: pl.DataFrame, own: Sequence[str], known: Iterable[str]
+    frames: Frames,
+    frame: pl.DataFrame,
+    columns: Sequence[str],
+    own: Sequence[str],
+    known: Iterable[str],
 ) -> list[str]:
     """Text objects that together hold the texts of a frame's rows; new texts are one new object."""
-    columns = [c for c in TEXT if c in frame.columns]
-    if not columns or "id" not in frame.columns:
-        return list(own)
-    missing, used = frame.select("id", *columns).unique("id", keep="any"), list(own)
+    used = list(own)
+    if not columns:
+        return used
+    missing = frame.select("id").unique()
     for key in [*own, *sorted(set(known) - set(own))]:
         if missing.is_empty():
             break
         there = pl.scan_parquet(frames.frame_path(key))
-        if there.collect_schema().names() != missing.columns:
+        if there.collect_schema().names() != ["id", *columns]:
             continue
         rest = missing.join(there.select("id").collect(), on="id", how="anti")
         if rest.height < missing.height and key not in used:
             used.append(key)
         missing = rest
-    return [*used, frames.put_frame("texts", missing)] if missing.height else used
+    if missing.is_empty():
+        return used
+    if lost := [c for c in columns if c not in frame.columns]:
+        raise Corrupt(f"the {lost[0]} of row {missing['id'][0]} are nowhere in the store")
+    texts = frame.select("id", *columns).unique("id", keep="any")
+    return [*used, frames.put_frame("texts", texts.join(missing, on="id", how="semi"))]
 
 
-def _entry(frame: pl.DataFrame, key: Sequence[str]) -> dict[str, Any]:
-    return {"columns": frame.columns, "schema": _schema(frame), "key": list(key)}
+def _entry(schema: pl.Schema, key: Sequence[str]) -> dict[str, Any]:
+    return {"columns": schema.names(), "schema": _schema(schema), "key": list(key)}
 
 
 def _finish(entry: dict[str, Any], rows: int, total: int) -> dict[str, Any]:
@@ -276,26 +296,31 @@ def _finish(entry: dict[str, Any], rows: int, total: int) -> dict[str, Any]:
     }
 
 
-def _schema(frame: pl.DataFrame) -> str:
-    return canonical_json([[name, str(kind)] for name, kind in frame.schema.items()])
+def _schema(schema: pl.Schema) -> str:
+    return canonical_json([[name, str(kind)] for name, kind in schema.items()])
 
 
 def _digest(schema: str, rows: int, total: int) -> str:
     return hashlib.sha256(f"{schema}\n{rows}\n{total:064x}".encode()).hexdigest()
 
 
-def _alike(previous: Mapping[str, Any], frame: pl.DataFrame) -> bool:
+def _alike(previous: Mapping[str, Any], whole: Bare) -> bool:
     """Whether a frame can be told as a change of a table: same columns, keys and few changes."""
-    if previous["schema"] != _schema(frame) or previous["key"] != key_of(frame):
+    key = previous["key"]
+    if previous["schema"] != _schema(whole.schema) or key != key_of(whole.frame):
         return False
-    nested = any(frame.schema[c].is_nested() for c in previous["key"])
-    return not nested and (previous["key"] == ["id"] or frame.is_unique().all())
+    nested = any(whole.schema[c].is_nested() for c in key)
+    return not nested and (key == ["id"] or not whole.frame.is_duplicated().any())
 
 
-def _apply(frame: pl.DataFrame, change: Change) -> pl.DataFrame:
+def _apply(frames: Frames, previous: Mapping[str, Any], change: Change) -> Bare:
+    """The whole table after a change, without texts where the change brings all that are new."""
+    frame = read_table(frames, previous)
     key = change.gone.columns
     drop = pl.concat([change.gone, change.upserts.select(key)])
-    return pl.concat([frame.join(drop, on=key, how="anti", nulls_equal=True), change.upserts])
+    kept = frame.join(drop, on=key, how="anti", nulls_equal=True)
+    whole = pl.concat([kept, change.upserts.select(frame.columns)])
+    return Bare(whole, whole.schema)
 
 
 # reading ------------------------------------------------------------------------------------------

@@ -17,7 +17,8 @@ from curation.sources.jsonl import record_of_text
 
 _CHUNK = 1 << 20
 _CUT = "the file ends inside this element"
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|["\[\]{},]', re.DOTALL)
+# Possessive, so that a long string costs no memory for ways back that there are none of.
+_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"|["\[\]{},]', re.DOTALL)
 _MARK = re.compile(r'["\[\]{},]')
 _IN_STRING = re.compile(r'\\.|"', re.DOTALL)
 _SPACE = re.compile(r"[ \t\r\n]*")

@@ -1,14 +1,15 @@
 """Parquet tables, read a few rows at a time, so that a small file cannot unfold into gigabytes.
 
-Dictionaries, run lengths and compression let 2 KB hold gigabytes of text. What a row group says it
-holds is compared with the bytes of the file before any of it is decoded; then a cell is at most as
-large as its row group, and that bound sets how many rows are decoded at once.
+Dictionaries, run lengths and compression let 2 KB hold gigabytes of text. What the pages of a row
+group unfold into is compared with the bytes of the file before any of it is decoded; then a cell is
+at most as large as its row group, and that bound sets how many rows are decoded at once.
 """
 
 import datetime
 import decimal
 import math
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from curation.plugins import plugin
 from curation.rows import canonical_json
 from curation.sources._base import Record
 from curation.sources._files import source_files
+from curation.sources._parquet_pages import unfolded_bytes
 
 _BATCH_BYTES = 256 << 20
 _MAX_BATCH = 64
@@ -62,16 +64,18 @@ def _read_file(file: Path, max_chars: int, max_group_mb: int, max_rows: int) -> 
         if reason := _rows_refusal(table.metadata.num_rows, size, max_rows):
             yield Record(f"{file.name}:1", None, reason)
             return
-        for group in range(table.metadata.num_row_groups):
+        for group, held in zip(
+            range(table.metadata.num_row_groups), unfolded_bytes(file), strict=True
+        ):
             n_rows = table.metadata.row_group(group).num_rows
-            n_bytes = table.metadata.row_group(group).total_byte_size
+            n_bytes = max(held, table.metadata.row_group(group).total_byte_size)
             if reason := _group_refusal(group, n_bytes, size, max_group_mb):
                 yield Record(f"{file.name}:{done + 1}", None, f"{reason}; {n_rows:,} rows skipped")
             else:
                 batches = table.iter_batches(_batch_rows(n_bytes), row_groups=[group])
-                yield from _read_batches(batches, file.name, done, max_chars)
+                yield from islice(_read_batches(batches, file.name, done, max_chars), n_rows)
             done += n_rows
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         yield Record(f"{file.name}:{done + 1}", None, f"broken Parquet: {reason}")
 

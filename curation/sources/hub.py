@@ -13,6 +13,7 @@ from typing import Any
 from curation.plugins import Secret, plugin
 from curation.rows import canonical_json
 from curation.sources._base import Record
+from curation.sources._hub_card import CARDS, check_card, check_repo, check_snapshot
 from curation.sources.jsonl import record_of_text
 
 
@@ -29,10 +30,12 @@ def hub(
     """Records of `repo` at the commit `revision`; positions are `repo/train:12`, counted from 1.
 
     `name` is the dataset's configuration, `hub_split` its split on the hub, `token` the environment
-    variable with a read token. Raises `ValueError` when `revision` is not a commit hash: a branch
-    moves, and the same recipe would read other rows. Reading raises `FileNotFoundError` with one
-    line when the dataset cannot be had.
+    variable with a read token. Raises `ValueError` when `repo` is not `owner/name`, and when
+    `revision` is not a commit hash: a branch moves, and the same recipe would read other rows.
+    Reading raises `ValueError` when the card names files that are not the repository's, and
+    `FileNotFoundError` with one line when the dataset cannot be had.
     """
+    check_repo(repo)
     if not re.fullmatch("[0-9a-f]{7,40}", revision):
         raise ValueError(
             f"revision {revision!r} is not a commit hash; copy one from "
@@ -58,12 +61,28 @@ def _open(repo: str, revision: str, name: str | None, split: str, token: str | N
     arguments: dict[str, Any] = {"name": name, "split": split, "streaming": True}
     try:
         if local is not None:
+            check_snapshot(local)
             return load_dataset(str(local), **arguments)
+        _check_remote_cards(repo, revision, token)
         return load_dataset(repo, revision=revision, token=token, **arguments)
     except ValueError as error:  # an unknown configuration or split; the message lists the known
         raise ValueError(f"{repo}@{revision}: {_one_line(error)}") from None
     except RuntimeError as error:  # the dataset needs code of its own, which never runs here
         raise FileNotFoundError(_how_to_go_on(repo, revision, error)) from None
+
+
+def _check_remote_cards(repo: str, revision: str, token: str | None) -> None:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    for name in CARDS:
+        try:
+            path = hf_hub_download(repo, name, repo_type="dataset", revision=revision, token=token)
+        except LocalEntryNotFoundError:  # no connection, which is another matter than no card
+            raise
+        except EntryNotFoundError:
+            continue
+        check_card(Path(path).read_text(encoding="utf-8"), where=name)
 
 
 def _local_copy(repo: str, revision: str) -> Path | None:

@@ -34,6 +34,8 @@ _INSTRUCTION = re.compile(
 
 def fold_text(text: str) -> str:
     """NFKC without the characters nobody sees: zero-width, bidi, soft hyphens, selectors."""
+    if text.isascii():
+        return text
     seen = (c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf")
     return "".join(c for c in seen if not "\ufe00" <= c <= "\ufe0f")
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pyarrow.parquet as pq
@@ -74,8 +75,7 @@ def nested_bomb(path: Path) -> int:
 
 def one_cell_bomb(path: Path) -> int:
     table = pyarrow.table({"prompt": ["x" * 400_000_000], "answer": ["y"]})
-    plain = {"use_dictionary": False, "write_statistics": False}
-    pq.write_table(table, path, compression="brotli", **plain)
+    pq.write_table(table, path, compression="brotli", use_dictionary=False, write_statistics=False)
     return 400_000_000
 
 
@@ -132,9 +132,9 @@ def test_a_footer_that_understates_its_pages_hides_no_bomb(tmp_path, make):
         table = pyarrow.table({"prompt": repeated(60, "x" * 50_000_000)})
         pq.write_table(table, path, compression="zstd")
     elif make is one_cell_bomb:
-        plain = {"use_dictionary": False, "write_statistics": False}
         table = pyarrow.table({"prompt": ["x" * 400_000_000]})
-        pq.write_table(table, path, compression="brotli", **plain)
+        options: dict[str, Any] = {"use_dictionary": False, "write_statistics": False}
+        pq.write_table(table, path, compression="brotli", **options)
     else:
         make(path)
     understated(path)
@@ -194,7 +194,7 @@ def test_a_gzip_bomb_is_refused_unread(tmp_path, kind):
     import gzip
 
     path = tmp_path / "bomb.file"
-    with gzip.open(path, "wb") as packed:
+    with gzip.GzipFile(path, "wb") as packed:
         for _ in range(200):
             packed.write(b"x" * MB)
     counts, reasons, grown_mb = read_apart(kind, path)

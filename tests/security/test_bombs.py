@@ -195,7 +195,7 @@ def test_a_gzip_bomb_is_refused_unread(tmp_path, kind):
 
     path = tmp_path / "bomb.file"
     with gzip.GzipFile(path, "wb") as packed:
-        for _ in range(200):
+        for _ in range(80):
             packed.write(b"x" * MB)
     counts, reasons, grown_mb = read_apart(kind, path)
     assert counts["delivered"] == counts["quarantined"] == 1 and "gzip archive" in reasons[0]
@@ -207,7 +207,7 @@ def test_a_line_without_end_is_refused_without_being_held(tmp_path, kind, head):
     path = tmp_path / "long.file"
     with path.open("wb") as file:
         file.write(head)
-        for _ in range(300):
+        for _ in range(120):
             file.write(b"x" * MB)
     counts, reasons, grown_mb = read_apart(kind, path)
     assert counts["delivered"] == counts["quarantined"] <= 2 and grown_mb < 60, grown_mb

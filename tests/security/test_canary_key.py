@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import pytest
 import yaml
 
 from curation.scripted_llm import Failure, ScriptedLLM, broken_json, server_error
@@ -66,10 +65,9 @@ def test_an_echoed_key_is_in_no_file_and_no_line_of_a_run(tmp_path):
     assert KEY not in said and HUB_TOKEN not in said and holders(tmp_path) == []
 
 
-@pytest.mark.parametrize("status", [401, 400])
-def test_a_refusal_that_echoes_the_key_is_said_without_it(tmp_path, status):
+def test_a_refusal_that_echoes_the_key_is_said_without_it(tmp_path):
     echo = json.dumps({"error": {"message": f"Incorrect API key provided: {KEY}"}})
-    with ScriptedLLM(lambda _: Failure(status, echo)) as server:
+    with ScriptedLLM(lambda _: Failure(401, echo)) as server:
         code, said = run(llm_project(tmp_path, server.base_url))
-    assert "***" in said if status == 401 else code == 0
+    assert code != 0 and "the key was refused" in said and "***" in said
     assert KEY not in said and HUB_TOKEN not in said and holders(tmp_path) == []

@@ -10,6 +10,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import inspect
+import platform
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,7 @@ WATCHED = (
     "torch", "transformers", "trl",
 )  # fmt: skip
 """Packages whose upgrade may change a result."""
+_PYTHON = ".".join(platform.python_version_tuple()[:2])
 
 
 def code_version(function: Callable[..., Any], extra: Iterable[str] = ()) -> str:
@@ -30,6 +32,25 @@ def code_version(function: Callable[..., Any], extra: Iterable[str] = ()) -> str
 
     `extra` names modules that are found by name only, such as the plug-ins a recipe chooses.
     """
+    parts, own, packages = _follow(function, extra)
+    return hashlib.sha256(repr([parts, own, packages]).encode()).hexdigest()[:32]
+
+
+def describe_code(function: Callable[..., Any], extra: Iterable[str] = ()) -> dict[str, Any]:
+    """What `code_version` is a digest of: `modules` (name: 16 hex digits) and `packages`.
+
+    The stage's own function and its helpers count as the module they are written in.
+    """
+    parts, own, packages = _follow(function, extra)
+    glue = hashlib.sha256(repr(parts).encode()).hexdigest()
+    modules = {name: sha[:16] for name, sha in {**own, function.__module__: glue}.items()}
+    return {"modules": modules, "packages": {"python": _PYTHON, **packages}}
+
+
+def _follow(
+    function: Callable[..., Any], extra: Iterable[str]
+) -> tuple[list[str], dict[str, str], dict[str, str]]:
+    """Syntax of the function and its helpers, digests of our modules, versions of packages."""
     path = inspect.getsourcefile(function)
     assert path, "stage functions are written in files"
     used, parts = _used_names(Path(path), function.__qualname__.partition(".")[0])
@@ -41,12 +62,8 @@ def code_version(function: Callable[..., Any], extra: Iterable[str] = ()) -> str
         modules |= {name for name in _imports(module) if name.split(".")[0] in OWN}
     own = {m: _module_digest(m) for m in sorted(seen) if m.split(".")[0] in OWN}
     outside = {name.split(".")[0] for m in own for name in _imports(m)} & set(WATCHED)
-    said = [
-        sorted(parts),
-        own,
-        {name: importlib.metadata.version(name) for name in sorted(outside)},
-    ]
-    return hashlib.sha256(repr(said).encode()).hexdigest()[:32]
+    versions = {name: importlib.metadata.version(name) for name in sorted(outside)}
+    return sorted(parts), own, versions
 
 
 def _used_names(path: Path, start: str) -> tuple[set[str], set[str]]:

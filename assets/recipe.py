@@ -118,6 +118,11 @@ class Recipe:
         """Digest of everything the recipe says."""
         return digest(self.raw)
 
+    @property
+    def text(self) -> str:
+        """The recipe as YAML without comments; of an absolute path only its last part."""
+        return yaml.safe_dump(_without_folders(self.raw), allow_unicode=True, sort_keys=False)
+
     @cached_property
     def task(self) -> Any:
         return self.task_plug.make()
@@ -304,6 +309,16 @@ def gate_columns(recipe: Recipe) -> list[str]:
     """Values a rule of `gate` may speak of: each metric of the candidate and of the other arms."""
     names = list(recipe.metrics)
     return [*names, *(f"{arm}_{name}" for arm in ARMS for name in names), "leaks", "n_cases"]
+
+
+def _without_folders(said: Any) -> Any:
+    """What a recipe says without the places of one machine: manifests are the same everywhere."""
+    if isinstance(said, dict):
+        return {key: _without_folders(value) for key, value in said.items()}
+    if isinstance(said, list):
+        return [_without_folders(value) for value in said]
+    is_path = isinstance(said, str) and "\n" not in said and Path(said).is_absolute()
+    return Path(said).name if is_path else said
 
 
 def _common_keys(function: Callable[..., Any]) -> set[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from assets.code import code_version
+from assets.code import code_version, describe_code
 from assets.recipe import Recipe
 from curation.progress import Report, silent
 from curation.rows import digest
@@ -109,25 +109,26 @@ def run_stage(job: Job, stage: Stage) -> Outcome:
     """
     start = time.monotonic()
     inputs = {name: _head(job, name) for name in stage.inputs}
+    reads = stage.reads(job) if stage.reads else ""
     key = digest(
         [
             stage.name,
             stage.code_version,
             {name: version.data_version for name, version in inputs.items()},
-            stage.reads(job) if stage.reads else "",
+            reads,
             dict(job.options),
         ]
     )
     remembered = job.store.recall(key) or {}
     known = job.store.find_version(remembered["manifest"]) if remembered else None
-    version = known or _build(job, stage, inputs)
+    version = known or _build(job, stage, inputs, reads)
     if known is None:
         job.store.remember(key, {"manifest": version.key, "seconds": time.monotonic() - start})
     job.store.publish(version)
     return Outcome(version, known is not None, time.monotonic() - start)
 
 
-def _build(job: Job, stage: Stage, inputs: Mapping[str, Version]) -> Version:
+def _build(job: Job, stage: Stage, inputs: Mapping[str, Version], reads: Any) -> Version:
     name = f"{job.recipe.name}/{stage.name}"
     known = {"previous": job.store.head(name), "code": stage.code_version}
     made = stage.work(replace(job, section=stage.section, **known), *inputs.values())
@@ -138,7 +139,15 @@ def _build(job: Job, stage: Stage, inputs: Mapping[str, Version]) -> Version:
     ]
     if failed:
         raise CheckFailed(f"{stage.name}: " + "; ".join(failed))
-    how = {"code": stage.code_version, "section": stage.section, "recipe": job.recipe.digest}
+    how = {
+        "code": stage.code_version,
+        "section": stage.section,
+        "recipe": job.recipe.digest,
+        "recipe_text": job.recipe.text,
+        "reads": digest(reads),
+        "options": dict(job.options),
+        **describe_code(inspect.unwrap(stage.work), stage.code),
+    }
     return job.store.write_version(name, made, inputs=inputs, how=how)
 
 

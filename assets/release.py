@@ -8,10 +8,10 @@ from typing import Any
 import polars as pl
 
 from assets.evaluate import metrics_table
-from assets.markdown import plain
 from assets.stage import Job, stage
 from curation.bad_cases import add_bad_cases
-from curation.lineage import summarise_model
+from curation.lineage.card import model_card
+from curation.lineage.model import summarise_model, ui_links
 from curation.registry import next_number, version_id
 from curation.store import Made, Version, sha256_file
 
@@ -33,7 +33,7 @@ def model_version(
     failed = evaluation.table("rows").filter(
         (pl.col("arm") == "candidate") & (pl.col("split") == "heldout") & ~pl.col("exact")
     )
-    lineage = summarise_model(training_set, bad_cases)
+    lineage = summarise_model(training_set, bad_cases, base_model)
     values = {
         "number": number,
         "id": id,
@@ -45,34 +45,20 @@ def model_version(
         "failed_heldout": failed.height,
         "lineage": lineage,
         "run_tags": {"winnow/model_version": f"v{number}"},
+        "links": ui_links(job.recipe.name, number),
     }
-    values["card"] = model_card(job.recipe.name, values)
+    values["card"] = model_card(
+        job.recipe.name,
+        values,
+        base_model=Path(job.recipe.base_model).name
+        if Path(job.recipe.base_model).is_absolute()
+        else job.recipe.base_model,
+        table=metrics_table(values["metrics"]),
+    )
     folder = _version_folder(job, values, adapter, training_set, evaluation)
     delivery = add_bad_cases(job.store, _as_records(failed), found_by=id)
     job.report(f"v{number} {'promoted' if values['promoted'] else 'rejected'}; {delivery.line()}")
     return Made(folders={"version": folder}, values=values)
-
-
-def model_card(recipe: str, values: dict[str, Any]) -> str:
-    """The model card in Markdown: verdict, numbers, data."""
-    rules = [
-        f"- {'met' if ok else 'NOT MET'}: {plain(rule)} ({plain(detail)})"
-        for rule, ok, detail in values["verdict"]["rules"]
-    ]
-    lineage = values["lineage"]
-    sources = [f"- {plain(source)}: {n:,} rows" for source, n in lineage["rows_by_source"].items()]
-    parts = [
-        f"# {plain(recipe)} v{values['number']}",
-        f"Version `{values['id']}`, {'promoted' if values['promoted'] else 'rejected'}.",
-        "## Evaluation on the frozen test set",
-        metrics_table(values["metrics"]),
-        "## Gate",
-        "\n".join(rules) or "The recipe has no gate.",
-        "## Training rows",
-        "\n".join(sources),
-        f"Bad cases learned from: {lineage['bad_cases_learned']:,}.",
-    ]
-    return "\n\n".join(parts) + "\n"
 
 
 def _version_folder(

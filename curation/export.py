@@ -109,6 +109,11 @@ def _write_parquet(rows: pl.DataFrame) -> Callable[[Path], None]:
     return lambda path: pyarrow.parquet.write_table(table, path, compression="zstd")
 
 
+def write_whole(to: Path, text: str) -> None:
+    """Write text to a file that appears complete or not at all; folders are made as needed."""
+    _write_whole(to, lambda path: _write_text(path, text))
+
+
 def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="")
 

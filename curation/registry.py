@@ -4,6 +4,8 @@ There is no second list: a version is registered by being published under `<reci
 and its number is the order in which its id first appeared there.
 """
 
+from collections.abc import Callable
+
 from curation.rows import digest
 from curation.store import Store, Version
 
@@ -29,10 +31,33 @@ def next_number(store: Store, recipe: str, id: str) -> int:
 
 
 def champion_before(store: Store, recipe: str, id: str) -> Version | None:
-    """The newest promoted version registered before version `id` (of all, when it is new)."""
+    """The champion that version `id` has to beat: of those registered before it."""
     number = next_number(store, recipe, id)
-    older = [entry for entry in registered(store, recipe) if entry.values["number"] < number]
-    return next((entry for entry in reversed(older) if entry.values["promoted"]), None)
+    return _champion(store, recipe, lambda entry: entry.values["number"] < number)
+
+
+def champion_at(store: Store, recipe: str, moment: float) -> Version | None:
+    """The champion at a moment (Unix seconds), None when nothing was promoted by then.
+
+    `Version.published_at` is when its last turn in that place began.
+    """
+    return _champion(store, recipe, lambda entry: (entry.published_at or 0.0) <= moment)
+
+
+def _champion(
+    store: Store, recipe: str, counts: Callable[[Version], bool] = lambda _: True
+) -> Version | None:
+    """The version published last whose newest verdict is a promotion, of those that count.
+
+    A rollback publishes an older version again, and so makes it the champion again.
+    """
+    judged: set[int] = set()
+    for entry in store.history(f"{recipe}/model_version"):
+        if counts(entry) and entry.values["number"] not in judged:
+            judged.add(entry.values["number"])
+            if entry.values["promoted"]:
+                return entry
+    return None
 
 
 def find_version(store: Store, recipe: str, name: str) -> Version:
@@ -46,13 +71,16 @@ def find_version(store: Store, recipe: str, name: str) -> Version:
     if name == "latest":
         return entries[-1]
     if name == "champion":
-        entry = next((e for e in reversed(entries) if e.values["promoted"]), None)
+        entry = _champion(store, recipe)
         if entry is None:
             raise LookupError(f"no version of {recipe!r} has been promoted yet")
         return entry
     bare = name.removeprefix("v")
     found = [e for e in entries if str(e.values["number"]) == bare]
     found = found or [e for e in entries if len(bare) >= 6 and e.values["id"].startswith(bare)]
+    if len(found) > 1:
+        said = ", ".join(f"v{e.values['number']} {e.values['id'][:12]}" for e in found)
+        raise LookupError(f"{name!r} is the beginning of several versions: {said}")
     if not found:
         known = ", ".join(f"v{e.values['number']}" for e in entries)
         raise LookupError(f"there is no model version {name!r}; known: {known}, latest, champion")

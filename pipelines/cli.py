@@ -1,12 +1,13 @@
 """The command line. Exit codes: 0 done, 1 the data or the gate says no, 2 the user's mistake."""
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from pipelines.cli_lineage import LINEAGE_EXAMPLES, add_lineage
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -15,12 +16,9 @@ EXAMPLES = {
     "run": "winnow run --recipe my_recipe.yaml --select rows duplicates unique_rows",
     "check": "winnow check my_recipe.yaml",
     "add": "winnow bad-cases add wrong_answers.jsonl --found-by beta-testers",
-    "model": "winnow lineage model v2",
-    "rows": "winnow lineage rows v2 --where \"source = 'seeds' and perplexity > 0.5\"",
-    "why": "winnow lineage why 打开空调",
-    "diff": "winnow lineage diff v1 v2 --json",
     "export": "winnow export training_set --to train.jsonl --format sharegpt",
     "doctor": "winnow doctor",
+    **LINEAGE_EXAMPLES,
 }
 
 
@@ -71,7 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     check = _add(commands, "check", check_recipe, "check a recipe without running it", common)
     check.add_argument("file", nargs="?", help="the recipe")
     _add_bad_cases(commands, common)
-    _add_lineage(commands, common)
+    add_lineage(commands, common)
     export = _add(commands, "export", export_asset, "write an asset's rows to a file", common)
     export.add_argument("asset", help="such as rows, kept_rows, training_set")
     export.add_argument("--to", required=True, metavar="FILE", type=Path)
@@ -150,54 +148,6 @@ def add_cases(args: argparse.Namespace) -> int:
     return 1 if delivery.quarantined and not delivery.new and not delivery.duplicate else 0
 
 
-def show_model(args: argparse.Namespace) -> int:
-    from curation.lineage import explain_model
-
-    return _show(args, explain_model(_store(args), _recipe(args).name, args.version))
-
-
-def show_rows(args: argparse.Namespace) -> int:
-    from curation.lineage import training_rows
-
-    rows = training_rows(_store(args), _recipe(args).name, args.version, where=args.where)
-    if args.json:
-        sys.stdout.write(rows.write_ndjson())
-        return 0
-    for row in rows.head(args.limit).iter_rows(named=True):
-        turns = " ⏎ ".join(m["content"] for m in row["messages"] if m["role"] != "system")
-        print(f"{row['id'][:12]}  {row['track']:<7} {row['source']:<14} {turns[:100]}")
-    print(f"{rows.height:,} rows" + (f", {args.limit} shown" if rows.height > args.limit else ""))
-    return 0 if rows.height else 1
-
-
-def show_why(args: argparse.Namespace) -> int:
-    from curation.lineage import explain_row
-
-    answers = explain_row(_store(args), _recipe(args).name, args.row, name=args.version)
-    if not answers:
-        print(f"winnow: no row has this id or text: {args.row!r}", file=sys.stderr)
-        return 1
-    if args.json:
-        return _show(args, answers)
-    for answer in answers[: args.limit]:
-        print(
-            f"{answer['id'] or '(never became a row)'}  {answer['source']}\n  {answer['verdict']}"
-        )
-        for line in answer["text"]:
-            print(f"    {line[:160]}")
-        for key in ("delivered", "made_from", "scores"):
-            if answer.get(key):
-                print(f"  {key}: {json.dumps(answer[key], ensure_ascii=False)}")
-    print(f"{len(answers):,} rows" + (f", {args.limit} shown" if len(answers) > args.limit else ""))
-    return 0
-
-
-def show_diff(args: argparse.Namespace) -> int:
-    from curation.lineage import compare_models
-
-    return _show(args, compare_models(_store(args), _recipe(args).name, args.old, args.new))
-
-
 def export_asset(args: argparse.Namespace) -> int:
     from assets.graph import build_stages
     from curation.export import export_rows
@@ -242,39 +192,6 @@ def _add_bad_cases(commands: Any, common: argparse.ArgumentParser) -> None:
     add.add_argument("--found-by", default="", metavar="NAME", help="who or what found them")
 
 
-def _add_lineage(commands: Any, common: argparse.ArgumentParser) -> None:
-    group = commands.add_parser("lineage", help="which rows made a model, and why").add_subparsers(
-        required=True, metavar="QUESTION"
-    )
-    model = _add(group, "model", show_model, "what a model version was made from", common)
-    model.add_argument("version", nargs="?", default="latest", help="v2, an id, latest or champion")
-    rows = _add(group, "rows", show_rows, "the rows a model version was trained on", common)
-    rows.add_argument("version", nargs="?", default="latest")
-    rows.add_argument(
-        "--where", default="", metavar="SQL", help="only rows that meet this condition"
-    )
-    why = _add(
-        group,
-        "why",
-        show_why,
-        "why a row is or is not in a model: give its id or some of its text",
-        common,
-    )
-    why.add_argument("row")
-    why.add_argument("--version", default="latest")
-    for parser in (rows, why):
-        parser.add_argument(
-            "--limit", type=int, default=20, metavar="N", help="rows to print (default 20)"
-        )
-    diff = _add(
-        group, "diff", show_diff, "what changed between two model versions, with causes", common
-    )
-    diff.add_argument("old")
-    diff.add_argument("new")
-    for parser in (model, rows, why, diff):
-        parser.add_argument("--json", action="store_true", help="for programs")
-
-
 def _add(
     commands: Any, name: str, command: Command, text: str, common: argparse.ArgumentParser
 ) -> Any:
@@ -288,21 +205,6 @@ def _add(
     )
     parser.set_defaults(command=command)
     return parser
-
-
-def _show(args: argparse.Namespace, value: Any) -> int:
-    """JSON for programs; for people the same as YAML, which is read more easily."""
-    if args.json:
-        print(json.dumps(value, ensure_ascii=False, indent=1))
-    else:
-        import yaml
-
-        print(
-            yaml.safe_dump(
-                json.loads(json.dumps(value)), allow_unicode=True, sort_keys=False, width=110
-            ).rstrip()
-        )
-    return 0
 
 
 def _failed(error: Any) -> int:

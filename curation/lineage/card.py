@@ -1,0 +1,102 @@
+"""The model card: what a version was trained on, how it was judged, and what it is not good for."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from curation.registry import find_version
+from curation.store import Store
+
+_FEW = 200
+
+
+def write_card(store: Store, recipe: str, name: str) -> str:
+    """`lineage card`: the card as it was written when the version was registered (Markdown)."""
+    return find_version(store, recipe, name).values["card"]
+
+
+def model_card(recipe: str, values: Mapping[str, Any], *, base_model: str, table: str) -> str:
+    """The model card in Markdown from a version's values and its table of metrics."""
+    lineage, version = values["lineage"], f"v{values['number']}"
+    parts = [
+        f"# {recipe} {version}",
+        f"Version `{values['id']}`, {'promoted' if values['promoted'] else 'rejected'}. "
+        f"An adapter of {base_model}.",
+        "## Evaluation on the frozen test set",
+        table,
+        "## Gate",
+        _gate(values["verdict"]),
+        "## Training data",
+        f"{lineage['n_rows']:,} rows were trained on, {lineage['n_distinct']:,} of them distinct.",
+        _sources(lineage["sources"]),
+        _mix(lineage["mix"]),
+        "Bad cases: learned from "
+        f"{lineage['bad_cases_learned']:,}, held back {lineage['bad_cases_held']:,}.",
+        "## What became of the rows",
+        _fates(lineage["fates"]),
+        "## Limits",
+        _limits(values),
+        "## How to reproduce it",
+        f"`winnow lineage reproduce {version}` writes out the recipe, the version of every step, "
+        f"packages and seeds; `--check` says whether all of it is still there.",
+    ]
+    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def _gate(verdict: Mapping[str, Any]) -> str:
+    rules = [
+        f"- {'met' if ok else 'NOT MET'}: `{rule}` ({detail})"
+        for rule, ok, detail in verdict["rules"]
+    ]
+    return "\n".join(rules) or "The recipe has no gate."
+
+
+def _sources(sources: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = [
+        [f"`{name}`", said["split"], said["license"] or "not stated", said["revision"] or "–",
+         f"{said['delivered']:,}", f"{said['direct']:,}", f"{said['through']:,}",
+         "yes" if said["pretrained"] else "no"]
+        for name, said in sources.items()
+    ]  # fmt: skip
+    head = ["source", "split", "licence", "revision", "delivered", "trained on",
+            "rows made from it", "in the base model"]  # fmt: skip
+    return _table(head, rows, numbers=(4, 5, 6))
+
+
+def _mix(mix: Mapping[str, Mapping[str, int]]) -> str:
+    head = ["track", "rows", "tokens", "trained tokens"]
+    rows = [
+        [track, *(f"{said[k]:,}" for k in ("rows", "tokens", "loss_tokens"))]
+        for track, said in mix.items()
+    ]
+    return _table(head, rows, numbers=(1, 2, 3))
+
+
+def _fates(fates: Mapping[str, Mapping[str, int]]) -> str:
+    rows = [
+        [step, f"`{fate}`", f"{n:,}"]
+        for step, counts in fates.items()
+        for fate, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    ]
+    return _table(["step", "fate", "rows"], rows, numbers=(2,))
+
+
+def _limits(values: Mapping[str, Any]) -> str:
+    lineage = values["lineage"]
+    said = [
+        "Measured only on what the test sources hold; other domains and languages were not.",
+        f"{values['failed_heldout']:,} held-out rows were answered wrong.",
+    ]
+    if note := values["verdict"].get("note"):
+        said.append(f"The numbers stand on {note}.")
+    unstated = [name for name, s in lineage["sources"].items() if not s["license"]]
+    if unstated:
+        said.append(f"No licence is stated for: {', '.join(f'`{n}`' for n in unstated)}.")
+    if not values["promoted"]:
+        said.append("The gate rejected this version; it is not meant for use.")
+    return "\n".join(f"- {line}" for line in said)
+
+
+def _table(head: list[str], rows: list[list[str]], *, numbers: tuple[int, ...]) -> str:
+    rule = ["--:" if i in numbers else "---" for i in range(len(head))]
+    lines = [" | ".join(cells) for cells in (head, *rows)]
+    return "\n".join([f"| {lines[0]} |", f"|{'|'.join(rule)}|", *(f"| {x} |" for x in lines[1:])])

@@ -1,0 +1,157 @@
+"""The life of one bad case: delivered, named, widened into rows, trained on, fixed or regressed."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+
+from curation.bad_cases import read_inbox
+from curation.lineage.family import descendants, edges_of, links_of
+from curation.lineage.finding import one_case, one_line, rows_by_id
+from curation.lineage.rows import row_fates, say_verdict
+from curation.lineage.views import View, model_views, newest_view
+from curation.rows import digest
+from curation.split import half_of
+from curation.store import Store
+from curation.text import text_key
+
+CASE = ("id", "prompt", "gold", "predicted")
+
+
+def trace_case(store: Store, recipe: str, wanted: str) -> dict[str, Any] | None:
+    """`lineage trace`: one bad case from the inbox to the models; None when there is none.
+
+    `wanted` is its id, the id of its corrected row, or its prompt. `versions` has one entry for
+    each model version: the rows made from the case with their fate, and the version's own answer.
+    `state` is open, held back, augmented, trained, fixed in vN or regressed in vM. Raises
+    `ValueError` when several cases are meant.
+    """
+    views = model_views(store, recipe)
+    case = _find_case(store, recipe, views, wanted)
+    if case is None:
+        return None
+    versions = [_in_version(view, case) for view in views]
+    return {
+        **case,
+        "state": _say_state(case, versions),
+        "error_type": _error_type(store, recipe, views, case),
+        "versions": versions,
+    }
+
+
+def _find_case(store: Store, recipe: str, views: list[View], wanted: str) -> dict[str, Any] | None:
+    """From the snapshots, newest first, else from the inbox, where it waits for a rebuild."""
+    try:
+        newest = [newest_view(store, recipe)]
+    except LookupError:
+        newest = []
+    tables = [
+        view.steps["bad_cases"].table("rows")
+        for view in [*newest, *reversed(views)]
+        if "bad_cases" in view.steps
+    ]
+    delivered = {case["id"]: case for case in read_inbox(store)}
+    waiting = pl.DataFrame(
+        [_as_row(case) for case in delivered.values()],
+        schema=dict.fromkeys((*CASE, "found_by", "row_id", "half", "signature"), pl.String),
+    )
+    known = pl.concat([waiting.clear(), *(t.select(waiting.columns) for t in tables), waiting])
+    case = one_case(known.unique("id", keep="first", maintain_order=True), wanted)
+    if case is None:
+        return None
+    at = delivered.get(case["id"], {}).get("at")
+    numbers = {view.entry.values["id"]: view.label for view in views if view.entry}
+    return {
+        **{k: case[k] for k in (*CASE, "half", "signature", "row_id")},
+        "found_by": numbers.get(case["found_by"], case["found_by"]),
+        "delivered": _local(at),
+    }
+
+
+def _as_row(case: dict[str, Any]) -> dict[str, str]:
+    half = half_of(digest(text_key(case["prompt"])))
+    return {**{k: case[k] for k in (*CASE, "found_by")}, "row_id": "", "half": half,
+            "signature": ""}  # fmt: skip
+
+
+def _error_type(
+    store: Store, recipe: str, views: list[View], case: dict[str, Any]
+) -> dict[str, Any]:
+    """The kind of error it counts to, with how many cases and rows that kind had last."""
+    steps = [view.steps["error_types"] for view in views if "error_types" in view.steps]
+    head = store.head(f"{recipe}/error_types")
+    for step in [*([head] if head else []), *reversed(steps)]:
+        found = step.table("rows").filter(pl.col("signature") == case["signature"])
+        if found.height:
+            return found.row(0, named=True)
+    return {"signature": case["signature"], "n": 0, "quota": 0, "name": ""}
+
+
+def _in_version(view: View, case: dict[str, Any]) -> dict[str, Any]:
+    known = view.steps["bad_cases"].lookup("rows", [case["id"]]).height > 0
+    return {
+        "version": view.label,
+        "in_snapshot": known,
+        "rows": _made_rows(view, case) if known else [],
+        "answer": _answer(view, case),
+    }
+
+
+def _made_rows(view: View, case: dict[str, Any]) -> list[dict[str, Any]]:
+    """Everything that stems from the case, its correction first, and where it ended."""
+    edges = edges_of(view)
+    start = [case["id"], case["row_id"]]
+    kinds = dict(edges.sort("kind").select("child", "kind").iter_rows())
+    calls = dict(edges.select("child", "call").iter_rows())
+    found = set(descendants(links_of(view), start))
+    corrected = edges.filter((pl.col("parent") == case["id"]) & (pl.col("kind") == "fix"))
+    found = sorted(found | set(corrected["child"]), key=lambda i: (kinds.get(i) != "fix", i))
+    rows = {row["id"]: row for row in rows_by_id([view.steps["augmented_rows"]], found).to_dicts()}
+    fates = row_fates(view, found)
+    return [
+        {
+            "id": i,
+            "text": one_line(rows[i]),
+            "kind": kinds.get(i, ""),
+            "call": calls.get(i, ""),
+            "fates": fates[i],
+            "verdict": say_verdict(view, rows[i], fates[i]),
+        }
+        for i in found
+        if i in rows
+    ]
+
+
+def _answer(view: View, case: dict[str, Any]) -> dict[str, Any] | None:
+    """What this version's model answered to the very prompt, None when it was not asked."""
+    asked = view.steps["evaluation"].lookup("rows", [case["row_id"]])
+    own = asked.filter(pl.col("arm") == "candidate").select("split", "predicted", "exact")
+    return next(own.iter_rows(named=True), None)
+
+
+def _say_state(case: dict[str, Any], versions: list[dict[str, Any]]) -> str:
+    """The newest thing that can be said of a case."""
+    said = ""
+    for version in versions:
+        if version["answer"] is None:
+            continue
+        if version["answer"]["exact"]:
+            said = said if said.startswith("fixed") else f"fixed in {version['version']}"
+        elif said.startswith("fixed"):
+            said = f"regressed in {version['version']}"
+    if said:
+        return said
+    trained = [
+        v["version"] for v in versions if any(r["verdict"] == "trained on" for r in v["rows"])
+    ]
+    if trained:
+        return f"trained on in {trained[-1]}"
+    if any(v["rows"] for v in versions):
+        return "augmented"
+    return "held back, to be measured on" if case["half"] == "hold" else "open"
+
+
+def _local(moment: float | None) -> str:
+    if not moment:
+        return ""
+    return datetime.fromtimestamp(moment, UTC).astimezone().isoformat(timespec="seconds")

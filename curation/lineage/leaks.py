@@ -1,0 +1,147 @@
+"""Leaks: whether any trained row gives an exam row away, looked for anew in the stored versions.
+
+The split step decides this with an index; here nothing of its verdict is read. Every trained row is
+compared with every protected exam row in three ways, and each says how many it compared.
+"""
+
+from typing import Any
+
+import polars as pl
+
+from curation.lineage.family import links_of
+from curation.lineage.views import View, model_view
+from curation.rows import ANSWER, UTTERANCE
+from curation.similarity import gram_size, grams, jaccard
+from curation.store import Store
+from curation.tasks._base import Task
+from curation.text import _simplified, text_key
+
+THRESHOLD = 0.8
+_SCREEN = 0.6
+"""Share of n-grams two plainly folded texts must have in common to be compared exactly."""
+LEAKS = pl.Schema({"id": pl.String, "of": pl.String, "how": pl.String, "similarity": pl.Float64})
+"""A trained row, the exam row it gives away, and exact | near | stems_from."""
+
+
+def find_model_leaks(
+    store: Store, recipe: str, name: str, *, task: Task, threshold: float = THRESHOLD
+) -> dict[str, Any]:
+    """`lineage leak`: trained rows that give a protected exam row away, and what was compared.
+
+    `exact` is the same id, or the same prompt in any typography; `near` is a prompt at least as
+    near as the threshold with the same answer; `stems_from` is a row made, over any number of
+    steps, from a protected row or from a bad case that is held back.
+    """
+    view = model_view(store, recipe, name)
+    columns = ["id", "track", "messages"]
+    trained = view.steps["training_set"].table("rows", columns=columns)
+    exam = view.steps["split_rows"].table("exam", columns=[*columns, "guarded"])
+    sides = [_keyed(trained), _keyed(exam.filter("guarded"))]
+    by_text = _by_text(sides[0], sides[1], task, threshold)
+    found = pl.concat([_same_ids(sides[0], sides[1]), by_text, _stemming(view, trained, exam)])
+    found = found.unique(["id", "of"], keep="first", maintain_order=True).sort("how", "id", "of")
+    text = pl.concat([s.select("id", "prompt") for s in sides]).unique("id")
+    pairs = found.join(text, on="id", how="left").join(
+        text.rename({"id": "of", "prompt": "gives_away"}), on="of", how="left"
+    )
+    return {
+        "version": view.label,
+        "leaks": pairs.to_dicts(),
+        "compared": {
+            "trained": trained.height,
+            "exam": sides[1].height,
+            "edges": links_of(view).height,
+            "threshold": threshold,
+        },
+        "gate_said": view.steps["evaluation"].tables["leaks"]["rows"],
+    }
+
+
+def _keyed(rows: pl.DataFrame) -> pl.DataFrame:
+    """id, track, prompt, answer and `plain`: the prompt folded by what Polars can do at speed."""
+    said = rows.select("id", "track", prompt=UTTERANCE, answer=ANSWER)
+    plain = pl.col("prompt").str.normalize("NFKC").str.to_lowercase()
+    plain = plain.str.replace_many({chr(old): new for old, new in _simplified().items()})
+    return said.with_columns(plain=plain.str.replace_all(r"[\p{P}\p{S}\s]", ""))
+
+
+def _same_ids(trained: pl.DataFrame, exam: pl.DataFrame) -> pl.DataFrame:
+    both = trained.select("id").join(exam.select("id"), on="id", how="semi")
+    return both.select("id", of="id", how=pl.lit("exact"), similarity=pl.lit(1.0))
+
+
+def _by_text(
+    trained: pl.DataFrame, exam: pl.DataFrame, task: Task, threshold: float
+) -> pl.DataFrame:
+    """Exact and near prompts: screened on shared n-grams, then compared on their text keys."""
+    found = []
+    for screened, of in _screen(trained, exam):
+        key = text_key(of["prompt"])
+        for row in screened.to_dicts():
+            other = text_key(row["prompt"])
+            near = 1.0 if key == other else jaccard(key, other)
+            same = key == other or (near >= threshold and _same_answer(row, of, task))
+            if same:
+                how = "exact" if key == other else "near"
+                found.append({"id": row["id"], "of": of["id"], "how": how, "similarity": near})
+    return pl.DataFrame(found, schema=LEAKS)
+
+
+def _screen(trained: pl.DataFrame, exam: pl.DataFrame) -> Any:
+    """(trained rows that may be near it, exam row) for each exam row that has any.
+
+    A text that shares `_SCREEN` of another's n-grams holds one of any set of its n-grams that
+    leaves out less than that; so looking for a few of them misses none.
+    """
+    folded = trained.filter(pl.col("plain") != "").with_row_index("n")
+    if folded.is_empty():
+        return
+    wanted: dict[str, list[int]] = {}
+    asked = exam.to_dicts()
+    for number, of in enumerate(asked):
+        parts = sorted(grams(of["plain"], gram_size(of["plain"])))
+        needed = len(parts) - int(_SCREEN * len(parts)) + 1
+        for part in sorted(parts, key=lambda g: (len(wanted.get(g, ())), g))[:needed]:
+            wanted.setdefault(part, []).append(number)
+    patterns = sorted(wanted)
+    hits = folded.select("n", part=pl.col("plain").str.extract_many(patterns, overlapping=True))
+    hits = hits.explode("part").drop_nulls().unique().join(
+        pl.DataFrame(
+            [(part, number) for part, numbers in wanted.items() for number in numbers],
+            schema={"part": pl.String, "exam": pl.Int64}, orient="row",
+        ), on="part",
+    )  # fmt: skip
+    pairs = hits.select("n", "exam").unique().sort("exam", "n")
+    lengths = pl.Series([len(of["plain"]) for of in asked], dtype=pl.Int64)
+    sizes = folded.select("n", size=pl.col("plain").str.len_chars())
+    pairs = pairs.join(sizes, on="n").with_columns(own=lengths.gather(pairs["exam"]))
+    fits = pl.min_horizontal("size", "own") >= _SCREEN * pl.max_horizontal("size", "own")
+    for (number,), group in pairs.filter(fits).group_by("exam", maintain_order=True):
+        of = asked[int(str(number))]
+        yield folded[group["n"].to_list()].filter(pl.col("track") == of["track"]), of
+
+
+def _same_answer(row: dict[str, Any], of: dict[str, Any], task: Task) -> bool:
+    if row["track"] == "domain":
+        return task.canonical(row["answer"]) == task.canonical(of["answer"])
+    return text_key(row["answer"]) == text_key(of["answer"])
+
+
+def _stemming(view: View, trained: pl.DataFrame, exam: pl.DataFrame) -> pl.DataFrame:
+    """Trained rows made from a protected row, or from a bad case of the half that is held back."""
+    cases = view.steps["bad_cases"].table("rows", columns=["id", "half"])
+    held = cases.filter(pl.col("half") == "hold")["id"]
+    roots = pl.concat([exam.filter("guarded")["id"], held]).unique()
+    links = links_of(view).select("child", "parent").unique()
+    known = pl.DataFrame({"id": roots, "of": roots})
+    fresh = known
+    while fresh.height:
+        reached = fresh.join(links, left_on="id", right_on="parent")
+        fresh = (
+            reached.select(id="child", of="of").unique().join(known, on=["id", "of"], how="anti")
+        )
+        known = pl.concat([known, fresh])
+    leaks = known.filter(pl.col("id") != pl.col("of")).join(trained, on="id", how="semi")
+    return leaks.select(
+        "id", "of", how=pl.lit("stems_from"), similarity=pl.lit(None, dtype=pl.Float64)
+    ).sort("id", "of")

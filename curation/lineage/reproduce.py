@@ -1,0 +1,160 @@
+"""Reproducing a version: everything it was made by and from, and whether all of it is still there.
+
+`present` is what the code and recipe at hand say of each step (code, modules, packages, section);
+the command line passes it, because only the graph knows it.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from curation.lineage.changes import recipe_text
+from curation.lineage.views import View, model_view
+from curation.rows import canonical_json
+from curation.store import Corrupt, Store, Version
+
+Present = Mapping[str, Mapping[str, Any]]
+_SEEDS = ("seed", "salt")
+
+
+def plan_reproduction(store: Store, recipe: str, name: str) -> dict[str, Any]:
+    """`lineage reproduce`: recipe, versions of every step, packages, seeds and the commands."""
+    view = model_view(store, recipe, name)
+    assert view.entry, "a model view has its entry"
+    cases = view.steps["bad_cases"]
+    return {
+        "version": view.label,
+        "id": view.entry.values["id"],
+        "manifest": view.entry.key,
+        "recipe_digest": view.entry.manifest["how"]["recipe"],
+        "recipe": recipe_text(view),
+        "steps": {
+            n: _step(v) for n, v in sorted({**view.steps, "model_version": view.entry}.items())
+        },
+        "packages": _packages(view),
+        "seeds": _seeds(view),
+        "bad_cases": cases.tables["rows"]["rows"],
+        "commands": _commands(recipe, cases.tables["rows"]["rows"]),
+        "expected": {
+            n: view.steps[n].data_version for n in ("training_set", "adapter") if n in view.steps
+        },
+    }
+
+
+def check_reproduction(store: Store, recipe: str, name: str, *, present: Present) -> dict[str, Any]:
+    """`lineage reproduce --check`: damaged or missing objects, and steps that would differ now.
+
+    Reads every byte the version needs. `ok` when nothing is damaged and no step differs.
+    """
+    view = model_view(store, recipe, name)
+    steps = {**view.steps, **({"model_version": view.entry} if view.entry else {})}
+    damaged = [said for version in steps.values() for said in _damage(version)]
+    differ = {n: said for n, v in sorted(steps.items()) if (said := _differs(v, present.get(n)))}
+    objects = sum(len(v.tables) + len(v.manifest["folders"]) + 1 for v in steps.values())
+    return {
+        "version": view.label,
+        "ok": not damaged and not differ,
+        "objects": objects,
+        "damaged": damaged,
+        "steps": len(steps),
+        "differ": differ,
+    }
+
+
+def write_reproduction(store: Store, recipe: str, name: str, to: Path) -> list[str]:
+    """`--to`: recipe.yaml, bad_cases.jsonl and reproduce.json in a folder; returns their names.
+
+    Files that the recipe reads are not copied: they stand in the recipe by their path.
+    """
+    from curation.export import write_whole
+
+    plan = plan_reproduction(store, recipe, name)
+    cases = model_view(store, recipe, name).steps["bad_cases"].table("rows")
+    columns = ["prompt", "gold", "predicted", "found_by"]
+    lines = [canonical_json(case) + "\n" for case in cases.select(columns).to_dicts()]
+    files = {
+        "recipe.yaml": plan["recipe"],
+        "bad_cases.jsonl": "".join(lines),
+        "reproduce.json": json.dumps(plan, ensure_ascii=False, indent=1) + "\n",
+    }
+    for file, text in files.items():
+        write_whole(to / file, text)
+    return list(files)
+
+
+def _step(version: Version) -> dict[str, Any]:
+    how = version.manifest["how"]
+    return {
+        "data_version": version.data_version,
+        "manifest": version.key,
+        "code": how.get("code", ""),
+        "rows": version.tables.get("rows", {}).get("rows"),
+        "options": how.get("options", {}),
+    }
+
+
+def _packages(view: View) -> dict[str, str]:
+    found = [v.manifest["how"].get("packages", {}) for v in view.steps.values()]
+    return dict(sorted((n, version) for said in found for n, version in said.items()))
+
+
+def _seeds(view: View) -> dict[str, Any]:
+    """Every seed that was used: those of the recipe by their path, and the trainer's own."""
+    import yaml
+
+    found = _named(yaml.safe_load(recipe_text(view)) or {}, "")
+    for name in ("adapter", "base_model", "reward_model"):
+        options = view.steps[name].values.get("options", {}) if name in view.steps else {}
+        found |= {f"{name}.{k}": v for k, v in options.items() if k in _SEEDS}
+    return dict(sorted(found.items()))
+
+
+def _named(said: Any, path: str) -> dict[str, Any]:
+    if not isinstance(said, dict):
+        return {path: said} if path.rpartition(".")[2] in _SEEDS else {}
+    parts = (_named(v, f"{path}.{k}" if path else str(k)) for k, v in said.items())
+    return {k: v for part in parts for k, v in part.items()}
+
+
+def _commands(recipe: str, n_cases: int) -> list[str]:
+    """What to type in a folder that holds what `--to` wrote, beside the files of the recipe."""
+    add = ["winnow bad-cases add bad_cases.jsonl --store again"] if n_cases else []
+    return [
+        *add,
+        "winnow run --recipe recipe.yaml --store again",
+        "winnow lineage reproduce latest --recipe recipe.yaml --store again",
+    ]
+
+
+def _damage(version: Version) -> list[str]:
+    """What of a version is missing or damaged, in one line each."""
+    found = []
+    for kind, names, read in (
+        ("table", version.tables, version.table),
+        ("folder", version.manifest["folders"], version.folder),
+    ):
+        for name in names:
+            try:
+                read(name)
+            except (Corrupt, OSError, pl.exceptions.PolarsError) as error:
+                found.append(f"{version.name}, {kind} {name}: {str(error).splitlines()[0]}")
+    return found
+
+
+def _differs(version: Version, now: Mapping[str, Any] | None) -> str:
+    """Why a step would be made otherwise by the code and recipe at hand; "" when it would not."""
+    how = version.manifest["how"]
+    if now is None:
+        return "the recipe at hand has no such step"
+    if how.get("code") == now["code"]:
+        return ""
+    parts = []
+    for key in ("modules", "packages"):
+        was, has = how.get(key, {}), now.get(key, {})
+        names = sorted(n for n in was.keys() | has.keys() if was.get(n) != has.get(n))
+        shown = [f"{n} {was.get(n)} is now {has.get(n)}" if key == "packages" else n for n in names]
+        parts += [f"{key}: {', '.join(shown)}"] if shown else []
+    return "; ".join(parts) or "its recipe section"

@@ -1,0 +1,198 @@
+"""Rows: what a model was trained on, and why any one row is or is not there."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from curation.lineage.calls import read_call
+from curation.lineage.family import ancestors, edges_of, links_of
+from curation.lineage.finding import find_rows, rows_by_id, texts
+from curation.lineage.views import View, model_view, views_to_ask
+from curation.store import Store, Version
+
+
+def training_rows(store: Store, recipe: str, name: str, *, where: str = "") -> pl.DataFrame:
+    """`lineage rows`: the rows a model version was trained on, with their scores and parents.
+
+    `where` is one SQL condition over the columns, such as `source = 'seeds' and perplexity > 0.5`.
+    Raises `ValueError` for a condition that cannot be read.
+    """
+    view = model_view(store, recipe, name)
+    edges = edges_of(view)
+    parents = edges.group_by("child").agg(pl.col("parent").unique().sort().alias("parents"))
+    scores = view.steps["kept_rows"].table("scores")
+    rows = view.steps["training_set"].table("rows").join(scores, on="id", how="left")
+    rows = rows.join(parents, left_on="id", right_on="child", how="left")
+    if not where:
+        return rows
+    try:
+        return rows.filter(pl.sql_expr(where))
+    except pl.exceptions.PolarsError as error:
+        known = ", ".join(rows.columns)
+        raise ValueError(
+            f"--where {where!r}: {str(error).splitlines()[0]} (columns: {known})"
+        ) from None
+
+
+def explain_row(
+    store: Store, recipe: str, wanted: str, *, name: str = "", limit: int = 100
+) -> list[dict[str, Any]]:
+    """`lineage why`: the whole way of each row whose id starts with, or text holds, `wanted`.
+
+    Each answer has the id, its text, where it was delivered, what it was made from (with the bad
+    case and the archived call), its fate at each step, its scores, and the verdict in words.
+    Without `name` the latest model version answers, and before there is one, or for rows it never
+    saw, the newest version of each step. Records that never became a row are found by their text
+    or position, refused proposals of an augmenter by their text.
+    """
+    for view in views_to_ask(store, recipe, name):
+        found = find_rows(view, wanted).head(limit)
+        answers = explain_rows(view, found) + _quarantined(view, wanted) + _refused(view, wanted)
+        if answers:
+            return answers[:limit]
+    return []
+
+
+def explain_rows(view: View, rows: pl.DataFrame) -> list[dict[str, Any]]:
+    """One answer for each row (`ROW_SCHEMA`) as `explain_row` gives it."""
+    ids = rows["id"].to_list()
+    fates = row_fates(view, ids)
+    links = links_of(view) if rows.height else None
+    parts = {
+        "scores": _scores(view, ids),
+        "delivered": _delivered(view, ids),
+        "edges": edges_of(view).filter(pl.col("child").is_in(ids)),
+    }
+    return [_explain(view, row, fates[row["id"]], parts, links) for row in rows.to_dicts()]
+
+
+def row_fates(view: View, ids: list[str]) -> dict[str, dict[str, dict[str, Any]]]:
+    """For each id: step -> its fate there, without what says nothing."""
+    found: dict[str, dict[str, dict[str, Any]]] = {i: {} for i in ids}
+    for name, step in view.fate_steps.items():
+        for fate in step.lookup("fates", ids).iter_rows(named=True):
+            said = {k: v for k, v in fate.items() if v not in (None, "")}
+            found[said.pop("id")][name] = {k: v for k, v in said.items() if k != "source"}
+    return found
+
+
+def say_verdict(view: View, row: Mapping[str, Any], fates: Mapping[str, Any]) -> str:
+    """The whole way of a row in one sentence."""
+    for step, fate in fates.items():
+        if fate["fate"] != "kept":
+            return say_fate(step, fate)
+    if "training_set" in fates:
+        return "trained on"
+    if not fates and row["split"] != "train":
+        return f"not a candidate: it belongs to the {row['split']} split"
+    judged = list(fates)
+    missing = next((s for s in ("duplicates", "split_rows", "kept_rows", "training_set")
+                    if s not in fates), "")  # fmt: skip
+    so_far = f"kept at {judged[-1]}; " if judged else ""
+    built = "has not seen it yet" if missing in view.steps else "has not been built yet"
+    return f"{so_far}{missing} {built}"
+
+
+def say_fate(step: str, fate: Mapping[str, Any]) -> str:
+    """One fate in words, such as `dropped at kept_rows: length <= 400, measured 512`."""
+    measured = f", measured {fate['value']:.4g}" if "value" in fate else ""
+    near = f" (similarity {fate.get('similarity', 1):.2f})"
+    into = f" into {fate['into']}{near}" if "into" in fate else ""
+    return f"{fate['fate']} at {step}{into}: {fate.get('reason', 'no reason')}{measured}"
+
+
+def _explain(
+    view: View,
+    row: Mapping[str, Any],
+    fates: Mapping[str, Any],
+    parts: Mapping[str, pl.DataFrame],
+    links: pl.DataFrame | None,
+) -> dict[str, Any]:
+    own = pl.col("id") == row["id"]
+    made_from = parts["edges"].filter(pl.col("child") == row["id"])
+    calls = made_from["call"].unique().sort().to_list() if row["origin"] == "llm" else []
+    call = read_call(view.store.root, calls[0]) if calls else None
+    return {
+        "id": row["id"],
+        "text": texts(dict(row)),
+        "verdict": say_verdict(view, row, fates),
+        "asked_of": view.label or "the newest steps",
+        "source": row["source"],
+        "origin": row["origin"],
+        "split": row["split"],
+        "license": row["license"],
+        "delivered": parts["delivered"].filter(own).drop("id").to_dicts(),
+        "made_from": made_from.select("parent", "kind", "call").to_dicts(),
+        "stems_from": _stems_from(view, row["id"], links),
+        "fates": dict(fates),
+        "scores": next(parts["scores"].filter(own).drop("id").iter_rows(named=True), {}),
+        **({"call": call} if call else {}),
+    }
+
+
+def _stems_from(view: View, id: str, links: pl.DataFrame | None) -> list[dict[str, Any]]:
+    """Every ancestor of a made row: bad cases with what was wrong, rows with their text."""
+    found = ancestors(links, [id]) if links is not None else {}
+    if not found:
+        return []
+    said: list[dict[str, Any]] = []
+    if "bad_cases" in view.steps:
+        cases = view.steps["bad_cases"].lookup("rows", list(found))
+        keep = ("id", "prompt", "gold", "predicted", "found_by", "half", "signature")
+        said += [{"bad_case": case["id"], **{k: case[k] for k in keep[1:]}}
+                 for case in cases.sort("id").to_dicts()]  # fmt: skip
+    places = [view.steps[name] for name in ("rows", "augmented_rows") if name in view.steps]
+    rows = rows_by_id(places, list(found))
+    return said + [
+        {"row": row["id"], "source": row["source"], "text": texts(row)} for row in rows.to_dicts()
+    ]
+
+
+def _delivered(view: View, ids: list[str]) -> pl.DataFrame:
+    columns = ["id", "source", "revision", "position", "outcome"]
+    if "rows" not in view.steps:
+        return pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
+    found = view.steps["rows"].lookup("occurrences", ids).select(columns)
+    return found.sort("source", maintain_order=True)
+
+
+def _scores(view: View, ids: list[str]) -> pl.DataFrame:
+    if "kept_rows" not in view.steps:
+        return pl.DataFrame(schema={"id": pl.String})
+    return view.steps["kept_rows"].lookup("scores", ids)
+
+
+def _quarantined(view: View, wanted: str) -> list[dict[str, Any]]:
+    """Records that could not be read, by their raw text or position."""
+    if "rows" not in view.steps or not view.steps["rows"].values["fates"].keys() - {"new"}:
+        return []
+    occurrences = view.steps["rows"].table("occurrences")
+    refused = occurrences.filter(
+        (pl.col("outcome") == "quarantined")
+        & (pl.col("raw").str.contains(wanted, literal=True) | (pl.col("position") == wanted))
+    )
+    return [
+        _never_a_row(view, record["raw"], record["source"],
+                     f"quarantined at {record['position']}: {record['reason']}")
+        for record in refused.to_dicts()
+    ]  # fmt: skip
+
+
+def _refused(view: View, wanted: str) -> list[dict[str, Any]]:
+    """Proposals that the augmenter refused, by their text, with the call that made them."""
+    step: Version | None = view.steps.get("augmented_rows")
+    if step is None or not step.tables["rejected"]["rows"]:
+        return []
+    refused = step.table("rejected").filter(pl.col("text").str.contains(wanted, literal=True))
+    answers = []
+    for record in refused.unique(maintain_order=True).to_dicts():
+        call = read_call(view.store.root, record["call"])
+        said = _never_a_row(view, record["text"], "the augmenter", f"refused: {record['reason']}")
+        answers.append({**said, "made_by": record["call"], **({"call": call} if call else {})})
+    return answers
+
+
+def _never_a_row(view: View, text: str, source: str, verdict: str) -> dict[str, Any]:
+    asked = view.label or "the newest steps"
+    return {"id": "", "text": [text], "verdict": verdict, "asked_of": asked, "source": source}

@@ -1,0 +1,90 @@
+"""Views: the very versions one question is answered from, by the name of their step.
+
+Every manifest names the versions it was made from, so a question about a model follows those names
+upstream and never looks at anything newer. Before there is a model, the newest version of each step
+takes that place.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from curation.registry import find_version, registered
+from curation.store import Store, Version
+
+FATE_STEPS = ("duplicates", "split_rows", "kept_rows", "training_set")
+"""Steps that give every row a fate, in the order a row passes them."""
+
+_STEPS = (
+    *("training_set", "kept_rows", "split_rows", "duplicates", "augmented_rows"),
+    *("error_types", "bad_cases", "rows", "base_model"),
+)
+
+
+@dataclass(frozen=True)
+class View:
+    """Versions by step name; `entry` is the model version, None when there is none yet."""
+
+    store: Store
+    recipe: str
+    steps: Mapping[str, Version]
+    entry: Version | None = None
+
+    @property
+    def label(self) -> str:
+        """`v3`, or "" before the first model version."""
+        return f"v{self.entry.values['number']}" if self.entry else ""
+
+    @property
+    def fate_steps(self) -> dict[str, Version]:
+        """The steps that judged rows, in the order a row passes them."""
+        return {name: self.steps[name] for name in FATE_STEPS if name in self.steps}
+
+
+def model_view(store: Store, recipe: str, name: str) -> View:
+    """The view of a model version (`v3`, an id, `latest`, `champion`); `LookupError` without."""
+    return view_of(store, recipe, find_version(store, recipe, name))
+
+
+def view_of(store: Store, recipe: str, entry: Version) -> View:
+    """The view of one registered model version: what it was trained on goes before the rest."""
+    first = entry.input("training_set")
+    return View(
+        store, recipe, {**trace_upstream(entry), "training_set": first, **trace_upstream(first)},
+        entry,
+    )  # fmt: skip
+
+
+def model_views(store: Store, recipe: str) -> list[View]:
+    """One view for each model version, by number; [] when there is none."""
+    return [view_of(store, recipe, entry) for entry in registered(store, recipe)]
+
+
+def newest_view(store: Store, recipe: str) -> View:
+    """The newest version of every step; `LookupError` when nothing has been built."""
+    heads = {name: store.head(f"{recipe}/{name}") for name in _STEPS}
+    found = {name: head for name, head in heads.items() if head}
+    if not found:
+        raise LookupError(f"nothing of recipe {recipe!r} has been built yet: run `winnow run`")
+    sources = trace_upstream(found["rows"]) if "rows" in found else {}
+    return View(store, recipe, {**sources, **found})
+
+
+def views_to_ask(store: Store, recipe: str, name: str = "") -> list[View]:
+    """Where to look a row up: the version named, else the latest and then the newest steps."""
+    if name:
+        return [model_view(store, recipe, name)]
+    entries = registered(store, recipe)
+    latest = [view_of(store, recipe, entries[-1])] if entries else []
+    return [*latest, newest_view(store, recipe)]
+
+
+def trace_upstream(version: Version) -> dict[str, Version]:
+    """Everything a version was made from, by step name, nearest first."""
+    found: dict[str, Version] = {}
+    todo = [version]
+    for known in todo:
+        for name, key in known.manifest["inputs"].items():
+            if name not in found:
+                found[name] = version.store.version(key)
+                todo.append(found[name])
+    return found

@@ -1,0 +1,316 @@
+"""`winnow lineage …`: twelve questions about models, rows and bad cases.
+
+Exit codes: 0 answered, 1 nothing found or the answer is no, 2 the user's mistake.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipelines import cli_answers as answers
+from pipelines.cli_text import cut
+
+LINEAGE_EXAMPLES = {
+    "model": "winnow lineage model v2",
+    "rows": "winnow lineage rows v2 --where \"source = 'seeds' and perplexity > 0.5\"",
+    "why": "winnow lineage why 打开空调",
+    "diff": "winnow lineage diff v1 v2 --json",
+    "trace": "winnow lineage trace 关掉主驾车窗",
+    "who-used": "winnow lineage who-used seeds",
+    "blame": "winnow lineage blame 关掉主驾车窗 --version v2",
+    "leak": "winnow lineage leak v2",
+    "reproduce": "winnow lineage reproduce v2 --check",
+    "at": "winnow lineage at 2h",
+    "card": "winnow lineage card v2 --to MODEL_CARD.md",
+    "lineage export": "winnow lineage export v2 --openlineage events.ndjson",
+}
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def add_lineage(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Add the questions to the command line."""
+    group = commands.add_parser("lineage", help="which rows made a model, and why").add_subparsers(
+        required=True, metavar="QUESTION"
+    )
+    for name, (command, text, arguments) in _questions().items():
+        example = LINEAGE_EXAMPLES.get(f"lineage {name}") or LINEAGE_EXAMPLES[name]
+        parser = group.add_parser(
+            name,
+            help=text,
+            description=text,
+            parents=[common],
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        for names, options in [*arguments, _JSON]:
+            parser.add_argument(*names, **options)
+        parser.set_defaults(command=command)
+        if name == "export":
+            _add_forms(parser.add_mutually_exclusive_group(required=True))
+
+
+Argument = tuple[tuple[str, ...], dict[str, Any]]
+_JSON: Argument = (("--json",), {"action": "store_true", "help": "for programs"})
+_VERSION: Argument = (
+    ("version",),
+    {"nargs": "?", "default": "latest", "help": "v2, an id, latest or champion"},
+)
+_OF: Argument = (("--version",), {"default": "", "help": "default: the latest"})
+_LIMIT: Argument = (
+    ("--limit",),
+    {"type": int, "default": 10, "metavar": "N", "help": "lines to print (default 10)"},
+)
+_WHERE: Argument = (
+    ("--where",),
+    {"default": "", "metavar": "SQL", "help": "only rows that meet this condition"},
+)
+
+
+def _questions() -> dict[str, tuple[Command, str, list[Argument]]]:
+    """Question -> its command, what it says, and its arguments."""
+    case = _word("case", "its id or its prompt")
+    check: Argument = (("--check",), {"action": "store_true", "help": "is all of it still there"})
+    return {
+        "model": (show_model, "what a model version was made from", [_VERSION]),
+        "rows": (show_rows, "the rows a version was trained on", [_VERSION, _WHERE, _LIMIT]),
+        "why": (
+            show_why,
+            "why a row is or is not in a model: give its id or some of its text",
+            [_word("row", "its id, position or some of its text"), _OF, _LIMIT],
+        ),
+        "diff": (
+            show_diff,
+            "what changed between two model versions, with causes",
+            [_word("old", "a version"), _word("new", "another one"), _LIMIT],
+        ),
+        "trace": (show_trace, "a bad case from the inbox to the models", [case, _LIMIT]),
+        "who-used": (
+            show_users,
+            "the model versions a row, a source or a licence went into",
+            [_word("what", "a row's id or text, a source or a licence"), _LIMIT],
+        ),
+        "blame": (
+            show_blame,
+            "the training rows most like a case that was answered wrong",
+            [case, _OF, _LIMIT],
+        ),
+        "leak": (show_leaks, "whether a trained row gives an exam row away", [_VERSION]),
+        "reproduce": (
+            show_plan,
+            "everything needed to make a version again",
+            [_VERSION, check, _to("DIR", "write recipe and bad cases there")],
+        ),
+        "at": (
+            show_champion,
+            "which version was the champion at a time",
+            [_word("time", "ISO 8601, now, or an age such as 90m, 2h, 3d")],
+        ),
+        "card": (show_card, "the model card", [_VERSION, _to("FILE", "write it there")]),
+        "export": (write_export, "upstream or rows for other tools", [_VERSION, _WHERE]),
+    }
+
+
+def _word(name: str, text: str) -> Argument:
+    return (name,), {"help": text}
+
+
+def _to(what: str, text: str) -> Argument:
+    return ("--to",), {"type": Path, "metavar": what, "help": text}
+
+
+def _add_forms(to: Any) -> None:
+    to.add_argument("--openlineage", type=Path, metavar="FILE", help="run events, one a line")
+    to.add_argument("--hf", type=Path, metavar="DIR", help="a dataset for load_dataset")
+    to.add_argument("--llama-factory", type=Path, metavar="DIR", help="dataset_info.json and rows")
+
+
+def show_model(args: argparse.Namespace) -> int:
+    from curation.lineage import explain_model
+
+    answer = explain_model(*_where(args), args.version)
+    return _show(args, answer, answers.say_model(answer))
+
+
+def show_rows(args: argparse.Namespace) -> int:
+    from curation.lineage import training_rows
+    from curation.lineage.finding import one_line
+
+    rows = training_rows(*_where(args), args.version, where=args.where)
+    if args.json:
+        sys.stdout.write(rows.write_ndjson())
+        return 0 if rows.height else 1
+    for row in rows.head(args.limit).to_dicts():
+        print(f"{row['id'][:12]}  {row['track']:<7} {row['source']:<14} {one_line(row)}")
+    print(f"{rows.height:,} rows" + (f", {args.limit} shown" if rows.height > args.limit else ""))
+    return 0 if rows.height else 1
+
+
+def show_why(args: argparse.Namespace) -> int:
+    from curation.lineage import explain_row
+
+    found = explain_row(*_where(args), args.row, name=args.version)
+    if not found:
+        return _nothing(f"no row has this id or text: {args.row!r}")
+    if args.json:
+        return _show(args, found, ())
+    for answer in found[: args.limit]:
+        print("\n".join(answers.say_row(answer)), end="\n\n")
+    more = f", {args.limit} shown" if len(found) > args.limit else ""
+    print(f"{len(found):,} {'row' if len(found) == 1 else 'rows'}{more}")
+    return 0
+
+
+def show_diff(args: argparse.Namespace) -> int:
+    from curation.lineage import compare_models
+
+    answer = compare_models(*_where(args), args.old, args.new)
+    return _show(args, answer, answers.say_diff(answer, args.limit))
+
+
+def show_trace(args: argparse.Namespace) -> int:
+    from curation.lineage import trace_case
+
+    answer = trace_case(*_where(args), args.case)
+    if answer is None:
+        return _nothing(f"no bad case has this id or prompt: {args.case!r}")
+    return _show(args, answer, answers.say_case(answer, args.limit))
+
+
+def show_users(args: argparse.Namespace) -> int:
+    from curation.lineage import find_users
+
+    answer = find_users(*_where(args), args.what)
+    if not answer["what"]:
+        known = ", ".join(answer["sources"])
+        return _nothing(f"no row, source or licence is {args.what!r}; sources: {known}")
+    _show(args, answer, answers.say_users(answer, args.limit))
+    return 0 if answer["versions"] else 1
+
+
+def show_blame(args: argparse.Namespace) -> int:
+    from curation.lineage import blame_case
+
+    store, name = _where(args)
+    task = _recipe(args).task
+    answer = blame_case(
+        store, name, args.case, task=task, name=args.version or "latest", limit=args.limit
+    )
+    if answer is None:
+        return _nothing(
+            f"{args.version or 'latest'} was asked no case with this id or prompt: {args.case!r}"
+        )
+    return _show(args, answer, answers.say_blame(answer))
+
+
+def show_leaks(args: argparse.Namespace) -> int:
+    from curation.lineage import find_model_leaks
+
+    answer = find_model_leaks(*_where(args), args.version, task=_recipe(args).task)
+    _show(args, answer, answers.say_leaks(answer))
+    return 1 if answer["leaks"] else 0
+
+
+def show_plan(args: argparse.Namespace) -> int:
+    from curation.lineage import check_reproduction, plan_reproduction, write_reproduction
+
+    if args.check:
+        answer = check_reproduction(*_where(args), args.version, present=_present(args))
+        _show(args, answer, answers.say_check(answer))
+        return 0 if answer["ok"] else 1
+    if args.to:
+        names = write_reproduction(*_where(args), args.version, args.to)
+        print(f"{', '.join(names)} written to {args.to}")
+        return 0
+    answer = plan_reproduction(*_where(args), args.version)
+    return _show(args, answer, answers.say_plan(answer))
+
+
+def show_champion(args: argparse.Namespace) -> int:
+    from curation.lineage import find_champion_at
+
+    answer = find_champion_at(*_where(args), args.time)
+    _show(args, answer, answers.say_champion(answer))
+    return 0 if answer["version"] else 1
+
+
+def show_card(args: argparse.Namespace) -> int:
+    from curation.export import write_whole
+    from curation.lineage import write_card
+
+    card = write_card(*_where(args), args.version)
+    if args.to:
+        write_whole(args.to, card)
+        print(f"the card of {args.version} written to {args.to}")
+        return 0
+    return _show(args, {"version": args.version, "card": card}, [card.rstrip()])
+
+
+def write_export(args: argparse.Namespace) -> int:
+    from curation import lineage
+
+    if args.openlineage:
+        if args.where:
+            raise ValueError("--where chooses rows; --openlineage describes steps and has none")
+        n = lineage.write_openlineage(*_where(args), args.version, args.openlineage)
+        said: dict[str, Any] = {"events": n, "to": str(args.openlineage)}
+        return _show(args, said, [f"{n} events written to {args.openlineage}"])
+    write = lineage.write_hf_dataset if args.hf else lineage.write_llama_factory
+    to = args.hf or args.llama_factory
+    said = {**write(*_where(args), args.version, to, where=args.where), "to": str(to)}
+    left = said.get("left_out", 0)
+    more = f"; {left:,} left out, their turns do not alternate" if left else ""
+    return _show(args, said, [f"{said['rows']:,} rows written to {to}{more}"])
+
+
+def _present(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """What the code and recipe at hand say of each step."""
+    import inspect
+
+    from assets.code import describe_code
+    from assets.graph import build_stages
+
+    return {
+        stage.name: {
+            "code": stage.code_version,
+            **describe_code(inspect.unwrap(stage.work), stage.code),
+        }
+        for stage in build_stages(_recipe(args))
+    }
+
+
+def _nothing(line: str) -> int:
+    print(f"winnow: {cut(line, 300)}", file=sys.stderr)
+    return 1
+
+
+def _show(
+    args: argparse.Namespace, value: Mapping[str, Any] | list[Any], lines: Iterable[str]
+) -> int:
+    """JSON for programs, lines for people."""
+    if args.json:
+        print(json.dumps(value, ensure_ascii=False, indent=1))
+    else:
+        print("\n".join(lines))
+    return 0
+
+
+def _where(args: argparse.Namespace) -> tuple[Any, str]:
+    """The store, which must exist, and the recipe's name."""
+    from curation.store import Store
+    from pipelines.paths import store_path
+
+    path = store_path(args.store)
+    if not path.is_dir():
+        raise FileNotFoundError(f"there is no store at {str(path)!r}: run `winnow run` first")
+    return Store(path.absolute()), _recipe(args).name
+
+
+def _recipe(args: argparse.Namespace) -> Any:
+    from assets.recipe import load_recipe
+    from pipelines.paths import recipe_path
+
+    return load_recipe(recipe_path(args.recipe))

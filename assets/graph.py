@@ -1,6 +1,10 @@
 """The graph of a recipe: every stage, upstream first."""
 
+import inspect
+from typing import Any
+
 from assets.augment import augmented_stage
+from assets.code import describe_code
 from assets.curate import (
     duplicates,
     fact_stages,
@@ -15,8 +19,9 @@ from assets.ingest import rows_stage, source_stages
 from assets.mix import training_set
 from assets.recipe import Recipe
 from assets.release import model_version
-from assets.stage import Stage
+from assets.stage import Job, Stage
 from assets.train import adapter, base_model_stage, reward_model
+from curation.rows import digest
 
 
 def build_stages(recipe: Recipe) -> list[Stage]:
@@ -36,3 +41,14 @@ def build_stages(recipe: Recipe) -> list[Stage]:
     early = [*source_stages(recipe), rows_stage(recipe), *(make(recipe) for make in makers)]
     late = [kept_stage, training_set, adapter, champion, predictions, evaluation, model_version]
     return [*early, *fact_stages(recipe), *(make(recipe) for make in late)]
+
+
+def describe_steps(job: Job) -> dict[str, dict[str, Any]]:
+    """How each stage would be made now: code, modules, packages, and for sources their files."""
+    found: dict[str, dict[str, Any]] = {}
+    for stage in build_stages(job.recipe):
+        code = describe_code(inspect.unwrap(stage.work), stage.code)
+        found[stage.name] = {"code": stage.code_version, **code}
+        if stage.reads and stage.name.startswith("sources/"):
+            found[stage.name]["reads"] = digest(stage.reads(job))
+    return found

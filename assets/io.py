@@ -151,7 +151,11 @@ def describe(outcome: Outcome) -> dict[str, Any]:
 
 
 def _value_metadata(name: str, value: Any) -> dict[str, Any]:
-    """A value for the UI: what we wrote as Markdown as such, structures as JSON, no empty ones."""
+    """A value for the UI: our Markdown as such, links as links, structures as JSON, no empty ones."""
+    if name == "links":  # paths within this very UI
+        return {
+            f"{what} of this version": dg.MetadataValue.url(path) for what, path in value.items()
+        }
     if isinstance(value, str) and name in MARKDOWN:
         return {name: dg.MetadataValue.md(value)}
     if isinstance(value, bool | int | float | str):

@@ -64,7 +64,7 @@ def say_row(answer: Answer) -> Lines:
     yield from section("stems from", [_ancestor(a) for a in answer.get("stems_from", [])])
     yield from section("fates", [_fate(s, f) for s, f in answer.get("fates", {}).items()])
     scores = answer.get("scores", {})
-    yield from section("scores", [[name, number(value)] for name, value in scores.items()])
+    yield from section("scores", [[name, _score(value)] for name, value in scores.items()])
     if call := answer.get("call"):
         yield from _say_call(call)
 
@@ -76,6 +76,10 @@ def _say_call(call: Answer) -> Lines:
     asked = [[m["role"], cut(m["content"], 140)] for m in call["messages"]]
     yield from section("asked", asked)
     yield from section("answered", [[cut(call["answer"], 140)]])
+
+
+def _score(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else number(value)
 
 
 def _ancestor(said: Answer) -> list[str]:
@@ -126,49 +130,15 @@ def _some_of_each(rows: list[Answer], limit: int) -> list[Answer]:
     return [row for _, _, row in sorted(chosen, key=lambda r: r[1])]
 
 
-def say_case(answer: Answer, limit: int = SHOWN) -> Lines:
-    yield field("bad case", answer["id"])
-    yield field("state", answer["state"])
-    yield field(
-        "found by", f"{answer['found_by'] or '(not said)'}, delivered {answer['delivered']}"
-    )
-    yield field("half", {"learn": "to learn from", "hold": "held back"}[answer["half"]])
-    kind = answer["error_type"]
-    yield field(
-        "error",
-        f"{kind['name'] or '(not named yet)'}: {kind['n']:,} cases, {kind['quota']:,} rows wanted",
-    )
-    yield from section("said", [[k, cut(answer[k], 120)] for k in ("prompt", "gold", "predicted")])
-    head = ["", "rows made", "trained on", "its own answer"]
-    versions = [[v["version"], *_case_cells(v)] for v in answer["versions"]]
-    yield from section("versions", [head, *versions], right=(1, 2)) if versions else iter(())
-    for version in answer["versions"]:
-        rows = version["rows"][:limit]
-        made = [[r["kind"], r["id"][:12], cut(r["verdict"], 60), cut(r["text"], 50)] for r in rows]
-        yield from section(
-            f"rows of {version['version']} ({len(rows)} of {len(version['rows'])})", made
-        )
-
-
-def _case_cells(version: Answer) -> list[str]:
-    trained = sum(r["verdict"] == "trained on" for r in version["rows"])
-    said = version["answer"]
-    own = (
-        "not asked"
-        if said is None
-        else "right"
-        if said["exact"]
-        else f"wrong: {cut(said['predicted'], 60)}"
-    )
-    return [number(len(version["rows"])), number(trained), own]
-
-
 def say_users(answer: Answer, limit: int = SHOWN) -> Lines:
     yield field(answer["what"], cut(answer["wanted"]))
     n, asked = len(answer["versions"]), answer["asked"]
     yield field(
         "used by", f"{n} of {asked} model versions" if asked else "there is no model version yet"
     )
+    if answer["measured_by"]:
+        asked_by = ", ".join(answer["measured_by"])
+        yield field("asked by", f"{asked_by} in the exam, which is no training")
     rows = answer.get("rows", [])
     yield from section(
         "rows", [[r["id"][:12], cut(" ⏎ ".join(r["text"][-2:]))] for r in rows[:limit]]
@@ -180,14 +150,13 @@ def say_users(answer: Answer, limit: int = SHOWN) -> Lines:
         "stands_for": "merged into",
         "shown": "shown in a call",
     }
-    head = ["", "verdict", *(names[w] for w in ways), "in base model", "in exam"]
+    head = ["", "verdict", *(names[w] for w in ways), "in base model"]
     table = [
         [
             v["version"],
             "promoted" if v["promoted"] else "rejected",
             *(number(v[w]) for w in ways),
             yes(v["pretrained"]),
-            number(v["measured"]),
         ]
         for v in answer["versions"]
     ]
@@ -200,57 +169,6 @@ def say_users(answer: Answer, limit: int = SHOWN) -> Lines:
         yield from section(
             f"rows of {v['version']} ({len(found)} of {len(v.get('rows', []))})", found
         )
-
-
-def say_blame(answer: Answer) -> Lines:
-    case = answer["case"]
-    yield field("version", answer["version"])
-    right = "right: nothing to blame" if case["exact"] else f"wrong: {case['signature']}"
-    yield field("case", f"{case['id']}  {case['split']}, {right}")
-    yield from section("said", [[k, cut(case[k], 120)] for k in ("prompt", "gold", "predicted")])
-    yield field("conflicts", f"{answer['conflicts']:,} near rows answer otherwise")
-    head = ["", "near", "says", "row", "source", "from", "prompt", "answer"]
-    near = [
-        [
-            "conflict" if n["conflict"] else "",
-            f"{n['similarity']:.2f}",
-            n["says"],
-            n["id"][:12],
-            n["source"],
-            _origin(n),
-            cut(n["prompt"], 30),
-            cut(n["answer"], 60),
-        ]
-        for n in answer["neighbours"]
-    ]
-    yield from section("nearest", [head, *near]) if near else iter(())
-
-
-def _origin(said: Answer) -> str:
-    if said["made_from"]:
-        return f"{said['made_from'][0]['kind']} {said['made_from'][0]['parent'][:12]}"
-    return said["delivered"][0]["position"] if said["delivered"] else "–"
-
-
-def say_leaks(answer: Answer) -> Lines:
-    compared = answer["compared"]
-    yield field("version", answer["version"])
-    yield field("leaks", f"{len(answer['leaks']):,}")
-    yield field(
-        "compared",
-        f"{compared['trained']:,} trained rows with {compared['exam']:,} protected exam rows, "
-        f"by id, by prompt, by nearness from {compared['threshold']:g} and over "
-        f"{compared['edges']:,} links to parents",
-    )
-    yield field("gate", f"counted {answer['gate_said']:,} when it judged")
-    pairs = [
-        [
-            *(p["how"], p["id"][:12], cut(p["prompt"] or "", 40)),
-            *(p["of"][:12], cut(p["gives_away"] or "", 40)),
-        ]
-        for p in answer["leaks"][:SHOWN]
-    ]
-    yield from section("pairs", pairs)
 
 
 def say_plan(answer: Answer) -> Lines:

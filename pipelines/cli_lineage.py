@@ -4,14 +4,14 @@ Exit codes: 0 answered, 1 nothing found or the answer is no, 2 the user's mistak
 """
 
 import argparse
-import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pipelines import cli_answers as answers
-from pipelines.cli_text import cut
+from pipelines import cli_cases as cases
+from pipelines.cli_parts import read_recipe, say_nothing, show, store_and_name
 
 LINEAGE_EXAMPLES = {
     "model": "winnow lineage model v2",
@@ -131,15 +131,15 @@ def _add_forms(to: Any) -> None:
 def show_model(args: argparse.Namespace) -> int:
     from curation.lineage import explain_model
 
-    answer = explain_model(*_where(args), args.version)
-    return _show(args, answer, answers.say_model(answer))
+    answer = explain_model(*store_and_name(args), args.version)
+    return show(args, answer, answers.say_model(answer))
 
 
 def show_rows(args: argparse.Namespace) -> int:
     from curation.lineage import training_rows
     from curation.lineage.finding import one_line
 
-    rows = training_rows(*_where(args), args.version, where=args.where)
+    rows = training_rows(*store_and_name(args), args.version, where=args.where)
     if args.json:
         sys.stdout.write(rows.write_ndjson())
         return 0 if rows.height else 1
@@ -152,11 +152,11 @@ def show_rows(args: argparse.Namespace) -> int:
 def show_why(args: argparse.Namespace) -> int:
     from curation.lineage import explain_row
 
-    found = explain_row(*_where(args), args.row, name=args.version)
+    found = explain_row(*store_and_name(args), args.row, name=args.version)
     if not found:
-        return _nothing(f"no row has this id or text: {args.row!r}")
+        return say_nothing(f"no row has this id or text: {args.row!r}")
     if args.json:
-        return _show(args, found, ())
+        return show(args, found, ())
     for answer in found[: args.limit]:
         print("\n".join(answers.say_row(answer)), end="\n\n")
     more = f", {args.limit} shown" if len(found) > args.limit else ""
@@ -167,73 +167,78 @@ def show_why(args: argparse.Namespace) -> int:
 def show_diff(args: argparse.Namespace) -> int:
     from curation.lineage import compare_models
 
-    answer = compare_models(*_where(args), args.old, args.new)
-    return _show(args, answer, answers.say_diff(answer, args.limit))
+    answer = compare_models(*store_and_name(args), args.old, args.new)
+    return show(args, answer, answers.say_diff(answer, args.limit))
 
 
 def show_trace(args: argparse.Namespace) -> int:
     from curation.lineage import trace_case
 
-    answer = trace_case(*_where(args), args.case)
+    answer = trace_case(*store_and_name(args), args.case)
     if answer is None:
-        return _nothing(f"no bad case has this id or prompt: {args.case!r}")
-    return _show(args, answer, answers.say_case(answer, args.limit))
+        return say_nothing(f"no bad case has this id or prompt: {args.case!r}")
+    return show(args, answer, cases.say_case(answer, args.limit))
 
 
 def show_users(args: argparse.Namespace) -> int:
     from curation.lineage import find_users
 
-    answer = find_users(*_where(args), args.what)
+    answer = find_users(*store_and_name(args), args.what)
     if not answer["what"]:
         known = ", ".join(answer["sources"])
-        return _nothing(f"no row, source or licence is {args.what!r}; sources: {known}")
-    _show(args, answer, answers.say_users(answer, args.limit))
-    return 0 if answer["versions"] else 1
+        return say_nothing(f"no row, source or licence is {args.what!r}; sources: {known}")
+    show(args, answer, answers.say_users(answer, args.limit))
+    return 0 if answer["versions"] or answer["measured_by"] else 1
 
 
 def show_blame(args: argparse.Namespace) -> int:
     from curation.lineage import blame_case
 
-    store, name = _where(args)
-    task = _recipe(args).task
+    store, name = store_and_name(args)
+    task = read_recipe(args).task
     answer = blame_case(
         store, name, args.case, task=task, name=args.version or "latest", limit=args.limit
     )
     if answer is None:
-        return _nothing(
+        return say_nothing(
             f"{args.version or 'latest'} was asked no case with this id or prompt: {args.case!r}"
         )
-    return _show(args, answer, answers.say_blame(answer))
+    return show(args, answer, cases.say_blame(answer))
 
 
 def show_leaks(args: argparse.Namespace) -> int:
     from curation.lineage import find_model_leaks
 
-    answer = find_model_leaks(*_where(args), args.version, task=_recipe(args).task)
-    _show(args, answer, answers.say_leaks(answer))
+    answer = find_model_leaks(*store_and_name(args), args.version, task=read_recipe(args).task)
+    show(args, answer, cases.say_leaks(answer))
     return 1 if answer["leaks"] else 0
 
 
 def show_plan(args: argparse.Namespace) -> int:
+    from assets.graph import describe_steps
+    from assets.stage import Job
     from curation.lineage import check_reproduction, plan_reproduction, write_reproduction
 
     if args.check:
-        answer = check_reproduction(*_where(args), args.version, present=_present(args))
-        _show(args, answer, answers.say_check(answer))
+        job = Job(read_recipe(args), store_and_name(args)[0])
+        answer = check_reproduction(
+            *store_and_name(args), args.version, present=describe_steps(job)
+        )
+        show(args, answer, answers.say_check(answer))
         return 0 if answer["ok"] else 1
     if args.to:
-        names = write_reproduction(*_where(args), args.version, args.to)
+        names = write_reproduction(*store_and_name(args), args.version, args.to)
         print(f"{', '.join(names)} written to {args.to}")
         return 0
-    answer = plan_reproduction(*_where(args), args.version)
-    return _show(args, answer, answers.say_plan(answer))
+    answer = plan_reproduction(*store_and_name(args), args.version)
+    return show(args, answer, answers.say_plan(answer))
 
 
 def show_champion(args: argparse.Namespace) -> int:
     from curation.lineage import find_champion_at
 
-    answer = find_champion_at(*_where(args), args.time)
-    _show(args, answer, answers.say_champion(answer))
+    answer = find_champion_at(*store_and_name(args), args.time)
+    show(args, answer, answers.say_champion(answer))
     return 0 if answer["version"] else 1
 
 
@@ -241,12 +246,12 @@ def show_card(args: argparse.Namespace) -> int:
     from curation.export import write_whole
     from curation.lineage import write_card
 
-    card = write_card(*_where(args), args.version)
+    card = write_card(*store_and_name(args), args.version)
     if args.to:
         write_whole(args.to, card)
         print(f"the card of {args.version} written to {args.to}")
         return 0
-    return _show(args, {"version": args.version, "card": card}, [card.rstrip()])
+    return show(args, {"version": args.version, "card": card}, [card.rstrip()])
 
 
 def write_export(args: argparse.Namespace) -> int:
@@ -255,62 +260,12 @@ def write_export(args: argparse.Namespace) -> int:
     if args.openlineage:
         if args.where:
             raise ValueError("--where chooses rows; --openlineage describes steps and has none")
-        n = lineage.write_openlineage(*_where(args), args.version, args.openlineage)
+        n = lineage.write_openlineage(*store_and_name(args), args.version, args.openlineage)
         said: dict[str, Any] = {"events": n, "to": str(args.openlineage)}
-        return _show(args, said, [f"{n} events written to {args.openlineage}"])
+        return show(args, said, [f"{n} events written to {args.openlineage}"])
     write = lineage.write_hf_dataset if args.hf else lineage.write_llama_factory
     to = args.hf or args.llama_factory
-    said = {**write(*_where(args), args.version, to, where=args.where), "to": str(to)}
+    said = {**write(*store_and_name(args), args.version, to, where=args.where), "to": str(to)}
     left = said.get("left_out", 0)
     more = f"; {left:,} left out, their turns do not alternate" if left else ""
-    return _show(args, said, [f"{said['rows']:,} rows written to {to}{more}"])
-
-
-def _present(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """What the code and recipe at hand say of each step."""
-    import inspect
-
-    from assets.code import describe_code
-    from assets.graph import build_stages
-
-    return {
-        stage.name: {
-            "code": stage.code_version,
-            **describe_code(inspect.unwrap(stage.work), stage.code),
-        }
-        for stage in build_stages(_recipe(args))
-    }
-
-
-def _nothing(line: str) -> int:
-    print(f"winnow: {cut(line, 300)}", file=sys.stderr)
-    return 1
-
-
-def _show(
-    args: argparse.Namespace, value: Mapping[str, Any] | list[Any], lines: Iterable[str]
-) -> int:
-    """JSON for programs, lines for people."""
-    if args.json:
-        print(json.dumps(value, ensure_ascii=False, indent=1))
-    else:
-        print("\n".join(lines))
-    return 0
-
-
-def _where(args: argparse.Namespace) -> tuple[Any, str]:
-    """The store, which must exist, and the recipe's name."""
-    from curation.store import Store
-    from pipelines.paths import store_path
-
-    path = store_path(args.store)
-    if not path.is_dir():
-        raise FileNotFoundError(f"there is no store at {str(path)!r}: run `winnow run` first")
-    return Store(path.absolute()), _recipe(args).name
-
-
-def _recipe(args: argparse.Namespace) -> Any:
-    from assets.recipe import load_recipe
-    from pipelines.paths import recipe_path
-
-    return load_recipe(recipe_path(args.recipe))
+    return show(args, said, [f"{said['rows']:,} rows written to {to}{more}"])

@@ -55,7 +55,9 @@ def counts(said: Mapping[str, int]) -> str:
 
 def number(value: Any) -> str:
     """A measured number for people; a dash for none."""
-    return "–" if value is None else f"{value:.3f}" if isinstance(value, float) else f"{value:,}"
+    if value is None or isinstance(value, bool):
+        return {None: "–", True: "yes", False: "no"}[value]
+    return f"{value:.3f}" if isinstance(value, float) else f"{value:,}"
 
 
 def yes(value: Any, word: str = "yes") -> str:

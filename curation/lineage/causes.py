@@ -61,10 +61,11 @@ class Sides:
         }
 
     @cached_property
-    def refused(self) -> dict[str, str]:
-        """Call -> why the proposal it made was refused on the missing side."""
-        step = self.missing.steps["augmented_rows"]
-        return dict(step.table("rejected", columns=["call", "reason"]).iter_rows())
+    def refused(self) -> dict[tuple[str, str], str]:
+        """(call, text) -> why this proposal was refused on the missing side."""
+        rejected = self.missing.steps["augmented_rows"].table("rejected")
+        columns = rejected.select("call", "text", "reason").iter_rows()
+        return {(call, text): reason for call, text, reason in columns}
 
 
 def row_causes(sides: Sides, rows: pl.DataFrame) -> dict[str, Cause]:
@@ -167,9 +168,10 @@ def _made_cause(
             return sides.say("new bad case", "bad case gone"), f"{said} {parent[:12]}"
         said = sides.say("made from a new row", "not made again: its parent is gone,")
         return sides.say("new parent", "parent gone"), f"{said} {parent[:12]}"
-    if call in sides.refused:
+    prompt = next((m["content"] for m in row["messages"] if m["role"] == "user"), "")
+    if reason := sides.refused.get((call, prompt)):
         said = sides.say("refused before as", "not made again: refused now as")
-        return "refused proposal", f"{said} {sides.refused[call]}"
+        return "refused proposal", f"{said} {reason}"
     changed = sides.step_cause("augmented_rows")
     said = sides.say("made now, of the same parent", "not made again, though its parent is there")
     if changed and changed[0] != "code":

@@ -1,7 +1,7 @@
 """Reproducing a version: everything it was made by and from, and whether all of it is still there.
 
-`present` is what the code and recipe at hand say of each step (code, modules, packages, section);
-the command line passes it, because only the graph knows it.
+`present` is what the code and recipe at hand say of each step (code, modules, packages, and reads,
+a digest of a source's files); the command line passes it, because only the graph knows it.
 """
 
 import json
@@ -149,9 +149,9 @@ def _differs(version: Version, now: Mapping[str, Any] | None) -> str:
     how = version.manifest["how"]
     if now is None:
         return "the recipe at hand has no such step"
+    parts = ["the files it reads"] if now.get("reads", how.get("reads")) != how.get("reads") else []
     if how.get("code") == now["code"]:
-        return ""
-    parts = []
+        return "".join(parts)
     for key in ("modules", "packages"):
         was, has = how.get(key, {}), now.get(key, {})
         names = sorted(n for n in was.keys() | has.keys() if was.get(n) != has.get(n))

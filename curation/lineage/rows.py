@@ -29,10 +29,8 @@ def training_rows(store: Store, recipe: str, name: str, *, where: str = "") -> p
     try:
         return rows.filter(pl.sql_expr(where))
     except pl.exceptions.PolarsError as error:
-        known = ", ".join(rows.columns)
-        raise ValueError(
-            f"--where {where!r}: {str(error).splitlines()[0]} (columns: {known})"
-        ) from None
+        said = str(error).splitlines()[0].partition(";")[0]
+        raise ValueError(f"--where {where!r}: {said}; columns: {', '.join(rows.columns)}") from None
 
 
 def explain_row(

@@ -18,7 +18,7 @@ from curation.rows import ROW_SCHEMA
 from curation.store import Store
 
 EXAMPLES = 5
-WAYS = ("trained", "through", "stands_for", "shown", "pretrained", "measured")
+WAYS = ("trained", "through", "stands_for", "shown", "pretrained")
 
 
 def find_users(store: Store, recipe: str, wanted: str, *, limit: int = 100) -> dict[str, Any]:
@@ -27,8 +27,8 @@ def find_users(store: Store, recipe: str, wanted: str, *, limit: int = 100) -> d
     `what` is row, source, licence or "" when nothing of the kind is known; `versions` has one
     entry for each model version that used it. For rows these count: `trained` (this very text),
     `through` (rows made from it), `stands_for` (a kept row that it was merged into), `shown` (rows
-    written by a call that showed it), `pretrained` (the base model read it) and `measured` (it was
-    in the exam: asked, never trained on).
+    written by a call that showed it) and `pretrained` (the base model read it). `measured_by` are
+    versions that were asked it in their exam, which is no training.
     """
     views = model_views(store, recipe)
     every = [*views, *_newest(store, recipe)]
@@ -46,8 +46,13 @@ def find_users(store: Store, recipe: str, wanted: str, *, limit: int = 100) -> d
 
 
 def _answer(what: str, wanted: str, versions: list[dict[str, Any]]) -> dict[str, Any]:
-    used = [v for v in versions if any(v.get(way) for way in WAYS)]
-    return {"what": what, "wanted": wanted, "versions": used, "asked": len(versions)}
+    return {
+        "what": what,
+        "wanted": wanted,
+        "asked": len(versions),
+        "versions": [v for v in versions if any(v.get(way) for way in WAYS)],
+        "measured_by": [v["version"] for v in versions if v["measured"]],
+    }
 
 
 def _newest(store: Store, recipe: str) -> list[View]:
@@ -81,7 +86,7 @@ def _by_source(view: View, wanted: str, what: str) -> dict[str, Any]:
         "through": sum(said["through"] for said in named.values()),
         "pretrained": any(said["pretrained"] for said in named.values()),
         "measured": sum(
-            said.get("delivered", 0) for said in named.values() if said.get("split") == "test"
+            said.get("delivered", 0) for said in named.values() if said.get("split") != "train"
         ),
     }
 

@@ -1,0 +1,44 @@
+"""What the commands share: which store and recipe are meant, and how an answer is shown."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pipelines.cli_text import cut
+
+
+def say_nothing(line: str) -> int:
+    """One line on stderr and the exit code of an empty answer."""
+    print(f"winnow: {cut(line, 300)}", file=sys.stderr)
+    return 1
+
+
+def show(
+    args: argparse.Namespace, value: Mapping[str, Any] | list[Any], lines: Iterable[str]
+) -> int:
+    """JSON for programs, lines for people."""
+    if args.json:
+        print(json.dumps(value, ensure_ascii=False, indent=1))
+    else:
+        print("\n".join(lines))
+    return 0
+
+
+def store_and_name(args: argparse.Namespace) -> tuple[Any, str]:
+    """The store, which must exist, and the recipe's name."""
+    from curation.store import Store
+    from pipelines.paths import store_path
+
+    path = store_path(args.store)
+    if not path.is_dir():
+        raise FileNotFoundError(f"there is no store at {str(path)!r}: run `winnow run` first")
+    return Store(path.absolute()), read_recipe(args).name
+
+
+def read_recipe(args: argparse.Namespace) -> Any:
+    """The recipe that is named or the default one, checked."""
+    from pipelines.paths import recipe_path
+
+    return load_recipe(recipe_path(args.recipe))

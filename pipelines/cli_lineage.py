@@ -221,9 +221,8 @@ def show_plan(args: argparse.Namespace) -> int:
 
     if args.check:
         job = Job(read_recipe(args), store_and_name(args)[0])
-        answer = check_reproduction(
-            *store_and_name(args), args.version, present=describe_steps(job)
-        )
+        steps = describe_steps(job)
+        answer = check_reproduction(job.store, job.recipe.name, args.version, present=steps)
         show(args, answer, answers.say_check(answer))
         return 0 if answer["ok"] else 1
     if args.to:

@@ -39,6 +39,7 @@ def store_and_name(args: argparse.Namespace) -> tuple[Any, str]:
 
 def read_recipe(args: argparse.Namespace) -> Any:
     """The recipe that is named or the default one, checked."""
+    from assets.recipe import load_recipe
     from pipelines.paths import recipe_path
 
     return load_recipe(recipe_path(args.recipe))

@@ -20,7 +20,9 @@ from curation.store import Store
 from curation.tasks._base import Task
 from curation.text import text_key
 
-LOOKED_AT, NEAR, MOST_GRAMS = 300, 0.8, 40
+LOOKED_AT, MOST_GRAMS = 300, 40
+NEAR, RELATED = 0.8, 0.4
+"""From where two prompts ask the same, and from where a row may have taught the wrong answer."""
 
 
 def blame_case(
@@ -30,7 +32,8 @@ def blame_case(
 
     `wanted` is the id of a test, held-out or bad case, or its prompt. `neighbours` are trained
     rows with `similarity` (0..1), `says` (gold, predicted or other: whose structure the answer
-    has), `conflict` (a near prompt with another answer than gold's), and their way into the model.
+    has), `conflict` (another answer than gold's, to a near prompt, or of the wrong answer's kind to
+    a related one), and their way into the model.
     """
     view = model_view(store, recipe, name)
     case = _find_case(view, wanted)
@@ -106,7 +109,7 @@ def _judge(row: dict[str, Any], case: dict[str, Any], task: Task) -> dict[str, A
         "prompt": said["prompt"],
         "answer": said["answer"],
         "says": says,
-        "conflict": not same and (row["similarity"] >= NEAR or says == "predicted"),
+        "conflict": not same and row["similarity"] >= (RELATED if says == "predicted" else NEAR),
         "repeats": row["repeats"],
     }
 

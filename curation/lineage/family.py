@@ -28,7 +28,10 @@ def links_of(view: View) -> pl.DataFrame:
         return edges
     cases = view.steps["bad_cases"].table("rows", columns=["id", "row_id"])
     failed = cases.select(child="id", parent="row_id", kind=pl.lit("failed"))
-    return pl.concat([edges, failed])
+    # An augmenter may name the corrected row as parent; what it was made for is the case.
+    widened = edges.filter(pl.col("kind") == "augment_badcase")
+    widened = widened.join(cases, left_on="parent", right_on="row_id")
+    return pl.concat([edges, failed, widened.select("child", parent="id", kind="kind")])
 
 
 def descendants(links: pl.DataFrame, ids: Iterable[str]) -> dict[str, list[str]]:

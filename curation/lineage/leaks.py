@@ -111,10 +111,10 @@ def _screen(trained: pl.DataFrame, exam: pl.DataFrame) -> Any:
             schema={"part": pl.String, "exam": pl.Int64}, orient="row",
         ), on="part",
     )  # fmt: skip
-    pairs = hits.select("n", "exam").unique().sort("exam", "n")
-    lengths = pl.Series([len(of["plain"]) for of in asked], dtype=pl.Int64)
+    lengths = {"exam": range(len(asked)), "own": [len(of["plain"]) for of in asked]}
     sizes = folded.select("n", size=pl.col("plain").str.len_chars())
-    pairs = pairs.join(sizes, on="n").with_columns(own=lengths.gather(pairs["exam"]))
+    pairs = hits.select("n", "exam").unique().join(sizes, on="n")
+    pairs = pairs.join(pl.DataFrame(lengths), on="exam").sort("exam", "n")
     fits = pl.min_horizontal("size", "own") >= _SCREEN * pl.max_horizontal("size", "own")
     for (number,), group in pairs.filter(fits).group_by("exam", maintain_order=True):
         of = asked[int(str(number))]

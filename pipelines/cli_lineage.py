@@ -136,17 +136,20 @@ def show_model(args: argparse.Namespace) -> int:
 
 
 def show_rows(args: argparse.Namespace) -> int:
-    from curation.lineage import training_rows
+    from curation.lineage import training_ids, training_rows
     from curation.lineage.finding import one_line
 
-    rows = training_rows(*store_and_name(args), args.version, where=args.where)
+    where = store_and_name(args)
     if args.json:
+        rows = training_rows(*where, args.version, where=args.where)
         sys.stdout.write(rows.write_ndjson())
         return 0 if rows.height else 1
-    for row in rows.head(args.limit).to_dicts():
+    n = len(training_ids(*where, args.version, where=args.where))
+    rows = training_rows(*where, args.version, where=args.where, limit=args.limit)
+    for row in rows.to_dicts():
         print(f"{row['id'][:12]}  {row['track']:<7} {row['source']:<14} {one_line(row)}")
-    print(f"{rows.height:,} rows" + (f", {args.limit} shown" if rows.height > args.limit else ""))
-    return 0 if rows.height else 1
+    print(f"{n:,} rows" + (f", {args.limit} shown" if n > args.limit else ""))
+    return 0 if n else 1
 
 
 def show_why(args: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from curation.lineage.leaks import find_model_leaks
 from curation.lineage.model import explain_model, find_champion_at
 from curation.lineage.openlineage import write_openlineage
 from curation.lineage.reproduce import check_reproduction, plan_reproduction, write_reproduction
-from curation.lineage.rows import explain_row, training_rows
+from curation.lineage.rows import explain_row, training_ids, training_rows
 from curation.lineage.users import find_users
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "find_users",
     "plan_reproduction",
     "trace_case",
+    "training_ids",
     "training_rows",
     "write_card",
     "write_hf_dataset",

@@ -12,25 +12,57 @@ from curation.lineage.views import View, model_view, views_to_ask
 from curation.store import Store, Version
 
 
-def training_rows(store: Store, recipe: str, name: str, *, where: str = "") -> pl.DataFrame:
+def training_rows(
+    store: Store, recipe: str, name: str, *, where: str = "", limit: int | None = None
+) -> pl.DataFrame:
     """`lineage rows`: the rows a model version was trained on, with their scores and parents.
 
     `where` is one SQL condition over the columns, such as `source = 'seeds' and perplexity > 0.5`.
-    Raises `ValueError` for a condition that cannot be read.
+    At most `limit` rows, by id. Raises `ValueError` for a condition that cannot be read.
     """
     view = model_view(store, recipe, name)
+    table = view.steps["training_set"]
+    if not where and limit is None:
+        return _with_scores(view, table.table("rows"))
+    ids = training_ids(store, recipe, name, where=where)
+    chosen = ids if limit is None else ids.head(limit)
+    return _with_scores(view, table.lookup("rows", chosen.to_list()).sort("id"))
+
+
+def training_ids(store: Store, recipe: str, name: str, *, where: str = "") -> pl.Series:
+    """Ids of the trained rows that meet a condition, sorted; reads only the columns it names."""
+    view = model_view(store, recipe, name)
+    table = view.steps["training_set"]
+    wanted = _columns_of(where) if where else []
+    columns = [c for c in table.tables["rows"]["columns"] if c in wanted and c != "id"]
+    rows = table.table("rows", columns=["id", *columns])
+    if set(wanted) - set(rows.columns):
+        rows = _with_scores(view, rows)
+    if where:
+        try:
+            rows = rows.filter(pl.sql_expr(where))
+        except pl.exceptions.PolarsError as error:
+            every = [*table.tables["rows"]["columns"], *rows.columns]
+            said = str(error).splitlines()[0].partition(";")[0]
+            known = ", ".join(dict.fromkeys(every))
+            raise ValueError(f"--where {where!r}: {said}; columns: {known}") from None
+    return rows["id"].sort()
+
+
+def _columns_of(where: str) -> list[str]:
+    try:
+        return pl.sql_expr(where).meta.root_names()
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(f"--where {where!r}: {str(error).splitlines()[0]}") from None
+
+
+def _with_scores(view: View, rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows with one column a scorer, and `parents` where they were made from something."""
     edges = edges_of(view)
     parents = edges.group_by("child").agg(pl.col("parent").unique().sort().alias("parents"))
     scores = view.steps["kept_rows"].table("scores")
-    rows = view.steps["training_set"].table("rows").join(scores, on="id", how="left")
-    rows = rows.join(parents, left_on="id", right_on="child", how="left")
-    if not where:
-        return rows
-    try:
-        return rows.filter(pl.sql_expr(where))
-    except pl.exceptions.PolarsError as error:
-        said = str(error).splitlines()[0].partition(";")[0]
-        raise ValueError(f"--where {where!r}: {said}; columns: {', '.join(rows.columns)}") from None
+    rows = rows.join(scores, on="id", how="left", maintain_order="left")
+    return rows.join(parents, left_on="id", right_on="child", how="left", maintain_order="left")
 
 
 def explain_row(

@@ -80,7 +80,7 @@ def test_the_rows_of_a_model_lead_to_their_parents(built):
 
 def test_the_difference_of_two_models_names_its_causes(built):
     said = json.loads(built.winnow("lineage", "diff", "v1", "v2", "--json").stdout)
-    assert said["came"]["a corrected bad case"] > 0 and "bad_cases" in said["inputs_changed"]
+    assert said["came"]["new bad case"] > 0 and "bad_cases" in said["inputs_changed"]
 
 
 @pytest.mark.parametrize("form", ["messages", "alpaca", "sharegpt", "csv", "parquet"])

@@ -56,7 +56,10 @@ def _find_case(store: Store, recipe: str, views: list[View], wanted: str) -> dic
         schema=dict.fromkeys((*CASE, "found_by", "row_id", "half", "signature"), pl.String),
     )
     known = pl.concat([waiting.clear(), *(t.select(waiting.columns) for t in tables), waiting])
-    case = one_case(known.unique("id", keep="first", maintain_order=True), wanted)
+    known = known.unique("id", keep="first", maintain_order=True)
+    turn = {id: n for n, id in enumerate(delivered)}  # of one prompt's cases, the first delivered
+    place = pl.col("id").replace_strict(turn, default=len(turn), return_dtype=pl.Int64)
+    case = one_case(known.sort(place, maintain_order=True), wanted)
     if case is None:
         return None
     at = delivered.get(case["id"], {}).get("at")

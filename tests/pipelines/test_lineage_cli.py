@@ -5,6 +5,7 @@ import json
 import pytest
 import yaml
 
+from curation.registry import find_version
 from curation.store import Store
 from pipelines.cli_lineage import LINEAGE_EXAMPLES
 from pipelines.cli_text import aligned, shown_width
@@ -13,11 +14,9 @@ from tests.pipelines.conftest import TINY, make_project
 
 @pytest.fixture(scope="module")
 def learned(built):
-    """The prompt of a bad case that v2 learned from, and how many there are in v2's snapshot."""
-    cases = Store(built.store).head("tiny/bad_cases")
-    assert cases is not None
-    rows = cases.table("rows")
-    return rows.filter(rows["half"] == "learn")["prompt"][0]
+    """A bad case that v2 learned from."""
+    rows = find_version(Store(built.store), "tiny", "v2").input("bad_cases").table("rows")
+    return rows.filter(rows["half"] == "learn").row(0, named=True)
 
 
 def ask(project, *words, code=0):
@@ -49,7 +48,7 @@ def test_an_answer_is_json_for_programs_and_lines_for_people(built, words):
 
 
 def test_a_bad_case_leads_to_the_model_that_learned_from_it(built, learned):
-    said = json.loads(ask(built, "trace", learned, "--json").stdout)
+    said = json.loads(ask(built, "trace", learned["id"], "--json").stdout)
     assert said["state"].startswith(("trained on in v", "fixed in v"))
     assert said["found_by"] == "v1"
     assert [v["in_snapshot"] for v in said["versions"][:2]] == [False, True]
@@ -57,7 +56,7 @@ def test_a_bad_case_leads_to_the_model_that_learned_from_it(built, learned):
 
 
 def test_the_row_to_blame_knows_where_it_came_from(built, learned):
-    said = json.loads(ask(built, "blame", learned, "--version", "v2", "--json").stdout)
+    said = json.loads(ask(built, "blame", learned["prompt"], "--version", "v2", "--json").stdout)
     nearest = said["neighbours"][0]
     assert nearest["similarity"] == 1.0 and nearest["made_from"][0]["kind"] == "fix"
     assert "repetition" in nearest["scores"]

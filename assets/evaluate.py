@@ -6,8 +6,8 @@ import polars as pl
 
 from assets.code import code_version
 from assets.curate import model_path
-from assets.markdown import plain, table
 from assets.stage import Job, stage
+from curation.markdown import plain, table
 from curation.registry import champion_before, version_id
 from curation.rows import digest
 from curation.split import find_leaks

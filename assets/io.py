@@ -13,10 +13,10 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.markdown import plain, table
 from assets.recipe import Recipe
 from assets.stage import CheckFailed, Job, NotBuilt, Outcome, Stage, run_stage
 from curation.llm import CallsStopped
+from curation.markdown import plain, table
 from curation.progress import Report
 from curation.store import Conflict, Corrupt, Store, Version
 
@@ -151,7 +151,7 @@ def describe(outcome: Outcome) -> dict[str, Any]:
 
 
 def _value_metadata(name: str, value: Any) -> dict[str, Any]:
-    """A value for the UI: our Markdown as such, links as links, structures as JSON, no empty ones."""
+    """A value for the UI: Markdown of ours, links, structures as JSON; empty ones left out."""
     if name == "links":  # paths within this very UI
         return {
             f"{what} of this version": dg.MetadataValue.url(path) for what, path in value.items()

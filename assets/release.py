@@ -53,7 +53,7 @@ def model_version(
         base_model=Path(job.recipe.base_model).name
         if Path(job.recipe.base_model).is_absolute()
         else job.recipe.base_model,
-        table=metrics_table(values["metrics"]),
+        metrics=metrics_table(values["metrics"]),
     )
     folder = _version_folder(job, values, adapter, training_set, evaluation)
     delivery = add_bad_cases(job.store, _as_records(failed), found_by=id)

@@ -111,10 +111,14 @@ def read_table(
 def lookup(
     frames: Frames, entry: Mapping[str, Any], ids: Sequence[str], *, texts: bool = True
 ) -> pl.DataFrame:
-    """The rows with these ids, in canonical order, without reading the whole table."""
+    """The rows with these ids, in canonical order, without reading the whole table.
+
+    The table needs an `id` column, in which an id may also stand more than once.
+    """
     plain = [c for c in entry["columns"] if c not in _text_columns(entry)]
     wanted = pl.Series(ids, dtype=pl.String).unique()
-    found = _last_wins(frames, entry, plain, wanted)
+    keyed = entry["key"] == ["id"]
+    found = (_last_wins if keyed else _filtered)(frames, entry, plain, wanted)
     if texts and _text_columns(entry):
         found = _with_texts(frames, entry, found, entry["columns"])
     return found
@@ -366,6 +370,21 @@ def _last_wins(
             settled.append(_scan(frames.frame_path(gone), wanted).collect()["id"])
         wanted = wanted.filter(~wanted.is_in(pl.concat(settled).implode()))
     return in_order(pl.concat(found))
+
+
+def _filtered(
+    frames: Frames, entry: Mapping[str, Any], columns: Sequence[str], ids: pl.Series
+) -> pl.DataFrame:
+    """Rows with these ids of a table in which a whole row is the key."""
+    kept: list[pl.DataFrame] = []
+    gone: list[pl.DataFrame] = []
+    for rows, less in reversed(entry["parts"]):
+        frame = _scan(frames.frame_path(rows), ids).collect()
+        if gone:
+            frame = frame.join(pl.concat(gone), on=entry["key"], how="anti", nulls_equal=True)
+        kept.append(frame)
+        gone += [_scan(frames.frame_path(less), ids).collect()] if less else []
+    return in_order(pl.concat(kept).select(columns))
 
 
 def _scan(path: Path, ids: pl.Series) -> pl.LazyFrame:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from curation.markdown import plain, table
 from curation.registry import find_version
 from curation.store import Store
 
@@ -14,15 +15,15 @@ def write_card(store: Store, recipe: str, name: str) -> str:
     return find_version(store, recipe, name).values["card"]
 
 
-def model_card(recipe: str, values: Mapping[str, Any], *, base_model: str, table: str) -> str:
+def model_card(recipe: str, values: Mapping[str, Any], *, base_model: str, metrics: str) -> str:
     """The model card in Markdown from a version's values and its table of metrics."""
     lineage, version = values["lineage"], f"v{values['number']}"
     parts = [
-        f"# {recipe} {version}",
+        f"# {plain(recipe)} {version}",
         f"Version `{values['id']}`, {'promoted' if values['promoted'] else 'rejected'}. "
-        f"An adapter of {base_model}.",
+        f"An adapter of {plain(base_model)}.",
         "## Evaluation on the frozen test set",
-        table,
+        metrics,
         "## Gate",
         _gate(values["verdict"]),
         "## Training data",
@@ -44,7 +45,7 @@ def model_card(recipe: str, values: Mapping[str, Any], *, base_model: str, table
 
 def _gate(verdict: Mapping[str, Any]) -> str:
     rules = [
-        f"- {'met' if ok else 'NOT MET'}: `{rule}` ({detail})"
+        f"- {'met' if ok else 'NOT MET'}: {plain(rule)} ({plain(detail)})"
         for rule, ok, detail in verdict["rules"]
     ]
     return "\n".join(rules) or "The recipe has no gate."
@@ -52,14 +53,15 @@ def _gate(verdict: Mapping[str, Any]) -> str:
 
 def _sources(sources: Mapping[str, Mapping[str, Any]]) -> str:
     rows = [
-        [f"`{name}`", said["split"], said["license"] or "not stated", said["revision"] or "–",
+        [plain(name), said["split"], plain(said["license"] or "not stated"),
+         plain(said["revision"] or "–"),
          f"{said['delivered']:,}", f"{said['direct']:,}", f"{said['through']:,}",
          "yes" if said["pretrained"] else "no"]
         for name, said in sources.items()
     ]  # fmt: skip
     head = ["source", "split", "licence", "revision", "delivered", "trained on",
             "rows made from it", "in the base model"]  # fmt: skip
-    return _table(head, rows, numbers=(4, 5, 6))
+    return table(head, rows)
 
 
 def _mix(mix: Mapping[str, Mapping[str, int]]) -> str:
@@ -68,16 +70,16 @@ def _mix(mix: Mapping[str, Mapping[str, int]]) -> str:
         [track, *(f"{said[k]:,}" for k in ("rows", "tokens", "loss_tokens"))]
         for track, said in mix.items()
     ]
-    return _table(head, rows, numbers=(1, 2, 3))
+    return table(head, rows, numbers=3)
 
 
 def _fates(fates: Mapping[str, Mapping[str, int]]) -> str:
     rows = [
-        [step, f"`{fate}`", f"{n:,}"]
+        [step, plain(fate), f"{n:,}"]
         for step, counts in fates.items()
         for fate, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     ]
-    return _table(["step", "fate", "rows"], rows, numbers=(2,))
+    return table(["step", "fate", "rows"], rows, numbers=1)
 
 
 def _limits(values: Mapping[str, Any]) -> str:
@@ -90,13 +92,7 @@ def _limits(values: Mapping[str, Any]) -> str:
         said.append(f"The numbers stand on {note}.")
     unstated = [name for name, s in lineage["sources"].items() if not s["license"]]
     if unstated:
-        said.append(f"No licence is stated for: {', '.join(f'`{n}`' for n in unstated)}.")
+        said.append(f"No licence is stated for: {', '.join(map(plain, unstated))}.")
     if not values["promoted"]:
         said.append("The gate rejected this version; it is not meant for use.")
     return "\n".join(f"- {line}" for line in said)
-
-
-def _table(head: list[str], rows: list[list[str]], *, numbers: tuple[int, ...]) -> str:
-    rule = ["--:" if i in numbers else "---" for i in range(len(head))]
-    lines = [" | ".join(cells) for cells in (head, *rows)]
-    return "\n".join([f"| {lines[0]} |", f"|{'|'.join(rule)}|", *(f"| {x} |" for x in lines[1:])])

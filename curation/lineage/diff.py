@@ -51,7 +51,7 @@ def compare_rows(old: View, new: View) -> tuple[pl.DataFrame, int]:
     change = sets[1].changes("rows", since=sets[0])
     had = sets[0].lookup("rows", change.upserts["id"].to_list())["id"]
     came = change.upserts.filter(~pl.col("id").is_in(had.implode()))
-    went = sets[0].lookup("rows", change.gone.to_list())
+    went = sets[0].lookup("rows", change.gone["id"].to_list())
     parts = [
         _caused(came, "came", row_causes(Sides(missing=old, there=new, came=True), came)),
         _caused(went, "went", row_causes(Sides(missing=new, there=old, came=False), went)),

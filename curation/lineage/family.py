@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import polars as pl
 
-from curation.lineage.views import View
+from curation.lineage.views import View, read_occurrences
 
 LINK_SCHEMA = pl.Schema({"child": pl.String, "parent": pl.String, "kind": pl.String})
 
@@ -64,7 +64,7 @@ def root_sources(view: View) -> pl.DataFrame:
     Columns id, source and direct (Boolean: the source delivered this very text). One line per id
     and source.
     """
-    occurrences = view.steps["rows"].table("occurrences", columns=["id", "source", "outcome"])
+    occurrences = read_occurrences(view, ["id", "source", "outcome"])
     delivered = occurrences.filter(pl.col("outcome") != "quarantined").select("id", "source")
     links = links_of(view).select("child", "parent").unique()
     known = delivered.unique()

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from curation.lineage.views import View
+from curation.lineage.views import View, read_occurrences
 from curation.rows import ROW_SCHEMA
 from curation.store import Version
 
@@ -107,7 +107,7 @@ def _at_position(view: View, wanted: str) -> list[str]:
     """The row that was delivered at a position such as `seeds.jsonl:12`."""
     if not re.fullmatch(r"\S+:\d+", wanted) or "rows" not in view.steps:
         return []
-    occurrences = view.steps["rows"].table("occurrences", columns=["id", "position"])
+    occurrences = read_occurrences(view, ["id", "position"])
     at = occurrences.filter((pl.col("position") == wanted) & (pl.col("id") != ""))
     return at["id"].unique().to_list()
 

@@ -8,7 +8,7 @@ import polars as pl
 from curation.lineage.calls import read_call
 from curation.lineage.family import ancestors, edges_of, links_of
 from curation.lineage.finding import find_rows, rows_by_id, texts
-from curation.lineage.views import View, model_view, views_to_ask
+from curation.lineage.views import View, model_view, read_occurrences, views_to_ask
 from curation.store import Store, Version
 
 
@@ -183,7 +183,7 @@ def _delivered(view: View, ids: list[str]) -> pl.DataFrame:
     columns = ["id", "source", "revision", "position", "outcome"]
     if "rows" not in view.steps:
         return pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
-    found = view.steps["rows"].lookup("occurrences", ids).select(columns)
+    found = read_occurrences(view, columns, ids)
     return found.sort("source", maintain_order=True)
 
 
@@ -195,9 +195,7 @@ def _scores(view: View, ids: list[str]) -> pl.DataFrame:
 
 def _quarantined(view: View, wanted: str) -> list[dict[str, Any]]:
     """Records that could not be read, by their raw text or position."""
-    if "rows" not in view.steps or not view.steps["rows"].values["fates"].keys() - {"new"}:
-        return []
-    occurrences = view.steps["rows"].table("occurrences")
+    occurrences = read_occurrences(view, ["source", "position", "outcome", "reason", "raw"])
     refused = occurrences.filter(
         (pl.col("outcome") == "quarantined")
         & (pl.col("raw").str.contains(wanted, literal=True) | (pl.col("position") == wanted))

@@ -5,10 +5,13 @@ upstream and never looks at anything newer. Before there is a model, the newest 
 takes that place.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import polars as pl
+
 from curation.registry import find_version, registered
+from curation.rows import OCCURRENCE_SCHEMA
 from curation.store import Store, Version
 
 FATE_STEPS = ("duplicates", "split_rows", "kept_rows", "training_set")
@@ -76,6 +79,33 @@ def views_to_ask(store: Store, recipe: str, name: str = "") -> list[View]:
     entries = registered(store, recipe)
     latest = [view_of(store, recipe, entries[-1])] if entries else []
     return [*latest, newest_view(store, recipe)]
+
+
+def read_occurrences(
+    view: View, columns: Sequence[str], ids: Sequence[str] | None = None
+) -> pl.DataFrame:
+    """What every source delivered (some columns of `OCCURRENCE_SCHEMA`), or of these rows only.
+
+    A row whose labels come from another source that delivered it too counts as a duplicate here.
+    """
+    names = [name for name in view.steps if name.startswith("sources/")]
+    needed = list(dict.fromkeys([*columns, "id", "source", "outcome"]))
+    found = [pl.DataFrame(schema=OCCURRENCE_SCHEMA).select(needed)]
+    for name in sorted(names):
+        step = view.steps[name]
+        table = (
+            step.table("occurrences", needed) if ids is None else step.lookup("occurrences", ids)
+        )
+        found.append(table.select(needed))
+    shared = view.steps["rows"].table("shared") if "rows" in view.steps else None
+    told = pl.concat(found)
+    if shared is not None and shared.height:
+        told = told.join(shared, on=["id", "source"], how="left", maintain_order="left")
+        beaten = (pl.col("outcome") == "new") & pl.col("kept_source").is_not_null()
+        told = told.with_columns(
+            outcome=pl.when(beaten).then(pl.lit("duplicate")).otherwise("outcome")
+        )
+    return told.select(columns)
 
 
 def trace_upstream(version: Version) -> dict[str, Version]:

@@ -14,7 +14,7 @@ from curation.bad_cases import BAD_CASE_SCHEMA
 from curation.dedup import find_duplicates
 from curation.exam import set_exam
 from curation.fates import keep_rows
-from curation.ingest import Ingested, merge_sources, read_source
+from curation.ingest import merge_sources, read_source
 from curation.lineage.model import summarise_model
 from curation.mix import mix_tracks
 from curation.registry import next_number
@@ -141,10 +141,9 @@ class _World:
         )
 
     def rows(self, sources: Mapping[str, Version]) -> Version:
-        parts = [Ingested(s.table("rows"), s.table("occurrences")) for s in sources.values()]
-        merged = merge_sources(parts)
-        fates = {k: n for k, n in merged.counts.items() if k != "delivered"}
-        tables = {"rows": merged.rows, "occurrences": merged.occurrences}
+        merged, shared = merge_sources([s.table("rows") for s in sources.values()])
+        fates = {"new": merged.height, "duplicate": shared.height}
+        tables = {"rows": merged, "shared": shared}
         inputs = {f"sources/{name}": s for name, s in sources.items()}
         return self.step("rows", tables, inputs=inputs, values={"fates": fates})
 

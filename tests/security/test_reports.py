@@ -10,14 +10,15 @@ import pytest
 import yaml
 from markdown_it import MarkdownIt
 
+from assets.evaluate import metrics_table
 from assets.graph import build_stages
 from assets.io import describe
-from assets.markdown import plain, table
 from assets.recipe import load_recipe
-from assets.release import model_card
 from assets.stage import Job, Outcome, run_stage
 from curation.export import CSV_COLUMNS, export_rows
 from curation.ingest import read_source
+from curation.lineage.card import model_card
+from curation.markdown import plain, table
 from curation.rows import dialogue, make_row, rows_frame
 from curation.sources.csv import csv
 from curation.store import Made, Store
@@ -137,9 +138,23 @@ def test_a_model_card_of_hostile_names_is_inert():
         "promoted": True,
         "metrics": {"candidate": arm, **{text: arm for text in HOSTILE}},
         "verdict": {"rules": [(text, True, text) for text in HOSTILE]},
-        "lineage": {"rows_by_source": dict.fromkeys(HOSTILE, 1), "bad_cases_learned": 0},
-    }
-    page = render(model_card("r", values))
+        "failed_heldout": 0,
+        "lineage": {
+            "n_rows": 1,
+            "n_distinct": 1,
+            "bad_cases_learned": 0,
+            "bad_cases_held": 0,
+            "mix": {},
+            "fates": {"kept_rows": dict.fromkeys(HOSTILE, 1)},
+            "sources": {
+                text: {"split": "train", "license": text, "revision": text, "delivered": 1,
+                       "direct": 1, "through": 0, "pretrained": False}
+                for text in HOSTILE
+            },
+        },
+    }  # fmt: skip
+    metrics = metrics_table(values["metrics"])
+    page = render(model_card("r", values, base_model=HOSTILE[0], metrics=metrics))
     for text in HOSTILE:
         assert sum(text.replace("\n", "⏎") in shown for shown in page.texts) >= 4
 

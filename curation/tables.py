@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 
 from curation.blobs import Corrupt
-from curation.rows import canonical_json
+from curation.rows import ROW_SCHEMA, canonical_json
 
 TEXT = ("messages", "tools")
 """Columns that a row's id names."""
@@ -280,12 +280,17 @@ def _put_texts(
         if rest.height < missing.height and key not in used:
             used.append(key)
         missing = rest
-    if missing.is_empty():
-        return used
+    if missing.is_empty():  # an empty table has an empty object, to know its types by
+        return used or [frames.put_frame("texts", _no_texts(frame, columns))]
     if lost := [c for c in columns if c not in frame.columns]:
         raise Corrupt(f"the {lost[0]} of row {missing['id'][0]} are nowhere in the store")
     texts = frame.select("id", *columns).unique("id", keep="any")
     return [*used, frames.put_frame("texts", texts.join(missing, on="id", how="semi"))]
+
+
+def _no_texts(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    given = {c: frame.schema.get(c, ROW_SCHEMA[c]) for c in ("id", *columns)}
+    return pl.DataFrame(schema=given)
 
 
 def _entry(schema: pl.Schema, key: Sequence[str]) -> dict[str, Any]:
@@ -419,8 +424,6 @@ def _with_texts(
         lazy = pl.scan_parquet(frames.frame_path(key))
         lazy = _scan(frames.frame_path(key), frame["id"]) if few and frame.height else lazy
         texts.append(lazy.select("id", *columns).collect())
-    if not texts:  # a table that never had a row
-        return frame.with_columns(*(pl.lit(None).alias(c) for c in columns)).select(wanted)
     known = pl.concat(texts).unique("id", keep="any") if len(texts) > 1 else texts[0]
     joined = frame.join(known, on="id", how="left", maintain_order="left")
     if lost := joined[columns[0]].null_count():

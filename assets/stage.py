@@ -130,7 +130,7 @@ def run_stage(job: Job, stage: Stage) -> Outcome:
 
 def _build(job: Job, stage: Stage, inputs: Mapping[str, Version], reads: Any) -> Version:
     name = f"{job.recipe.name}/{stage.name}"
-    known = {"previous": job.store.head(name), "code": stage.code_version}
+    known = {"previous": job.store.base(name), "code": stage.code_version}
     made = stage.work(replace(job, section=stage.section, **known), *inputs.values())
     failed = [
         f"{name}: {made.checks[name][1]}"

@@ -1,25 +1,35 @@
-"""Where a store keeps its bytes: a local folder, or a bucket of S3-compatible storage by URL.
+"""Where a store keeps its bytes: a local folder (here), or a bucket (`curation/bucket.py`).
 
-Both can do the one thing a commit needs: create a name only if nobody has it. What is read from a
-bucket is kept in a local cache, named by its content and verified like everything else.
+Both can do the one thing a commit needs: create a name only if nobody has it.
 """
 
 import os
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from curation.disk import Disk, save_new, save_over
-
-_CONFLICT = "PreconditionFailed", "ConditionalRequestConflict"
 
 
 class Corrupt(RuntimeError):
     """A stored object is missing, or no longer has the content its name promises."""
 
 
+@dataclass(frozen=True)
+class Blob:
+    """A key with the size of its bytes, and how long ago they were written."""
+
+    key: str
+    n_bytes: int
+    age_s: float
+
+
 class Blobs(Protocol):
     """Bytes by key, a key being a relative POSIX path."""
+
+    root: Path
+    """The folder on this machine in which `fetch` puts or finds its files, by key."""
 
     shared: bool
     """Whether other machines may write here, so that file locks prove nothing."""
@@ -36,8 +46,11 @@ class Blobs(Protocol):
         """Keep bytes under a key in place of those it has."""
         ...
 
-    def fetch(self, key: str) -> Path:
-        """A local file with the bytes; raises `FileNotFoundError`."""
+    def fetch(self, key: str, *, anew: bool = False) -> Path:
+        """A local file with the bytes of a key that never changes; raises `FileNotFoundError`.
+
+        `anew` trusts no copy from an earlier time.
+        """
         ...
 
     def exists(self, key: str) -> bool:
@@ -48,12 +61,12 @@ class Blobs(Protocol):
         """The present bytes of a key that may change; raises `FileNotFoundError`."""
         ...
 
-    def list(self, prefix: str) -> list[str]:
-        """All keys below a folder, sorted."""
+    def scan(self, prefix: str) -> list[Blob]:
+        """All keys below a folder with their sizes and ages, by the clock of where they lie."""
         ...
 
-    def age_s(self, key: str) -> float:
-        """Seconds since the key was last written, by the clock of where it lies."""
+    def list(self, prefix: str) -> list[str]:
+        """All keys below a folder, sorted."""
         ...
 
     def remove(self, key: str) -> None:
@@ -78,7 +91,7 @@ class LocalBlobs:
     def replace(self, key: str, data: bytes) -> None:
         save_over(self.disk, self.root / key, data, staging=self.root / "tmp")
 
-    def fetch(self, key: str) -> Path:
+    def fetch(self, key: str, *, anew: bool = False) -> Path:
         path = self.root / key
         if not path.is_file():
             raise FileNotFoundError(f"{key} is missing from {str(self.root)!r}")
@@ -90,6 +103,21 @@ class LocalBlobs:
     def read(self, key: str) -> bytes:
         return self.fetch(key).read_bytes()
 
+    def scan(self, prefix: str) -> list[Blob]:
+        """By the clock of the file system, which a test file just written tells."""
+        probe = self.root / "tmp" / uuid.uuid4().hex
+        probe.touch()
+        now = probe.stat().st_mtime
+        probe.unlink()
+        found: list[Blob] = []
+        for key in self.list(prefix):
+            try:
+                said = (self.root / key).stat()
+            except FileNotFoundError:  # removed since it was listed
+                continue
+            found.append(Blob(key, said.st_size, now - said.st_mtime))
+        return found
+
     def list(self, prefix: str) -> list[str]:
         found: list[str] = []
         for folder, _, names in os.walk(self.root / prefix):
@@ -97,119 +125,5 @@ class LocalBlobs:
             found += [f"{parent}/{name}" for name in names]
         return sorted(found)
 
-    def age_s(self, key: str) -> float:
-        """By the clock of the file system, which a test file just written tells."""
-        probe = self.root / "tmp" / uuid.uuid4().hex
-        probe.touch()
-        now = probe.stat().st_mtime
-        probe.unlink()
-        return now - (self.root / key).stat().st_mtime
-
     def remove(self, key: str) -> None:
         self.disk.remove(self.root / key)
-
-
-class BucketBlobs:
-    """A prefix of a bucket, such as `s3://bucket/prefix`, read through a local cache folder.
-
-    Credentials, region and endpoint come from the environment (AWS_ACCESS_KEY_ID, AWS_REGION,
-    AWS_ENDPOINT_URL …). Raises `ValueError` when obstore is not installed, when the bucket cannot
-    be reached, or when it ignores conditional writes, which would let two writers both win.
-    """
-
-    shared = True
-
-    def __init__(self, url: str, cache: Path, disk: Disk):
-        try:
-            from obstore.store import from_url
-        except ImportError:
-            raise ValueError(
-                f"a store at {url!r} needs obstore: pip install 'winnow-sft[s3]'"
-            ) from None
-        plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
-        options: dict[str, Any] = {"client_options": {"allow_http": True}} if plain else {}
-        self.url, self.cache, self.disk = url, LocalBlobs(cache, disk), disk
-        self._bucket = from_url(url, **options)
-        self._require_conditional_writes()
-
-    def _require_conditional_writes(self) -> None:
-        probe = f"probe/{uuid.uuid4().hex}"
-        try:
-            honest = self.create(probe, b"1") and not self.create(probe, b"2")
-            self.remove(probe)
-        except Exception as error:  # obstore has no common base class for "not reachable"
-            line = str(error).strip().splitlines()[0]
-            raise ValueError(f"the store {self.url!r} cannot be used: {line}") from None
-        if not honest:
-            raise ValueError(
-                f"the store {self.url!r} ignores conditional writes (If-None-Match), so two "
-                "rebuilds could both think they won; use storage that honours them"
-            )
-
-    def put(self, key: str, data: bytes) -> None:
-        import obstore
-
-        self.cache.put(key, data)
-        obstore.put(self._bucket, key, data)
-
-    def create(self, key: str, data: bytes) -> bool:
-        import obstore
-        from obstore.exceptions import AlreadyExistsError, GenericError
-
-        try:
-            obstore.put(self._bucket, key, data, mode="create")
-        except (
-            AlreadyExistsError
-        ):  # perhaps by us: a reply may be lost, and the library tries again
-            return self.read(key) == data
-        except GenericError as error:
-            if any(word in str(error) for word in _CONFLICT):
-                return False
-            raise
-        return True
-
-    def replace(self, key: str, data: bytes) -> None:
-        import obstore
-
-        obstore.put(self._bucket, key, data)
-
-    def fetch(self, key: str) -> Path:
-        if not self.cache.exists(key):
-            self.cache.put(key, self.read(key))
-        return self.cache.fetch(key)
-
-    def exists(self, key: str) -> bool:
-        import obstore
-
-        try:
-            obstore.head(self._bucket, key)
-        except FileNotFoundError:
-            return False
-        return True
-
-    def read(self, key: str) -> bytes:
-        import obstore
-
-        return bytes(obstore.get(self._bucket, key).bytes())
-
-    def list(self, prefix: str) -> list[str]:
-        import obstore
-
-        pages = obstore.list(self._bucket, prefix=prefix)
-        return sorted(entry["path"] for page in pages for entry in page)
-
-    def age_s(self, key: str) -> float:
-        """By the clock of the bucket, which a probe just written tells."""
-        import obstore
-
-        probe = f"probe/{uuid.uuid4().hex}"
-        self.replace(probe, b"")
-        now = obstore.head(self._bucket, probe)["last_modified"]
-        self.remove(probe)
-        return (now - obstore.head(self._bucket, key)["last_modified"]).total_seconds()
-
-    def remove(self, key: str) -> None:
-        import obstore
-
-        obstore.delete(self._bucket, key)
-        self.cache.remove(key)

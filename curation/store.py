@@ -14,13 +14,15 @@ import json
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from curation.blobs import Blobs, BucketBlobs, Corrupt, LocalBlobs
+from curation.blobs import Blobs, Corrupt, LocalBlobs
+from curation.bucket import BucketBlobs
 from curation.disk import Disk
 from curation.locks import Leases, lock_writer, unlock_writer
 from curation.rows import canonical_json
@@ -39,6 +41,8 @@ from curation.tables import (
 __all__ = ["Change", "Conflict", "Corrupt", "Made", "Store", "Version", "frame_digest"]
 
 FORMAT = 2
+_AT_ONCE = 16
+"""Requests to a bucket at the same time."""
 _NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
 _KEY = re.compile(r"\w[\w.-]*/[0-9a-f]{2}/([0-9a-f]{64})(\.parquet|\.json)?")
 
@@ -138,20 +142,26 @@ class Store:
         remote = str(place) if "://" in str(place) else ""
         self.root = Path(local or ".winnow" if remote else place).absolute()
         self.place = remote or str(self.root)
-        for part in ("objects", "refs", "memo", "pins", "tmp", "intake"):
+        own = () if remote else ("objects", "refs", "memo", "pins")
+        for part in (*own, "tmp", "intake"):
             self.disk.make_folder(self.root / part)
         self.blobs: Blobs = (
-            BucketBlobs(remote, self.root, self.disk)
+            BucketBlobs(remote, self.root / "cache", self.disk)
             if remote
             else LocalBlobs(self.root, self.disk)
         )
         self.leases = Leases(self.root)
         self._verified: set[str] = set()
+        self._refs: dict[str, tuple[str, float | None]] = {}
         self._check_format()
 
     def _check_format(self) -> None:
-        self.blobs.create("format.json", canonical_json({"format": FORMAT}).encode())
-        found = json.loads(self.blobs.read("format.json"))["format"]
+        try:
+            said = self.blobs.read("format.json")
+        except FileNotFoundError:
+            self.blobs.create("format.json", canonical_json({"format": FORMAT}).encode())
+            said = self.blobs.read("format.json")
+        found = json.loads(said)["format"]
         if found > FORMAT:
             raise ValueError(
                 f"{self.place!r} has store format {found}; this Winnow knows {FORMAT}: upgrade"
@@ -172,16 +182,20 @@ class Store:
         """Read a frame back; `Corrupt` when its bytes are not what its name promises."""
         return pl.read_parquet(self.frame_path(key))
 
-    def frame_path(self, key: str) -> Path:
-        """Where the verified bytes of an object lie, to read."""
-        if key in self._verified:
-            return self.root / "objects" / key
+    def frame_path(self, key: str, *, anew: bool = False) -> Path:
+        """Where the verified bytes of an object lie, to read; `anew` trusts no local copy."""
+        at = f"objects/{key}"
+        if key in self._verified and not anew:
+            return self.blobs.root / at
         name = _checked_key(key)
         try:
-            path = self.blobs.fetch(f"objects/{key}")
+            path = self.blobs.fetch(at, anew=anew)
+            whole = sha256_file(path) == name
+            if not whole and self.blobs.shared:  # perhaps it was only the local copy
+                whole = sha256_file(self.blobs.fetch(at, anew=True)) == name
         except FileNotFoundError:
             raise Corrupt(f"object {key} is missing from {self.place!r}") from None
-        if sha256_file(path) != name:
+        if not whole:
             raise Corrupt(f"object {key} was damaged: its bytes no longer match its name")
         self._verified.add(key)
         return path
@@ -206,22 +220,35 @@ class Store:
                     self.blobs.put(at, path.read_bytes())
         return key
 
-    def folder(self, key: str) -> Path:
-        """Where a folder lies; `Corrupt` when a file in it changed."""
-        path = self.root / "objects" / key
-        if key not in self._verified:
-            name = _checked_key(key)
+    def folder(self, key: str, *, anew: bool = False) -> Path:
+        """Where a folder lies; `Corrupt` when a file in it changed. `anew` trusts no local copy."""
+        path = self.blobs.root / "objects" / key
+        if key in self._verified and not anew:
+            return path
+        name = _checked_key(key)
+        for fresh in (anew, True) if self.blobs.shared else (False,):
+            if fresh:  # of a bucket `path` is only a copy
+                self.disk.remove(path)
             for at in self.blobs.list(f"objects/{key}"):
-                self.blobs.fetch(at)
-            if not path.is_dir() or sha256_path(path) != name:
-                raise Corrupt(f"folder {key} is missing or was changed since it was stored")
-            self._verified.add(key)
-        return path
+                self.blobs.fetch(at, anew=fresh)
+            if path.is_dir() and sha256_path(path) == name:
+                self._verified.add(key)
+                return path
+        raise Corrupt(f"folder {key} is missing or was changed since it was stored")
 
     def has(self, key: str) -> bool:
         """Whether an object or folder is there, its content not looked at."""
         at = f"objects/{key}"
         return bool(self.blobs.list(at)) if key.startswith("folders/") else self.blobs.exists(at)
+
+    def missing(self, keys: Iterable[str]) -> list[str]:
+        """Those of these objects and folders that are not there; asked for many at once."""
+        wanted = list(keys)
+        if not self.blobs.shared:
+            return [key for key in wanted if not self.has(key)]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            return [key for key, there in zip(wanted, pool.map(self.has, wanted), strict=True)
+                    if not there]  # fmt: skip
 
     def _put(self, kind: str, suffix: str, data: bytes) -> str:
         name = hashlib.sha256(data).hexdigest()
@@ -250,7 +277,7 @@ class Store:
 
         Of each table only what differs from the present head is written.
         """
-        since = made.since or self.head(name)
+        since = made.since or self.base(name)
         texts = {
             key
             for version in inputs.values()
@@ -298,7 +325,7 @@ class Store:
         if head == version.key:
             return
         with self.leases.adding(*version.objects):
-            if lost := [key for key in version.objects if not self.has(key)]:
+            if lost := self.missing(version.objects):
                 raise Corrupt(f"{version.name} cannot be published: object {lost[0]} is missing")
             ref = canonical_json({"manifest": version.key, "at": time.time()})
             if not self.blobs.create(f"refs/{version.name}/{seq + 1:08d}.json", ref.encode()):
@@ -309,6 +336,20 @@ class Store:
         """The newest published version of a step, or None."""
         _, key, at = self._head(name)
         return Version(self, key, self.read_json(key), at) if key else None
+
+    def base(self, name: str) -> Version | None:
+        """The head to build the next version on; None where a part that is needed for it is gone.
+
+        Needed are its own objects and those of what it was made from, to tell what changed since.
+        """
+        try:
+            head = self.head(name)
+            before = [head, *map(head.input, head.manifest["inputs"])] if head else []
+        except Corrupt:
+            return None
+        return (
+            None if self.missing({key for version in before for key in version.objects}) else head
+        )
 
     def history(self, name: str) -> Iterator[Version]:
         """Every published version of a step, newest first."""
@@ -349,9 +390,14 @@ class Store:
         return int(refs[-1][-13:-5]), *self._read_ref(refs[-1])
 
     def _read_ref(self, ref: str) -> tuple[str, float | None]:
+        if ref in self._refs:
+            return self._refs[ref]
         try:
             said = json.loads(self.blobs.read(ref))
-            return str(said["manifest"]), said.get("at")
+            found = str(said["manifest"]), said.get("at")
+            if self.blobs.shared and ref.startswith("refs/"):  # they never change, and requests
+                self._refs[ref] = found  # take their time
+            return found
         except (ValueError, KeyError, TypeError):
             raise Corrupt(f"{ref} in {self.place!r} is damaged: it names no manifest") from None
 
@@ -394,7 +440,7 @@ class Store:
     def recall_table(self, key: str) -> dict[str, Any] | None:
         """The table remembered under a key, to read with `tables`; None when a part is gone."""
         entry = (self.recall(key) or {}).get("table")
-        return entry if entry and all(self.has(part) for part in objects_of(entry)) else None
+        return None if entry is None or self.missing(objects_of(entry)) else entry
 
     def remember_table(
         self, key: str, kind: str, content: pl.DataFrame | Change, since: Any = None
@@ -410,7 +456,7 @@ class Store:
             version = self.version(key)
         except Corrupt:
             return None
-        return version if all(self.has(part) for part in version.objects) else None
+        return None if self.missing(version.objects) else version
 
     # one writer -----------------------------------------------------------------------------------
 

@@ -5,11 +5,12 @@ and everything those were made from, so that a kept model version can always be 
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from curation.blobs import Corrupt
-from curation.progress import Report, silent
+from curation.progress import Progress, Report, silent
 from curation.store import Store, Version
 
 GRACE_S = 86_400.0
@@ -54,41 +55,62 @@ def verify_store(store: Store, *, report: Report = silent) -> list[Damage]:
     users: dict[str, list[str]] = {}
     problems: dict[str, str] = {}
     seen: dict[str, list[str]] = {}
-    for ref in [*store.refs(), *store.blobs.list("pins")]:
-        name, _, seq = ref.removesuffix(".json").partition("/")[2].rpartition("/")
-        label = f"{name}@{int(seq)}" if name else f"pin {seq}"
+    fresh = Store(store.place, local=store.root, disk=store.disk)  # which trusts nothing yet
+    for ref in [*fresh.refs(), *fresh.blobs.list("pins")]:
+        label = _label(ref)
         try:
-            key = store.ref_target(ref)
+            key = fresh.ref_target(ref)
         except Corrupt as error:
             problems[ref] = str(error)
             users[ref] = [label]
             continue
-        for part in _parts(store, key, seen, problems):
+        for part in _parts(fresh, key, seen, problems):
             users.setdefault(part, []).append(label)
-    report(f"{len(users):,} objects of {len(store.refs()):,} published versions")
-    fresh = Store(store.place, local=store.root, disk=store.disk)  # which trusts nothing yet
+    progress = Progress(len(users), "objects read", report)
     for part in sorted(set(users) - set(problems)):
         try:
-            fresh.folder(part) if part.startswith("folders/") else fresh.frame_path(part)
+            fresh.folder(part, anew=True) if _is_folder(part) else fresh.frame_path(part, anew=True)
         except Corrupt as error:
             problems[part] = str(error)
+        progress.step()
     return [
         Damage(key, problem, tuple(sorted(users[key]))) for key, problem in sorted(problems.items())
     ]
 
 
+def _label(ref: str) -> str:
+    """`in_car/rows@3` for a ref, `pin best` for a pin."""
+    name, _, seq = ref.removesuffix(".json").partition("/")[2].rpartition("/")
+    return f"{name}@{int(seq)}" if ref.startswith("refs/") else f"pin {seq}"
+
+
+def _is_folder(key: str) -> bool:
+    return key.startswith("folders/")
+
+
 def remove_damaged(store: Store, damage: Iterable[Damage]) -> None:
-    """Remove damaged objects, so that the next run makes them again instead of failing on them."""
+    """Remove damaged objects and refs, so that the next run makes them again or does without.
+
+    A version whose manifest is damaged stays in the history until it is made again.
+    """
     for found in damage:
-        if found.key.startswith("folders/"):
+        if _is_folder(found.key):
             for key in store.blobs.list(f"objects/{found.key}"):
                 store.blobs.remove(key)
-        elif not found.key.startswith(("refs/", "pins/")):
+        elif found.key.startswith(("refs/", "pins/")):
+            store.blobs.remove(found.key)
+        else:
             store.blobs.remove(f"objects/{found.key}")
+    store.forget_verified()
 
 
 def collect_garbage(
-    store: Store, *, keep: int = 10, dry_run: bool = False, report: Report = silent
+    store: Store,
+    *,
+    keep: int = 10,
+    dry_run: bool = False,
+    grace_s: float = GRACE_S,
+    report: Report = silent,
 ) -> Collected:
     """Remove all but the last `keep` versions of each step, pins, and what these were made from.
 
@@ -100,24 +122,38 @@ def collect_garbage(
     if keep < 1:
         raise ValueError(f"keep is {keep!r}; at least the present version of each step stays")
     with store.leases.collecting() as held:
-        old = [ref for name in store.names() for ref in store.refs(name)[:-keep]]
-        kept = sorted(set(store.refs()) - set(old))
-        roots = [store.ref_target(key) for key in [*kept, *store.blobs.list("pins")]]
-        roots += [key for key in held if key.startswith("manifests/")]
+        there = {blob.key: blob for part in ("memo", "objects") for blob in store.blobs.scan(part)}
+        shared = store.blobs.shared
+        young = {key for key, blob in there.items() if shared and blob.age_s < grace_s}
+        refs = store.refs()
+        old = _old_refs(refs, keep)
+        memos = {at: store.recall(_memo_key(at)) or {} for at in there if at.startswith("memo/")}
+        roots = [store.ref_target(key) for key in [*refs, *store.blobs.list("pins")]
+                 if key not in old]  # fmt: skip
+        hints = {*held, *(said.get("manifest", "") for at, said in memos.items() if at in young)}
+        roots += [key for key in hints if key.startswith("manifests/") and store.has(key)]
         versions = _closure(store, roots)
         objects = {part for version in versions.values() for part in version.objects} | held
-        live = _live_memos(store, versions, objects)
-        gone = _unused(store, old, live, objects)
-        size = sum(_size(store, key) for key in gone if key.startswith("objects/"))
+        live = _live_memos(memos, young, versions, objects)
+        unused = [key for key in there if key not in young | live and _name(key) not in objects]
+        staged = [key for key in store.blobs.list("tmp") if _STAGED.fullmatch(key)]
         if not dry_run:
-            for key in gone:  # refs first: none may ever lead to what is no longer there
+            for key in [*sorted(old), *unused, *staged]:  # refs first: none may lead to nothing
                 store.blobs.remove(key)
             store.forget_verified()
-    kinds = [key.partition("/")[0] for key in gone]
-    refs, memos, n_objects = (kinds.count(kind) for kind in ("refs", "memo", "objects"))
-    found = Collected(refs, memos, n_objects, size)
+    gone = [there[key] for key in unused if key.startswith("objects/")]
+    size = sum(blob.n_bytes for blob in gone)
+    found = Collected(len(old), len(unused) - len(gone), len(gone), size)
     report(("would remove " if dry_run else "removed ") + found.line())
     return found
+
+
+def _old_refs(refs: Iterable[str], keep: int) -> set[str]:
+    """Refs, given oldest first, of all but the last `keep` versions of each name."""
+    by_name: dict[str, list[str]] = {}
+    for ref in refs:
+        by_name.setdefault(ref.rpartition("/")[0], []).append(ref)
+    return {ref for found in by_name.values() for ref in found[:-keep]}
 
 
 def _parts(
@@ -150,36 +186,33 @@ def _closure(store: Store, roots: Iterable[str]) -> dict[str, Version]:
     return found
 
 
-def _live_memos(store: Store, versions: dict[str, Version], objects: set[str]) -> set[str]:
-    """Keys of memos that lead to a kept version, or that a kept version says it remembered.
+def _live_memos(
+    memos: Mapping[str, Mapping[str, Any]],
+    young: set[str],
+    versions: Mapping[str, Version],
+    objects: set[str],
+) -> set[str]:
+    """Memos that lead to a kept version, that a kept version says it remembered, or that are young.
 
     What such a memo holds besides versions, such as the facts of all rows ever scored, is added to
     `objects`.
     """
     named = {key for version in versions.values() for key in version.manifest["memos"]}
     live = set()
-    for at in store.blobs.list("memo"):
-        key = at.removeprefix("memo/").removesuffix(".json")
-        said = store.recall(key) or {}
+    for at, said in memos.items():
         if said.get("manifest") in versions:
             live.add(at)
-        elif key in named:
+        elif at in young or _memo_key(at) in named:
             live.add(at)
             objects.update(said.get("objects", ()))
     return live
 
 
-def _unused(store: Store, old_refs: list[str], memos: set[str], objects: set[str]) -> list[str]:
-    grace = GRACE_S if store.blobs.shared else 0.0
-    gone = [*old_refs, *(key for key in store.blobs.list("memo") if key not in memos)]
-    for key in store.blobs.list("objects"):
-        name = key.removeprefix("objects/")
-        name = "/".join(name.split("/")[:3]) if name.startswith("folders/") else name
-        if name not in objects and not (grace and store.blobs.age_s(key) < grace):
-            gone.append(key)
-    return gone + [key for key in store.blobs.list("tmp") if _STAGED.fullmatch(key)]
+def _memo_key(at: str) -> str:
+    return at.removeprefix("memo/").removesuffix(".json")
 
 
-def _size(store: Store, key: str) -> int:
-    path = store.root / key
-    return path.stat().st_size if path.is_file() else 0
+def _name(at: str) -> str:
+    """The object or folder that a key is part of."""
+    name = at.removeprefix("objects/")
+    return "/".join(name.split("/")[:3]) if name.startswith("folders/") else name

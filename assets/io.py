@@ -36,18 +36,18 @@ class Runtime:
     """Where a graph runs: which recipe, which store, who listens."""
 
     recipe: Recipe
-    root: Path
+    place: Path | str
     listener: Listener | None = None
 
     @property
     def store(self) -> Store:
-        return open_store(self.root)
+        return open_store(self.place)
 
 
 @cache
-def open_store(root: Path) -> Store:
-    """The one store of this process under `root`, which remembers what it has verified."""
-    return Store(root)
+def open_store(place: Path | str) -> Store:
+    """The one store of this process at a place, which remembers what it has verified."""
+    return Store(place)
 
 
 def asset_key(recipe: Recipe, name: str) -> dg.AssetKey:

@@ -440,7 +440,9 @@ class Store:
     def recall_table(self, key: str) -> dict[str, Any] | None:
         """The table remembered under a key, to read with `tables`; None when a part is gone."""
         entry = (self.recall(key) or {}).get("table")
-        return None if entry is None or self.missing(objects_of(entry)) else entry
+        parts = objects_of(entry) if entry else []
+        with self.leases.adding(*parts):
+            return None if self.missing(parts) else entry
 
     def remember_table(
         self, key: str, kind: str, content: pl.DataFrame | Change, since: Any = None
@@ -456,7 +458,8 @@ class Store:
             version = self.version(key)
         except Corrupt:
             return None
-        return None if self.missing(version.objects) else version
+        with self.leases.adding(*version.objects):
+            return None if self.missing(version.objects) else version
 
     # one writer -----------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.cli_lineage import LINEAGE_EXAMPLES, add_lineage
+from pipelines.cli_store import add_store
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -35,6 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"winnow: {error}", file=sys.stderr)
         return 2
+    except RuntimeError as error:
+        from curation.store import Conflict, Corrupt
+
+        if not isinstance(error, Conflict | Corrupt):
+            raise
+        print(f"winnow: {error}; see `winnow store check`", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("winnow: stopped; the same command goes on where it was", file=sys.stderr)
         return 130
@@ -52,7 +60,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="the recipe (default: $WINNOW_RECIPE, else the in-car example)",
     )
     common.add_argument(
-        "--store", metavar="DIR", help="the store (default: $WINNOW_STORE, else .winnow here)"
+        "--store",
+        metavar="PLACE",
+        help="a folder or s3://bucket/prefix (default: $WINNOW_STORE, else .winnow here)",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add(
@@ -70,6 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     check.add_argument("file", nargs="?", help="the recipe")
     _add_bad_cases(commands, common)
     add_lineage(commands, common)
+    add_store(commands, common)
     export = _add(commands, "export", export_asset, "write an asset's rows to a file", common)
     export.add_argument("asset", help="such as rows, kept_rows, training_set")
     export.add_argument("--to", required=True, metavar="FILE", type=Path)
@@ -222,7 +233,7 @@ def _recipe(args: argparse.Namespace) -> Any:
     return load_recipe(recipe_path(args.recipe))
 
 
-def _store_path(args: argparse.Namespace) -> Path:
+def _store_path(args: argparse.Namespace) -> Path | str:
     from pipelines.paths import store_path
 
     return store_path(args.store)
@@ -231,7 +242,7 @@ def _store_path(args: argparse.Namespace) -> Path:
 def _store(args: argparse.Namespace) -> Any:
     from assets.io import open_store
 
-    return open_store(_store_path(args).absolute())
+    return open_store(_store_path(args))
 
 
 if __name__ == "__main__":

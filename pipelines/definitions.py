@@ -12,10 +12,10 @@ from pipelines.paths import recipe_path, store_path
 
 
 def build_definitions(
-    recipe: Recipe, *, store: Path | None = None, listener: Listener | None = None
+    recipe: Recipe, *, store: Path | str | None = None, listener: Listener | None = None
 ) -> dg.Definitions:
     """Everything Dagster needs to show and run one recipe."""
-    runtime = Runtime(recipe, (store_path() if store is None else store).absolute(), listener)
+    runtime = Runtime(recipe, store_path() if store is None else store, listener)
     job = rebuild_job(recipe)
     return dg.Definitions(
         assets=build_assets(runtime, build_stages(recipe)),

@@ -23,7 +23,7 @@ Rounds = Mapping[str, Mapping[str, Outcome]]
 """Round -> asset -> what running it came to."""
 
 
-def run_demo(recipe: Recipe, *, store: Path) -> tuple[str, bool]:
+def run_demo(recipe: Recipe, *, store: Path | str) -> tuple[str, bool]:
     """Build version 1 without bad cases and version 2 from those of version 1.
 
     Returns the closing report and whether the second version was promoted. What a former demo has

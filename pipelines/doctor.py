@@ -38,7 +38,7 @@ class Finding:
         return f"{'ok  ' if self.fine else 'FAIL'}  {self.what}: {self.detail}"
 
 
-def examine(*, recipe: str | None, store: Path) -> list[Finding]:
+def examine(*, recipe: str | None, store: Path | str) -> list[Finding]:
     """Look at Python, packages, device, Dagster history, recipe and store."""
     return [
         _python(),
@@ -46,7 +46,7 @@ def examine(*, recipe: str | None, store: Path) -> list[Finding]:
         _device(),
         *_dagster(),
         _recipe(recipe),
-        _store(store),
+        _bucket(store) if isinstance(store, str) else _store(store),
     ]
 
 
@@ -109,3 +109,13 @@ def _store(path: Path) -> Finding:
     return Finding(
         "store", enough, f"{path}, {free_gb:.0f} GB free" + ("" if enough else "; 2 GB needed")
     )
+
+
+def _bucket(place: str) -> Finding:
+    from curation.store import Store
+
+    try:
+        Store(place)
+    except (ValueError, OSError) as error:
+        return Finding("store", False, str(error))
+    return Finding("store", True, f"{place} can be read and honours conditional writes")

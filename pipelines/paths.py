@@ -11,6 +11,10 @@ def recipe_path(given: str | None = None) -> Path:
     return Path(given or os.environ.get("WINNOW_RECIPE") or DEFAULT_RECIPE)
 
 
-def store_path(given: str | None = None) -> Path:
-    """Where the store lies: given, named by the environment, or `.winnow` here."""
-    return Path(given or os.environ.get("WINNOW_STORE") or ".winnow")
+def store_path(given: str | None = None) -> Path | str:
+    """Where the store lies: given, named by the environment, or `.winnow` here.
+
+    A folder as an absolute path, a bucket as its URL.
+    """
+    place = given or os.environ.get("WINNOW_STORE") or ".winnow"
+    return place if "://" in place else Path(place).absolute()

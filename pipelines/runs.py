@@ -55,7 +55,7 @@ class Console:
 def run_graph(
     recipe: Recipe,
     *,
-    store: Path,
+    store: Path | str,
     console: Console,
     select: Sequence[str] = (),
     options: Mapping[str, Mapping[str, Any]] | None = None,
@@ -68,7 +68,7 @@ def run_graph(
     stages = build_stages(recipe)
     chosen = _choose(stages, select)
     console.total = len(chosen)
-    runtime = Runtime(recipe, store.absolute(), console)
+    runtime = Runtime(recipe, store, console)
     run_config: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     for name, given in (options or {}).items():
         run_config |= stage_config(recipe, name, given)

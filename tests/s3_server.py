@@ -94,7 +94,7 @@ def serve() -> Iterator[S3]:
     s3 = S3()
     server = make_server("127.0.0.1", 0, s3, threaded=True, request_handler=Quiet)
     s3.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     s3_backends["123456789012"]["aws"].create_bucket(BUCKET, "us-east-1")
     try:

@@ -41,6 +41,8 @@ def read_record(
     if system and all(m["role"] != "system" for m in messages):
         messages = [{"role": "system", "content": clean_text(system), "tool_calls": ""}, *messages]
     text = clean_text(tools_text(tools))
+    if "rejected" in notes:  # trained against, so no less clean than what is trained on
+        notes = notes | {"rejected": clean_text(notes["rejected"])}
     meta = {"form": known, **notes}
     gap = _difference(WRITERS[known](messages, text, meta), data)
     if gap is not None:

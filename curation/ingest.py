@@ -16,7 +16,7 @@ import polars as pl
 from curation.formats import check_columns, read_record
 from curation.json_text import printable
 from curation.progress import Report, silent
-from curation.rows import OCCURRENCE_SCHEMA, ROW_SCHEMA, canonical_json, make_row
+from curation.rows import OCCURRENCE_SCHEMA, ROW_SCHEMA, canonical_json, clean_text, make_row
 from curation.sources._base import Record
 
 CHUNK = 20_000
@@ -160,7 +160,7 @@ def _row(
     try:
         parts = read_record(record.data, **conversion)
         own = {k: record.data.get(k) for k in ("category", "difficulty")}
-        own = {k: v for k, v in own.items() if isinstance(v, str) and v}
+        own = {k: clean_text(v) for k, v in own.items() if isinstance(v, str) and v}
         given: dict[str, Any] = parts | dict(labels) | own
         row = make_row(given.pop("messages"), **given)
         "".join([row["meta"], *own.values()]).encode()  # a lone surrogate cannot be stored

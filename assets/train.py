@@ -40,6 +40,11 @@ def base_model(job: Job, *general: Version) -> Made:
     if job.recipe.base_model != "demo":
         revision = job.recipe.options["train"].get("revision", "")
         return Made(values={"model": job.recipe.base_model, "revision": revision})
+    if not general:
+        raise ValueError(
+            "the demo base model learns from general rows: give a source `track: general`, or name "
+            "another base model under train"
+        )
     rows = pl.concat([source.table("rows") for source in general]).unique("id").sort("id")
     out = _scratch(job, "base_model")
     said = pretrain_demo_model(rows, out=out, report=job.report, **job.recipe.options["demo_model"])

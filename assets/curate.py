@@ -18,7 +18,7 @@ from curation.exam import set_exam
 from curation.fates import keep_rows, make_fates, require_share
 from curation.rows import PLAIN, ROW_SCHEMA, digest
 from curation.rules import judge_rows, read_columns
-from curation.scorers._base import ScoreContext
+from curation.scorers._base import ScoreContext, Scorer
 from curation.scoring import failed_scores, join_facts, score_rows, take_reference
 from curation.store import Change, Made, Version
 from curation.tables import Bare, read_table
@@ -186,11 +186,13 @@ def _fact_stage(recipe: Recipe, name: str, plug: Plug) -> Stage:
     def facts(job: Job, split_rows: Version, *inputs: Version) -> Made:
         given = dict(zip(needed, inputs, strict=True))
         models = {use: version.data_version for use, version in given.items()}
-        fingerprint = digest([section, code_version(plug.factory, code), models])
+        fingerprint = digest(
+            [section, code_version(plug.factory, code), models, plug.files_digest()]
+        )
         context = _context(job, given)
         scorer, memo = plug.make(), f"facts-{fingerprint}"
         scored, since = map_rows(
-            job, split_rows, lambda rows: score_rows(rows, scorer, context), memo=memo, kind=name
+            job, split_rows, lambda rows: _score(name, rows, scorer, context), memo=memo, kind=name
         )
         values = {"fingerprint": fingerprint, **_describe_facts(scored, since)}
         return Made({"facts": scored}, values=values, since=since, memos=[memo])
@@ -206,7 +208,19 @@ def _fact_stage(recipe: Recipe, name: str, plug: Plug) -> Stage:
         section,
         code,
         reads=lambda job: plug.files_digest(),
+        files=plug.files_state,
     )
+
+
+def _score(name: str, rows: pl.DataFrame, scorer: Scorer, context: ScoreContext) -> pl.DataFrame:
+    """Facts of the rows; what a scorer raises on most of them is said in one line with its name."""
+    try:
+        return score_rows(rows, scorer, context)
+    except OSError:  # a file or model that cannot be had says itself how to go on
+        raise
+    except Exception as error:
+        said = (str(error).strip() or "no reason given").splitlines()[0]
+        raise ValueError(f"the scorer {name!r} fails: {type(error).__name__}: {said}") from error
 
 
 @stage(

@@ -23,6 +23,7 @@ def augmented_stage(recipe: Recipe) -> Stage:
         section=[plug.section, recipe.task_plug.section],
         code=(plug.module, recipe.task_plug.module),
         reads=lambda job: plug.files_digest(),
+        files=plug.files_state,
     )
 
 

@@ -50,6 +50,7 @@ def _source_stage(recipe: Recipe, name: str, plug: Plug) -> Stage:
         section=[plug.section, system],
         code=(plug.module, "curation.ingest", "curation.formats"),
         reads=lambda job: plug.files_digest(),
+        files=plug.files_state,
         checks=("conservation",),
         kinds=(plug.use,) if plug.use in ("csv", "parquet", "json") else (),
     )

@@ -94,6 +94,12 @@ class Plug:
         paths = {k: _path_digest(v) for k, v in self.options.items() if isinstance(v, Path)}
         return digest(paths)
 
+    def files_state(self) -> dict[str, list[int]]:
+        """What changes when any of those files is written to, replaced or moved, by path."""
+        named = [v for v in self.options.values() if isinstance(v, Path)]
+        files = {f for path in named for f in (path, *path.rglob("*"))}
+        return {str(file): _state(file) for file in sorted(files) if not file.is_dir()}
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -332,6 +338,14 @@ def _path_digest(path: Path) -> Any:
         return sha256_path(path)
     files = {p.relative_to(path).as_posix(): p for p in sorted(path.rglob("*")) if not p.is_dir()}
     return {name: leads_out(p, path) or sha256_path(p) for name, p in files.items()}
+
+
+def _state(file: Path) -> list[int]:
+    try:
+        said = file.stat()
+    except FileNotFoundError:
+        return []
+    return [said.st_dev, said.st_ino, said.st_size, said.st_mtime_ns, said.st_ctime_ns]
 
 
 def _read_yaml(path: Path) -> Mapping[str, Any]:

@@ -22,6 +22,10 @@ class CheckFailed(RuntimeError):
     """A check that guards the data said no; nothing was published."""
 
 
+class ChangedMeanwhile(OSError):
+    """A file changed while it was read, so it is not known what was read; nothing was published."""
+
+
 class NotBuilt(LookupError):
     """An upstream stage has never been built."""
 
@@ -49,7 +53,8 @@ class Stage:
 
     `inputs` are the names of upstream stages, in the order of the function's parameters; `section`
     is the part of the recipe it follows; `reads` says what it reads outside the graph (files, the
-    inbox); `code` names plug-in modules; `options` are run-time options with their defaults; a
+    inbox) and `files` gives the state of such files, which must not change while they are read;
+    `code` names plug-in modules; `options` are run-time options with their defaults; a
     check listed in `guards` stops the run when it says no.
     """
 
@@ -60,6 +65,7 @@ class Stage:
     section: Any = None
     code: tuple[str, ...] = ()
     reads: Callable[[Job], Any] | None = None
+    files: Callable[[], Mapping[str, Any]] = dict
     options: Mapping[str, Any] = field(default_factory=dict)
     checks: tuple[str, ...] = ()
     guards: tuple[str, ...] = ("conservation",)
@@ -105,10 +111,12 @@ def stage(group: str, **options: Any) -> Callable[[Callable[..., Made]], Callabl
 def run_stage(job: Job, stage: Stage) -> Outcome:
     """Build a stage, or recall it when nothing it depends on changed, and publish the result.
 
-    Raises `NotBuilt` when an upstream stage has no version and `CheckFailed` when a guard says no.
+    Raises `NotBuilt` when an upstream stage has no version, `CheckFailed` when a guard says no and
+    `ChangedMeanwhile` when a file it reads was written to, replaced or moved during the work.
     """
     start = time.monotonic()
     inputs = {name: _head(job, name) for name in stage.inputs}
+    files = stage.files()
     reads = stage.reads(job) if stage.reads else ""
     key = digest(
         [
@@ -121,17 +129,24 @@ def run_stage(job: Job, stage: Stage) -> Outcome:
     )
     remembered = job.store.recall(key) or {}
     known = job.store.find_version(remembered["manifest"]) if remembered else None
-    version = known or _build(job, stage, inputs, reads)
+    version = known or _build(job, stage, inputs, files, reads)
     if known is None:
         job.store.remember(key, {"manifest": version.key, "seconds": time.monotonic() - start})
     job.store.publish(version)
     return Outcome(version, known is not None, time.monotonic() - start)
 
 
-def _build(job: Job, stage: Stage, inputs: Mapping[str, Version], reads: Any) -> Version:
+def _build(
+    job: Job,
+    stage: Stage,
+    inputs: Mapping[str, Version],
+    files: Mapping[str, Any],
+    reads: Any,
+) -> Version:
     name = f"{job.recipe.name}/{stage.name}"
     known = {"previous": job.store.base(name), "code": stage.code_version}
     made = stage.work(replace(job, section=stage.section, **known), *inputs.values())
+    _require_same(stage, files)
     failed = [
         f"{name}: {made.checks[name][1]}"
         for name in stage.guards
@@ -149,6 +164,15 @@ def _build(job: Job, stage: Stage, inputs: Mapping[str, Version], reads: Any) ->
         **describe_code(inspect.unwrap(stage.work), stage.code),
     }
     return job.store.write_version(name, made, inputs=inputs, how=how)
+
+
+def _require_same(stage: Stage, before: Mapping[str, Any]) -> None:
+    now = stage.files()
+    changed = [file for file in before.keys() | now.keys() if before.get(file) != now.get(file)]
+    if changed:
+        raise ChangedMeanwhile(
+            f"{stage.name}: {min(changed)!r} changed while it was read; run again"
+        )
 
 
 def _head(job: Job, name: str) -> Version:

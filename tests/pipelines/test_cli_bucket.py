@@ -44,7 +44,6 @@ def test_what_one_machine_built_in_a_bucket_is_unchanged_on_another(project, s3)
     assert out.read_text(encoding="utf-8").count("\n") > 100
 
 
-
 def test_a_bucket_out_of_reach_is_one_line(project, s3):
     nowhere = {**s3.environment, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
     done = project.winnow("store", "pins", "--store", PLACE, **nowhere)

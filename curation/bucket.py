@@ -19,7 +19,8 @@ from curation.blobs import Blob, LocalBlobs
 from curation.disk import Disk
 
 _TIMEOUTS: dict[str, Any] = {"connect_timeout": "5s", "read_timeout": "30s", "timeout": "10m"}
-_RETRIES: dict[str, Any] = {"max_retries": 5, "retry_timeout": timedelta(seconds=30)}
+_RETRY_S = 20.0
+_RETRIES: dict[str, Any] = {"max_retries": 5, "retry_timeout": timedelta(seconds=_RETRY_S)}
 _TRIES = 3
 """Of a conditional write, which the library does not repeat when the reply is lost."""
 _TRUST_S = 3600.0
@@ -87,6 +88,7 @@ class BucketBlobs:
         import obstore
         from obstore.exceptions import AlreadyExistsError, GenericError
 
+        until = time.monotonic() + _RETRY_S
         with self._errors(key):
             for left in reversed(range(_TRIES)):
                 try:
@@ -95,7 +97,7 @@ class BucketBlobs:
                 except AlreadyExistsError:
                     return False
                 except GenericError:  # no reply, or two writes at once: who won is seen next time
-                    if not left:
+                    if not left or time.monotonic() > until:
                         raise
         return False
 

@@ -15,66 +15,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from assets.graph import build_stages
-from assets.ingest import rows_stage, source_stages
-from assets.recipe import Plug, load_recipe
-from assets.stage import ChangedMeanwhile, Job, run_stage
-from curation.accounts import Account, prove_chain
+from assets.ingest import source_stages
+from assets.stage import ChangedMeanwhile, run_stage
+from curation.accounts import Account
 from curation.formats import write_record
 from curation.plugins import find_plugin, plugin
-from curation.store import Store
-from tests.assets.test_recipe import TINY
-
-PAIRS = [
-    ("打开空调", '{"do":"打开"}'),
-    ("Turn on the radio", '{"do":"on"}'),
-    ("把温度调到二十二度", '{"do":"调"}'),
-    ("Call 妈妈", '{"do":"拨打"}'),
-]
-
-
-def lines(pairs=PAIRS, **more):
-    records = ({"prompt": p, "answer": a, **more} for p, a in pairs)
-    return "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records).encode()
-
-
-def write(path, data):
-    path.write_bytes(data)
-    return path
-
-
-def reading(path, use="jsonl", **options):
-    return Plug("来源", use, find_plugin("curation.sources", use), {"path": path, **options})
-
-
-def job_of(tmp_path, *plugs):
-    """A job on an empty or known store, its recipe reading these sources."""
-    named = {f"s{i}": replace(plug, key=f"s{i}") for i, plug in enumerate(plugs)}
-    return Job(replace(load_recipe(TINY), sources=named), Store(tmp_path / "store"))
-
-
-def deliver(job):
-    """The merged rows of a job's sources; every account up to there is proven."""
-    for stage in source_stages(job.recipe):
-        run_stage(job, stage)
-    rows = run_stage(job, rows_stage(job.recipe)).version
-    assert all(link.holds for link in prove_chain(rows)), prove_chain(rows)
-    return rows
-
-
-def counts(rows):
-    """Delivered records by outcome; each of them has exactly one."""
-    outcome = rows.table("occurrences").group_by("outcome").len()
-    found = dict(outcome.iter_rows())
-    assert sum(found.values()) == sum(rows.values["fates"].values())
-    assert rows.tables["rows"]["rows"] == found.get("new", 0)
-    return found
-
-
-def reasons(rows):
-    found = rows.table("occurrences").filter(pl.col("outcome") == "quarantined")
-    return found["reason"].to_list()
-
+from tests.faults._deliver import (
+    PAIRS,
+    counts,
+    deliver,
+    job_of,
+    lines,
+    numbered,
+    reading,
+    reasons,
+    write,
+)
 
 # half written ---------------------------------------------------------------------------------
 
@@ -312,85 +268,6 @@ def test_a_parquet_bomb_stays_small_in_memory(tmp_path):
     assert path.stat().st_size < 1 << 20  # and 660 MB unfolded
     new, quarantined, peak_mb, seconds, _ = ingest_in_child(path, "parquet")
     assert new == 0 and quarantined and peak_mb < 300 and seconds < 30, (peak_mb, seconds)
-
-
-# scores that are none ---------------------------------------------------------------------------
-
-
-def scoring(name, work):
-    """A scorer of the recipe that is a plain function of a row's utterance."""
-
-    @plugin()
-    def factory():
-        def score(rows, context):
-            texts = (turns[-2]["content"] for turns in rows["messages"])
-            return pl.Series([work(text) for text in texts], dtype=pl.Float64)
-
-        return score
-
-    return Plug(name, name, factory, {})
-
-
-def curate(tmp_path, scorer, pairs, rule="怪 < 1"):
-    """The tiny graph up to the rows kept, with one scorer and one rule."""
-    path = write(tmp_path / "rows.jsonl", lines(pairs))
-    job = job_of(tmp_path, reading(path))
-    options = {**job.recipe.options, "guard": {"max_share": 1.0}}
-    recipe = replace(job.recipe, scorers={"怪": scorer}, keep=(rule,), options=options)
-    stages = {stage.name: stage for stage in build_stages(recipe)}
-    needed = {"kept_rows"}
-    for name in reversed(stages):
-        needed |= set(stages[name].inputs) if name in needed else set()
-    for name in (name for name in stages if name in needed):
-        version = run_stage(replace(job, recipe=recipe), stages[name]).version
-    assert version.name == "tiny/kept_rows" and all(link.holds for link in prove_chain(version))
-    return version
-
-
-def numbered(n):
-    return [(f"第{i}句话：{random.Random(i).random()}", f'{{"n":{i}}}') for i in range(n)]
-
-
-def test_a_score_that_is_no_number_never_passes_a_rule(tmp_path):
-    odd = {0: float("nan"), 1: float("inf"), 2: float("-inf"), 3: None, 4: 5.0}
-    pairs = numbered(40)
-    place = {text: i for i, (text, _) in enumerate(pairs)}
-    version = curate(tmp_path, scoring("怪", lambda t: odd.get(place.get(t, 9), 0.5)), pairs)
-    fates = version.table("fates")
-    said = dict(fates.group_by("fate", "reason").len().select(
-        pl.concat_str("fate", "reason", separator=" "), "len").iter_rows())  # fmt: skip
-    assert said["quarantined error: 怪"] == 3
-    assert said["dropped 怪 < 1"] == 2
-    account = Account.read(version)
-    assert account and not account.problems()
-    assert version.table("scores")["怪"].is_nan().sum() == 0
-
-
-def test_a_scorer_that_raises_on_one_row_costs_that_row(tmp_path):
-    pairs = numbered(40)
-
-    def work(text):
-        if text == pairs[7][0]:
-            raise RuntimeError("一行坏了")
-        return 0.5
-
-    version = curate(tmp_path, scoring("怪", work), pairs)
-    gone = version.table("fates").filter(pl.col("fate") != "kept")
-    assert gone["fate"].to_list() == ["quarantined"] and gone["reason"].to_list() == ["error: 怪"]
-
-
-@pytest.mark.parametrize("error", [ValueError("no model"), KeyError("a\nb"), RuntimeError("x\ny")])
-def test_a_scorer_that_raises_on_every_row_stops_the_run_with_one_line(tmp_path, error):
-    def work(text):
-        raise error
-
-    with pytest.raises(
-        ValueError, match=f"^the scorer '怪' fails: {type(error).__name__}: [^\n]+$"
-    ):
-        curate(tmp_path, scoring("怪", work), numbered(40))
-    store = Store(tmp_path / "store")
-    assert "tiny/split_rows" in store.names() and "tiny/facts/怪" not in store.names()
-    assert curate(tmp_path, scoring("怪", lambda t: 0.5), numbered(40)).tables["rows"]["rows"] >= 40
 
 
 # drift and repeats ------------------------------------------------------------------------------

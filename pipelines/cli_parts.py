@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from pipelines.cli_text import cut
@@ -31,10 +32,10 @@ def store_and_name(args: argparse.Namespace) -> tuple[Any, str]:
     from curation.store import Store
     from pipelines.paths import store_path
 
-    path = store_path(args.store)
-    if not path.is_dir():
-        raise FileNotFoundError(f"there is no store at {str(path)!r}: run `winnow run` first")
-    return Store(path.absolute()), read_recipe(args).name
+    place = store_path(args.store)
+    if isinstance(place, Path) and not place.is_dir():
+        raise FileNotFoundError(f"there is no store at {str(place)!r}: run `winnow run` first")
+    return Store(place), read_recipe(args).name
 
 
 def read_recipe(args: argparse.Namespace) -> Any:

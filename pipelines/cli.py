@@ -168,7 +168,8 @@ def export_asset(args: argparse.Namespace) -> int:
     names = [stage.name for stage in build_stages(recipe)]
     if args.asset not in names:
         raise LookupError(f"no asset is called {args.asset!r}{nearest(args.asset, names)}")
-    if Path(os.path.realpath(args.to)).is_relative_to(_store_path(args).resolve()):
+    store = Path(_store_path(args))
+    if Path(os.path.realpath(args.to)).is_relative_to(store.resolve()):
         raise ValueError(f"{str(args.to)!r} lies in the store, where only winnow's own files stand")
     version = _store(args).head(f"{recipe.name}/{args.asset}")
     if version is None or "rows" not in version.tables:

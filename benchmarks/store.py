@@ -1,0 +1,299 @@
+"""What the store costs: a first build, a delivery of 1,000 rows, nothing new, questions, upkeep.
+
+    .venv/bin/python benchmarks/store.py [--rows 100000 1000000] [--versions 20]
+
+A recipe of one general and one domain source, four scorers and every step from the sources to the
+training set is built for each size in a process of its own; then 1,000 rows are delivered, version
+by version. Beside it stand a plain Parquet write and read of the same rows: what any store has to
+pay. Work is counted by what the steps report; memory is the peak of the process.
+"""
+
+import argparse
+import json
+import math
+import os
+import random
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+DELIVERY = 1_000
+DOMAIN = 200
+RECIPE = """
+name: bench
+task: {{use: json_slots, fields: [actions], slots: {{actions: [do, what]}}, system: 你是车载助手。}}
+sources:
+  seeds: {{use: jsonl, path: seeds, track: domain, license: CC-BY-4.0}}
+  general: {{use: jsonl, path: general, track: general, license: Apache-2.0}}
+augment: {{use: rules, per_seed: 1}}
+scorers: {{length: {{}}, repetition: {{}}, special_tokens: {{}}, perplexity: {{}}}}
+keep: [length <= 400, not special_tokens, repetition < 0.9, not label_conflict]
+guard: {{max_share: 0.9}}
+mix: {{general: 7, domain: 1}}
+train: {{base_model: {model}}}
+evaluate: {{metrics: [exact_match]}}
+"""
+LAST = "training_set"
+WORK = re.compile(r"(\w+): ([\d,]+) rows to do, ([\d,]+) were done before")
+HAN = "打开关闭空调车窗音乐导航回家公司温度调到二十六风速大一点座椅加热天窗播放歌明天早上八提醒我给妈电话北京上海广州深圳"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000])
+    parser.add_argument("--versions", type=int, default=20)
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.child:
+        print(json.dumps(measure(args.child, args.rows[0], args.versions)))
+        return 0
+    found = {}
+    for rows in args.rows:
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, __file__, "--rows", str(rows), "--child", folder]
+            command += ["--versions", str(args.versions)]
+            done = subprocess.run(
+                command, stdout=subprocess.PIPE, text=True, check=True,
+                env=os.environ | {"PYTHONPATH": str(ROOT)},
+            )  # fmt: skip
+        found[rows] = json.loads(done.stdout.splitlines()[-1])
+    print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}\n")
+    print(table(found))
+    return 0
+
+
+def measure(folder: Path, rows: int, versions: int) -> dict[str, Any]:
+    """Every figure for one size; progress goes to stderr."""
+    bench = Bench(folder)
+    bench.deliver(rows)
+    found: dict[str, Any] = {}
+    found["first build s"] = bench.build("first build")
+    found |= bench.plain()
+    found["nothing new s"] = bench.build("nothing new")
+    bench.reorder()
+    before = bench.counted.copy()
+    found["same rows in another order s"] = bench.build("reordered")
+    found["reordered: rows worked on"] = sum(bench.counted.values()) - sum(before.values())
+    bench.release(1)
+    for number in range(2, versions + 1):
+        bench.deliver(DELIVERY)
+        before, size = bench.counted.copy(), bench.size()
+        seconds = bench.build(f"+{DELIVERY:,} rows, version {number}")
+        if number == 2:
+            found[f"+{DELIVERY:,} rows s"] = seconds
+            found[f"+{DELIVERY:,} rows MB written"] = (bench.size() - size) / 1e6
+            done = {k: n - before.get(k, 0) for k, n in bench.counted.items()}
+            found["rows worked on"] = ", ".join(f"{k} {n:,}" for k, n in sorted(done.items()))
+        bench.release(number)
+    found |= bench.questions(versions)
+    found |= bench.upkeep()
+    found["peak memory GB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return found
+
+
+class Bench:
+    """A project in a folder, built stage by stage without Dagster."""
+
+    def __init__(self, folder: Path):
+        from assets.graph import build_stages
+        from assets.recipe import load_recipe
+        from curation.store import Store
+
+        self.folder, self.counted, self.delivered = folder, {}, 0
+        self.random = random.Random(7)
+        for name in ("seeds", "general"):
+            (folder / name).mkdir()
+        self._write("seeds", [self._domain(i) for i in range(DOMAIN)])
+        (folder / "bench.yaml").write_text(RECIPE.format(model=self._model()), encoding="utf-8")
+        self.recipe = load_recipe(folder / "bench.yaml")
+        self.store = Store(folder / "store")
+        stages = build_stages(self.recipe)
+        self.stages = stages[: [stage.name for stage in stages].index(LAST) + 1]
+
+    def deliver(self, rows: int) -> None:
+        """One more file of general rows."""
+        lines = (self._general(self.delivered + i) for i in range(rows))
+        self._write("general", lines)
+        self.delivered += rows
+
+    def reorder(self) -> None:
+        """The lines of every general file the other way round."""
+        for path in sorted((self.folder / "general").iterdir()):
+            lines = path.read_text(encoding="utf-8").splitlines()
+            path.write_text("\n".join(reversed(lines)) + "\n", encoding="utf-8")
+
+    def build(self, what: str) -> float:
+        """Seconds of one run of all stages."""
+        from assets.stage import Job, run_stage
+
+        started, slow = time.monotonic(), []
+        for stage in self.stages:
+            outcome = run_stage(Job(self.recipe, self.store, self._count), stage)
+            slow.append((outcome.seconds, stage.name))
+        seconds = time.monotonic() - started
+        said = ", ".join(f"{name} {s:.1f}" for s, name in sorted(slow, reverse=True)[:8])
+        print(f"{what}: {seconds:.1f} s ({said})", file=sys.stderr)
+        return seconds
+
+    def plain(self) -> dict[str, float]:
+        """The same rows as one Parquet file without a store, and read back through the store."""
+        import polars as pl
+
+        rows = self._head("rows")
+        read_s, frame = timed(lambda: rows.table("rows"))
+        path = self.folder / "plain.parquet"
+        write_s, _ = timed(lambda: frame.write_parquet(path, compression="zstd"))
+        plain_s, _ = timed(lambda: pl.read_parquet(path))
+        store_s, _ = timed(lambda: self.store.write_version(
+            "bench/copy", _made(frame), inputs={}, how={}))  # fmt: skip
+        return {
+            "plain Parquet write s": write_s,
+            "store write s": store_s,
+            "plain Parquet read s": plain_s,
+            "store read s": read_s,
+        }
+
+    def release(self, number: int) -> None:
+        """A registered model version on the present training set, its training left out."""
+        from curation.lineage.model import summarise_model
+        from curation.store import Made
+
+        inputs = {name: self._head(name) for name in (LAST, "bad_cases", "base_model", "rows")}
+        lineage = summarise_model(inputs[LAST], inputs["bad_cases"], inputs["base_model"])
+        values = {
+            "number": number, "id": f"{number:032x}", "promoted": True, "lineage": lineage,
+            "verdict": {"rules": []}, "metrics": {"candidate": {}}, "failed_heldout": 0,
+        }  # fmt: skip
+        version = self.store.write_version(
+            "bench/model_version", Made(values=values), inputs=inputs,
+            how={"recipe": self.recipe.digest, "recipe_text": self.recipe.text},
+        )  # fmt: skip
+        self.store.publish(version)
+
+    def questions(self, versions: int) -> dict[str, float]:
+        """Seconds of questions of lineage, asked of a store that has just been opened."""
+        from curation.lineage.diff import compare_models
+        from curation.lineage.model import explain_model
+        from curation.lineage.rows import explain_row, training_rows
+        from curation.lineage.users import find_users
+        from curation.store import Store
+
+        rows = self._head(LAST).table("rows", ["id", "track"])
+        row = rows["id"][rows.height // 2]
+        asked: dict[str, Callable[[Any], Any]] = {
+            f"row -> all of {versions} versions": lambda s: find_users(s, "bench", row),
+            "source -> versions": lambda s: find_users(s, "bench", "general"),
+            "why is this row there": lambda s: explain_row(s, "bench", row, name="latest"),
+            "diff of two versions": lambda s: compare_models(s, "bench", "v1", f"v{versions}"),
+            "rows of a version": lambda s: training_rows(s, "bench", "latest"),
+            "what a version is": lambda s: explain_model(s, "bench", "latest"),
+        }
+        found = {}
+        for name, ask in asked.items():
+            store = Store(self.folder / "store")
+            found[f"{name} s"] = timed(lambda ask=ask, store=store: ask(store))[0]
+            print(f"{name}: {found[f'{name} s']:.2f} s", file=sys.stderr)
+        return found
+
+    def upkeep(self) -> dict[str, float]:
+        """Rollback of a step and removal of all but two versions."""
+        from curation.upkeep import collect_garbage
+
+        first = list(self.store.history(f"bench/{LAST}"))[-1]
+        rollback_s, _ = timed(lambda: self.store.rollback(f"bench/{LAST}", first))
+        gc_s, _ = timed(lambda: collect_garbage(self.store, keep=2))
+        return {"rollback s": rollback_s, "collect garbage s": gc_s}
+
+    def size(self) -> int:
+        """Bytes of all objects."""
+        files = (self.folder / "store" / "objects").rglob("*")
+        return sum(path.stat().st_size for path in files if path.is_file())
+
+    def _count(self, line: str) -> None:
+        if found := WORK.search(line):
+            self.counted[found[1]] = self.counted.get(found[1], 0) + int(found[2].replace(",", ""))
+
+    def _head(self, name: str) -> Any:
+        version = self.store.head(f"bench/{name}")
+        assert version is not None, name
+        return version
+
+    def _model(self) -> Path:
+        """A base model of a few thousand parameters, for its tokenizer."""
+        from curation.rows import dialogue, make_row, rows_frame
+        from training.demo_model import pretrain_demo_model
+
+        texts = [self._general(i) for i in range(300)]
+        rows = rows_frame(make_row(dialogue(t["prompt"], t["answer"])) for t in texts)
+        out = self.folder / "model"
+        pretrain_demo_model(rows, out=out, hidden=32, layers=1, vocab_size=400, steps=2)
+        return out
+
+    def _general(self, number: int) -> dict[str, str]:
+        said = "".join(self.random.choices(HAN, k=self.random.randint(12, 30)))
+        answer = "".join(self.random.choices(HAN, k=self.random.randint(12, 40)))
+        return {"prompt": f"{said}{number}", "answer": f"好的，{answer}"}
+
+    def _domain(self, number: int) -> dict[str, str]:
+        said = "".join(self.random.choices(HAN, k=8))
+        return {
+            "prompt": f"打开{said}{number}",
+            "answer": f'{{"actions":[["打开","{said}{number}"]]}}',
+        }
+
+    def _write(self, source: str, lines: Any) -> None:
+        folder = self.folder / source
+        path = folder / f"{len(list(folder.iterdir())):04d}.jsonl"
+        with path.open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Wall seconds of some work, and what it gave."""
+    started = time.monotonic()
+    result = work()
+    return time.monotonic() - started, result
+
+
+def _made(frame: Any) -> Any:
+    from curation.store import Made
+
+    return Made(tables={"rows": frame})
+
+
+def table(found: dict[int, dict[str, Any]]) -> str:
+    """Figures by size as a Markdown table, with growth exponents between the two largest sizes."""
+    sizes = sorted(found)
+    lines = [["", *(f"{rows:,} rows" for rows in sizes)], ["---", *("--:" for _ in sizes)]]
+    for name in found[sizes[0]]:
+        lines.append([name, *(_show(found[rows][name]) for rows in sizes)])
+    lines += list(_ratios(found, sizes))
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _ratios(found: dict[int, dict[str, Any]], sizes: list[int]) -> Iterator[list[str]]:
+    delta = f"+{DELIVERY:,} rows s"
+    shares = [found[rows][delta] / found[rows]["first build s"] for rows in sizes]
+    yield [f"+{DELIVERY:,} rows, share of the first build", *(f"{share:.1%}" for share in shares)]
+    if len(sizes) > 1:
+        small, large = sizes[-2:]
+        growth = found[large]["first build s"] / found[small]["first build s"]
+        exponent = math.log(growth) / math.log(large / small)
+        yield ["growth exponent of the first build", *([""] * (len(sizes) - 1)), f"{exponent:.2f}"]
+
+
+def _show(value: Any) -> str:
+    return f"{value:,.2f}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -66,6 +66,7 @@ def _follow(
     return sorted(parts), own, versions
 
 
+@cache
 def _used_names(path: Path, start: str) -> tuple[set[str], set[str]]:
     """Modules a function of a glue file uses, and the syntax of it and of its helpers there."""
     tree = _tree(path)

@@ -15,7 +15,7 @@ from assets.code import code_version, describe_code
 from assets.recipe import Recipe
 from curation.progress import Report, silent
 from curation.rows import digest
-from curation.store import Made, Store, Version
+from curation.store import Corrupt, Made, Store, Version
 
 
 class CheckFailed(RuntimeError):
@@ -144,8 +144,14 @@ def _build(
     reads: Any,
 ) -> Version:
     name = f"{job.recipe.name}/{stage.name}"
-    known = {"previous": job.store.base(name), "code": stage.code_version}
-    made = stage.work(replace(job, section=stage.section, **known), *inputs.values())
+    job = replace(job, section=stage.section, code=stage.code_version)
+    previous = job.store.base(name)
+    try:
+        made = stage.work(replace(job, previous=previous), *inputs.values())
+    except Corrupt:  # what it would build on is damaged, unless an input is: all is worked out anew
+        if previous is None:
+            raise
+        made = stage.work(job, *inputs.values())
     _require_same(stage, files)
     failed = [
         f"{name}: {made.checks[name][1]}"

@@ -7,17 +7,15 @@ prompt, an augmenter or a training set.
 """
 
 import json
-import os
 import time
-import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import sqrt
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from curation.blobs import Corrupt
 from curation.plugins import nearest
 from curation.rows import canonical_json, clean_text, dialogue, digest, row_id
 from curation.split import half_of
@@ -79,18 +77,21 @@ def add_bad_cases(
             new.append(case["id"])
             lines.append(case)
     if lines:
-        _deliver(store.root / "intake", lines)
+        _deliver(store, lines)
+    elif duplicate:  # perhaps known from a process that was killed before it was safe
+        store.local.settle(_deliveries(store))
     return Delivery(tuple(new), duplicate, tuple(refused))
 
 
 def read_inbox(store: Store) -> list[dict[str, Any]]:
-    """Every acknowledged bad case, in order of delivery, once each."""
+    """Every acknowledged bad case, in order of delivery, once each; `Corrupt` for a damaged one."""
     cases: dict[str, dict[str, Any]] = {}
-    for path in sorted((store.root / "intake").glob("*.jsonl")):
+    for key in _deliveries(store):
+        path = store.root / key
         if path.is_symlink() or not path.is_file():
             raise ValueError(f"{path.name!r} in the inbox is no file of its own; take it away")
-        for line in path.read_text(encoding="utf-8").splitlines():
-            record = json.loads(line)
+        for number, line in enumerate(store.local.read(key).split(b"\n")[:-1], 1):
+            record = _read_line(line, f"line {number} of {key} in {str(store.root)!r}")
             if "id" in record:
                 cases.setdefault(record["id"], record)
     return list(cases.values())
@@ -192,24 +193,27 @@ def _read_case(record: Any, found_by: str) -> tuple[dict[str, Any], str]:
     return {"id": digest(case), **case, "found_by": str(by), "at": time.time()}, ""
 
 
-def _deliver(folder: Path, lines: list[dict[str, Any]]) -> None:
+def _read_line(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+        if "id" in record and record["id"] != digest({name: record[name] for name in FIELDS}):
+            raise ValueError
+    except (ValueError, KeyError, TypeError):
+        raise Corrupt(f"{where} was damaged: it is no bad case as it was delivered") from None
+    return record
+
+
+def _deliver(store: Store, lines: list[dict[str, Any]]) -> None:
     """One new file, whole or not at all; its number keeps deliveries in order."""
-    staged = folder / f".{uuid.uuid4().hex}"
-    with staged.open("w", encoding="utf-8") as handle:
-        handle.writelines(canonical_json(line) + "\n" for line in lines)
-        handle.flush()
-        os.fsync(handle.fileno())
-    number = len(list(folder.glob("*.jsonl")))
-    while True:
-        try:
-            os.link(staged, folder / f"{number:08d}.jsonl")
-            break
-        except FileExistsError:
+    data = "".join(canonical_json(line) + "\n" for line in lines).encode()
+    number = len(_deliveries(store))
+    with store.leases.adding():
+        while not store.local.create(f"intake/{number:08d}.jsonl", data):
             number += 1
-    staged.unlink()
-    directory = os.open(folder, os.O_RDONLY)
-    os.fsync(directory)
-    os.close(directory)
+
+
+def _deliveries(store: Store) -> list[str]:
+    return [key for key in store.local.list("intake") if key.endswith(".jsonl")]
 
 
 def _chosen(store: Store, found_by: str) -> list[dict[str, Any]]:

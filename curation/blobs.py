@@ -5,6 +5,7 @@ Both can do the one thing a commit needs: create a name only if nobody has it.
 
 import os
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -69,8 +70,16 @@ class Blobs(Protocol):
         """All keys below a folder, sorted."""
         ...
 
-    def remove(self, key: str) -> None:
-        """Forget a key; one that is not there is no error."""
+    def remove(self, *keys: str) -> None:
+        """Forget keys; one that is not there is no error. They may come back until `settle`."""
+        ...
+
+    def settle(self, keys: Iterable[str]) -> None:
+        """Return once keys that are there will stay there, whoever wrote them."""
+        ...
+
+    def settle_removed(self, folder: str) -> None:
+        """Return once keys that are gone below a folder will stay gone, whoever removed them."""
         ...
 
 
@@ -81,15 +90,17 @@ class LocalBlobs:
 
     def __init__(self, root: Path, disk: Disk):
         self.root, self.disk = root, disk
+        self._settled: set[str] = set()
 
     def put(self, key: str, data: bytes) -> None:
-        save_over(self.disk, self.root / key, data, staging=self.root / "tmp")
+        self.replace(key, data)
+        self._settled.add(key)
 
     def create(self, key: str, data: bytes) -> bool:
-        return save_new(self.disk, self.root / key, data, staging=self.root / "tmp")
+        return save_new(self.disk, self._place(key), data, staging=self.root / "tmp")
 
     def replace(self, key: str, data: bytes) -> None:
-        save_over(self.disk, self.root / key, data, staging=self.root / "tmp")
+        save_over(self.disk, self._place(key), data, staging=self.root / "tmp")
 
     def fetch(self, key: str, *, anew: bool = False) -> Path:
         path = self.root / key
@@ -125,5 +136,24 @@ class LocalBlobs:
             found += [f"{parent}/{name}" for name in names]
         return sorted(found)
 
-    def remove(self, key: str) -> None:
-        self.disk.remove(self.root / key)
+    def remove(self, *keys: str) -> None:
+        for key in keys:
+            self._settled.discard(key)
+            self.disk.remove(self.root / key)
+
+    def settle(self, keys: Iterable[str]) -> None:
+        fresh = sorted(set(keys) - self._settled)
+        for key in fresh:
+            self.disk.sync(self._place(key))
+        for folder in sorted({(self.root / key).parent for key in fresh}):
+            self.disk.sync(folder)
+        self._settled.update(fresh)
+
+    def settle_removed(self, folder: str) -> None:
+        for path, _, _ in os.walk(self.root / folder):
+            self.disk.sync(Path(path))
+
+    def _place(self, key: str) -> Path:
+        path = self.root / key
+        self.disk.make_folder(path.parent, below=self.root.parent)
+        return path

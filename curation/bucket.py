@@ -8,7 +8,7 @@ may take and how often it is tried again is bounded.
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -153,13 +153,20 @@ class BucketBlobs:
     def list(self, prefix: str) -> list[str]:
         return [entry["path"] for entry in self._entries(prefix)]
 
-    def remove(self, key: str) -> None:
+    def remove(self, *keys: str) -> None:
         import obstore
 
-        with self._errors(key):
-            obstore.delete(self._bucket, key)
-        self._sent.pop(key, None)
-        self._cache.remove(key)
+        for key in keys:
+            with self._errors(key):
+                obstore.delete(self._bucket, key)
+            self._sent.pop(key, None)
+        self._cache.remove(*keys)
+
+    def settle(self, keys: Iterable[str]) -> None:
+        """What a bucket acknowledged stays."""
+
+    def settle_removed(self, folder: str) -> None:
+        """What a bucket removed stays away."""
 
     @contextmanager
     def _errors(self, key: str = "") -> Iterator[None]:

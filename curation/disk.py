@@ -1,17 +1,22 @@
 """The file operations everything durable goes through, so that a test can make each of them fail.
 
-A file is safe once it was synced and the folder that names it was synced: `save_new` and
-`save_over` do both, in the order that leaves the old state or the new one whatever happens.
+A file is safe once it was synced and every folder that names it was synced: `save_new` and
+`save_over` do it in the order that leaves the old state or the new one whatever happens. What is
+merely there is not safe: a process that was killed may have made it and never synced it.
 """
 
 import os
 import shutil
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 
 class Disk:
     """Plain file operations, each one step that happens or does not."""
+
+    def __init__(self) -> None:
+        self._safe: set[Path] = set()
 
     def write(self, path: Path, data: bytes) -> None:
         """Create a file; its bytes are safe only after `sync`."""
@@ -45,27 +50,41 @@ class Disk:
         else:
             path.unlink(missing_ok=True)
 
-    def make_folder(self, path: Path) -> None:
-        """Make a folder and those above it, and sync the folders that name a new one."""
-        if path.is_dir():
-            return
-        self.make_folder(path.parent)
+    def add_folder(self, path: Path) -> None:
+        """Make one folder; one that is there is no error."""
         path.mkdir(exist_ok=True)
-        self.sync(path.parent)
+
+    def make_folder(self, path: Path, *, below: Path | None = None) -> None:
+        """Make a folder and those above it; on return the names of the new ones are safe.
+
+        So are those of the ones that were there, up to `below`, which is trusted.
+        """
+        there = path.is_dir()
+        if path == below or (there and path in self._safe):
+            return
+        if below or not there:
+            self.make_folder(path.parent, below=below)
+        if not there:
+            self.add_folder(path)
+        with suppress(PermissionError):  # a folder above ours that is not for us to read
+            self.sync(path.parent)
+        self._safe.add(path)
 
 
 def save_over(disk: Disk, path: Path, data: bytes, *, staging: Path) -> None:
     """Put `data` under a name: afterwards the old bytes or the new ones are there, never a mix."""
     staged = _stage(disk, data, staging)
-    disk.make_folder(path.parent)
-    disk.rename(staged, path)
+    try:
+        disk.rename(staged, path)
+    except OSError:
+        disk.remove(staged)
+        raise
     disk.sync(path.parent)
 
 
 def save_new(disk: Disk, path: Path, data: bytes, *, staging: Path) -> bool:
     """Put `data` under a name that nobody has; False, and nothing changed, when somebody has."""
     staged = _stage(disk, data, staging)
-    disk.make_folder(path.parent)
     try:
         disk.link(staged, path)
     except FileExistsError:
@@ -77,7 +96,7 @@ def save_new(disk: Disk, path: Path, data: bytes, *, staging: Path) -> bool:
 
 
 def _stage(disk: Disk, data: bytes, staging: Path) -> Path:
-    staged = staging / uuid.uuid4().hex
+    staged = staging / f".{uuid.uuid4().hex}"
     try:
         disk.write(staged, data)
         disk.sync(staged)

@@ -6,14 +6,13 @@ form its whole conversation is there. JSON answers stay text.
 
 import csv
 import io
-import os
-import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import polars as pl
 
+from curation.disk import Disk, save_over
 from curation.formats import Form, write_record
 from curation.rows import canonical_json
 from curation.sources.csv import FORMULA_STARTS, is_prefixed
@@ -29,6 +28,7 @@ def export_rows(
     to: Path,
     *,
     form: Literal["alpaca", "sharegpt", "messages", "csv", "parquet"],
+    disk: Disk | None = None,
 ) -> int:
     """Write rows to the file `to` and return how many; the file appears complete or not at all.
 
@@ -41,18 +41,18 @@ def export_rows(
     if to.is_dir():
         raise ValueError(f"{str(to)!r} is a folder; name a file in it")
     writers = {"csv": _write_csv, "parquet": _write_parquet}
-    write = writers[form](rows) if form in writers else _write_json(rows, to, cast(Form, form))
-    _write_whole(to, write)
+    data = writers[form](rows) if form in writers else _write_json(rows, to, cast(Form, form))
+    write_whole(to, data, disk=disk)
     return len(rows)
 
 
-def _write_json(rows: pl.DataFrame, to: Path, form: Form) -> Callable[[Path], None]:
+def _write_json(rows: pl.DataFrame, to: Path, form: Form) -> bytes:
     lines = (canonical_json(record) for record in _records(rows, form))
     if to.suffix == ".json":
         text = "[\n" + ",\n".join(lines) + "\n]\n"
     else:
         text = "".join(f"{line}\n" for line in lines)
-    return lambda path: _write_text(path, text)
+    return text.encode()
 
 
 def _records(rows: pl.DataFrame, form: Form) -> list[dict[str, Any]]:
@@ -68,14 +68,14 @@ def _records(rows: pl.DataFrame, form: Form) -> list[dict[str, Any]]:
     return records
 
 
-def _write_csv(rows: pl.DataFrame) -> Callable[[Path], None]:
+def _write_csv(rows: pl.DataFrame) -> bytes:
     buffer = io.StringIO(newline="")
     # Every cell is quoted: where the list separator is a semicolon, none may begin inside another.
     writer = csv.writer(buffer, quoting=csv.QUOTE_ALL)
     writer.writerow(CSV_COLUMNS)
     for row in rows.iter_rows(named=True):
         writer.writerow([safe_cell(cell) for cell in _csv_cells(row)])
-    return lambda path: _write_text(path, buffer.getvalue())
+    return buffer.getvalue().encode()
 
 
 def _csv_cells(row: dict[str, Any]) -> Iterable[str]:
@@ -95,7 +95,7 @@ def safe_cell(cell: str) -> str:
     return f"'{cell}" if cell[:1] in FORMULA_STARTS or is_prefixed(cell) else cell
 
 
-def _write_parquet(rows: pl.DataFrame) -> Callable[[Path], None]:
+def _write_parquet(rows: pl.DataFrame) -> bytes:
     import pyarrow
     import pyarrow.parquet
 
@@ -106,42 +106,13 @@ def _write_parquet(rows: pl.DataFrame) -> Callable[[Path], None]:
         [(n, kinds.get(type(t), pyarrow.list_(message))) for n, t in rows.schema.items()]
     )
     table = pyarrow.Table.from_pylist(rows.to_dicts(), schema=schema)
-    return lambda path: pyarrow.parquet.write_table(table, path, compression="zstd")
+    out = io.BytesIO()
+    pyarrow.parquet.write_table(table, out, compression="zstd")
+    return out.getvalue()
 
 
-def write_whole(to: Path, text: str) -> None:
-    """Write text to a file that appears complete or not at all; folders are made as needed."""
-    _write_whole(to, lambda path: _write_text(path, text))
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="")
-
-
-def _write_whole(to: Path, write: Callable[[Path], None]) -> None:
-    """Write beside `to`, flush to disk, then take the name; a crash leaves the old file."""
-    to.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=to.parent, prefix=f".{to.name}.")
-    try:
-        write(Path(name))
-        os.fsync(handle)
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, to)
-    finally:
-        os.close(handle)
-        Path(name).unlink(missing_ok=True)
-    _fsync_folder(to.parent)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _fsync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def write_whole(to: Path, data: str | bytes, *, disk: Disk | None = None) -> None:
+    """Write a file that appears complete or not at all; folders are made as needed."""
+    disk, to = disk or Disk(), to.absolute()
+    disk.make_folder(to.parent)
+    save_over(disk, to, data.encode() if isinstance(data, str) else data, staging=to.parent)

@@ -58,7 +58,10 @@ class Leases:
 
     @contextmanager
     def adding(self, *keys: str) -> Iterator[None]:
-        """Name keys while no collector removes anything; they stay named until `release`."""
+        """Name keys while no collector removes anything; they stay named until `release`.
+
+        A manifest stands for all that it leads to.
+        """
         with _flock(self._gate, fcntl.LOCK_SH):
             fresh = [key for key in keys if key not in self._named]
             if fresh:
@@ -82,24 +85,31 @@ class Leases:
             self.folder.mkdir(exist_ok=True)
             path = self.folder / f"{uuid.uuid4().hex}.lease"
             self._handle = os.open(path, os.O_WRONLY | os.O_CREAT)
+            self._mine = weakref.finalize(self, _end_lease, self._handle, path, os.getpid())
             fcntl.flock(self._handle, fcntl.LOCK_EX)
-            self._mine = weakref.finalize(self, _end_lease, self._handle, path)
-        os.write(self._handle, "".join(f"{key}\n" for key in keys).encode())
+        data = "".join(f"\n{key}\n" for key in keys).encode()  # a line that a full disk cut ends
+        while data:
+            data = data[os.write(self._handle, data) :]
         self._named.update(keys)
 
     def _read(self, path: Path) -> set[str]:
         """Keys of a lease whose build lives; the lease of a dead one is removed."""
-        with path.open() as handle:
+        try:
+            handle = path.open()
+        except FileNotFoundError:  # given up this moment
+            return set()
+        with handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                return set(handle.read().splitlines())
+                return set(handle.read().splitlines()) - {""}
             path.unlink(missing_ok=True)
         return set()
 
 
-def _end_lease(handle: int, path: Path) -> None:
-    path.unlink(missing_ok=True)
+def _end_lease(handle: int, path: Path, owner: int) -> None:
+    if os.getpid() == owner:  # a forked child has a copy of the handle, and not the lease
+        path.unlink(missing_ok=True)
     os.close(handle)
 
 

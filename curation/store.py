@@ -25,7 +25,7 @@ from curation.blobs import Blobs, Corrupt, LocalBlobs
 from curation.bucket import BucketBlobs
 from curation.disk import Disk
 from curation.locks import Leases, lock_writer, unlock_writer
-from curation.rows import canonical_json
+from curation.rows import canonical_json, digest
 from curation.tables import (
     Bare,
     Change,
@@ -128,6 +128,11 @@ class Version:
         tables = [key for entry in self.tables.values() for key in objects_of(entry)]
         return [self.key, *tables, *self.manifest["folders"].values()]
 
+    @property
+    def needs(self) -> list[str]:
+        """Its objects and the manifests of the versions it was made from."""
+        return [*self.objects, *self.manifest["inputs"].values()]
+
 
 class Store:
     """A directory, or a bucket with a local cache, that holds every version of everything.
@@ -144,11 +149,11 @@ class Store:
         self.place = remote or str(self.root)
         own = () if remote else ("objects", "refs", "memo", "pins")
         for part in (*own, "tmp", "intake"):
-            self.disk.make_folder(self.root / part)
+            if not (self.root / part).is_dir():
+                self.disk.make_folder(self.root / part)
+        self.local = LocalBlobs(self.root, self.disk)
         self.blobs: Blobs = (
-            BucketBlobs(remote, self.root / "cache", self.disk)
-            if remote
-            else LocalBlobs(self.root, self.disk)
+            BucketBlobs(remote, self.root / "cache", self.disk) if remote else self.local
         )
         self.leases = Leases(self.root)
         self._verified: set[str] = set()
@@ -159,9 +164,16 @@ class Store:
         try:
             said = self.blobs.read("format.json")
         except FileNotFoundError:
-            self.blobs.create("format.json", canonical_json({"format": FORMAT}).encode())
+            with self.leases.adding():
+                self.blobs.create("format.json", canonical_json({"format": FORMAT}).encode())
             said = self.blobs.read("format.json")
-        found = json.loads(said)["format"]
+        try:
+            found = int(json.loads(said)["format"])
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(
+                f"format.json of the store {self.place!r} is damaged; it should say "
+                f'{{"format": {FORMAT}}}, if this Winnow wrote the store'
+            ) from None
         if found > FORMAT:
             raise ValueError(
                 f"{self.place!r} has store format {found}; this Winnow knows {FORMAT}: upgrade"
@@ -185,7 +197,7 @@ class Store:
     def frame_path(self, key: str, *, anew: bool = False) -> Path:
         """Where the verified bytes of an object lie, to read; `anew` trusts no local copy."""
         at = f"objects/{key}"
-        if key in self._verified and not anew:
+        if key in self._verified and not anew and (self.blobs.root / at).is_file():
             return self.blobs.root / at
         name = _checked_key(key)
         try:
@@ -223,7 +235,7 @@ class Store:
     def folder(self, key: str, *, anew: bool = False) -> Path:
         """Where a folder lies; `Corrupt` when a file in it changed. `anew` trusts no local copy."""
         path = self.blobs.root / "objects" / key
-        if key in self._verified and not anew:
+        if key in self._verified and not anew and path.is_dir():
             return path
         name = _checked_key(key)
         for fresh in (anew, True) if self.blobs.shared else (False,):
@@ -265,6 +277,10 @@ class Store:
             return False
         return True
 
+    def _files(self, key: str) -> list[str]:
+        at = f"objects/{key}"
+        return self.blobs.list(at) if key.startswith("folders/") else [at]
+
     def _same(self, at: str, path: Path) -> bool:
         return sha256_file(self.blobs.fetch(at)) == sha256_file(path)
 
@@ -278,6 +294,8 @@ class Store:
         Of each table only what differs from the present head is written.
         """
         since = made.since or self.base(name)
+        # From here on no collector takes what this version builds on.
+        self._hold([v.key for v in (since, *inputs.values()) if v])
         texts = {
             key
             for version in inputs.values()
@@ -286,9 +304,7 @@ class Store:
         }
         before = since.tables if since else {}
         tables = {
-            table: write_table(
-                self, name.split("/")[-1], content, previous=before.get(table), texts=texts
-            )
+            table: self._write_table(name, content, before.get(table), texts)
             for table, content in sorted(made.tables.items())
         }
         folders = {part: self.put_folder(path) for part, path in sorted(made.folders.items())}
@@ -311,6 +327,17 @@ class Store:
         }
         return self.version(self.put_json("manifests", manifest))
 
+    def _write_table(
+        self, name: str, content: pl.DataFrame | Bare | Change, previous: Any, texts: set[str]
+    ) -> dict[str, Any]:
+        kind = name.split("/")[-1]
+        try:
+            return write_table(self, kind, content, previous=previous, texts=texts)
+        except Corrupt:  # what it would share parts with is damaged, so it shares none
+            if previous is None or isinstance(content, Change):
+                raise
+            return write_table(self, kind, content, texts=texts)
+
     def version(self, key: str) -> Version:
         """The version whose manifest has this object key."""
         return Version(self, key, self.read_json(key))
@@ -319,16 +346,20 @@ class Store:
         """Make a version the head of its name; the whole commit is this one file.
 
         Publishing the present head again changes nothing. Raises `Conflict` when another writer
-        took the next place first, and `Corrupt` when an object of the version is gone.
+        took the next place first, and `Corrupt` when an object of the version, or the manifest of
+        one it was made from, is gone.
         """
         seq, head, _ = self._head(version.name)
-        if head == version.key:
+        if head == version.key:  # perhaps by a process that was killed before it was safe
+            self.blobs.settle([_ref(version.name, seq)])
             return
-        with self.leases.adding(*version.objects):
-            if lost := self.missing(version.objects):
+        with self.leases.adding(*version.needs):
+            if lost := self.missing(version.needs):
                 raise Corrupt(f"{version.name} cannot be published: object {lost[0]} is missing")
-            ref = canonical_json({"manifest": version.key, "at": time.time()})
-            if not self.blobs.create(f"refs/{version.name}/{seq + 1:08d}.json", ref.encode()):
+            self.blobs.settle(at for key in version.objects for at in self._files(key))
+            ref = _ref(version.name, seq + 1)
+            said = {"manifest": version.key, "at": time.time()}
+            if not self.blobs.create(ref, _sealed(ref, said)):
                 raise Conflict(f"{version.name} got another version {seq + 1} meanwhile; run again")
         self.leases.release()
 
@@ -379,6 +410,18 @@ class Store:
         """Key of the manifest that a ref or pin names; `Corrupt` when it names none."""
         return self._read_ref(ref)[0]
 
+    def mend_ref(self, ref: str) -> None:
+        """Put what the ref before it names in the place of a damaged ref; with none before it, go.
+
+        So the newest ref that is whole is the head, and the history has no gap.
+        """
+        before = [key for key in self.refs(ref[5:-14]) if key < ref]
+        if not before:
+            self.blobs.remove(ref)
+            return
+        key, at = self._read_ref(before[-1])
+        self.blobs.replace(ref, _sealed(ref, {"manifest": key, "at": at}))
+
     def forget_verified(self) -> None:
         """Look at every object anew when it is next read."""
         self._verified.clear()
@@ -393,12 +436,12 @@ class Store:
         if ref in self._refs:
             return self._refs[ref]
         try:
-            said = json.loads(self.blobs.read(ref))
+            said = _unsealed(ref, self.blobs.read(ref))
             found = str(said["manifest"]), said.get("at")
             if self.blobs.shared and ref.startswith("refs/"):  # they never change, and requests
                 self._refs[ref] = found  # take their time
             return found
-        except (ValueError, KeyError, TypeError):
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
             raise Corrupt(f"{ref} in {self.place!r} is damaged: it names no manifest") from None
 
     # pins: versions that are kept whatever comes after them --------------------------------------
@@ -408,41 +451,46 @@ class Store:
         if not _NAME.fullmatch(label) or "/" in label:
             raise ValueError(f"{label!r} is no label; use letters, digits, '-', '_' and '.'")
         with self.leases.adding():
-            said = canonical_json({"manifest": version.key})
-            self.blobs.replace(f"pins/{label}.json", said.encode())
+            at = f"pins/{label}.json"
+            self.blobs.replace(at, _sealed(at, {"manifest": version.key}))
 
     def unpin(self, label: str) -> None:
         """Let a version go with the others again; raises `LookupError` for an unknown label."""
-        if label not in self.pins():
-            known = ", ".join(self.pins()) or "none"
+        pinned = self._pinned()
+        if label not in pinned:
+            known = ", ".join(pinned) or "none"
             raise LookupError(f"nothing is pinned as {label!r}; pinned: {known}")
-        self.blobs.remove(f"pins/{label}.json")
+        self.blobs.remove(pinned[label])
+        self.blobs.settle_removed("pins")
 
     def pins(self) -> dict[str, Version]:
         """Pinned versions by label."""
-        found = {key.split("/")[-1].removesuffix(".json"): key for key in self.blobs.list("pins")}
-        return {label: self.version(self.ref_target(key)) for label, key in found.items()}
+        return {label: self.version(self.ref_target(key)) for label, key in self._pinned().items()}
+
+    def _pinned(self) -> dict[str, str]:
+        return {key.split("/")[-1].removesuffix(".json"): key for key in self.blobs.list("pins")}
 
     # memo: a short cut for unchanged inputs, safe to delete --------------------------------------
 
     def recall(self, key: str) -> dict[str, Any] | None:
         """What was remembered under a key, or None, also when it cannot be read."""
         try:
-            return json.loads(self.blobs.read(f"memo/{key}.json"))
-        except (FileNotFoundError, ValueError):
+            return _unsealed(f"memo/{key}.json", self.blobs.read(f"memo/{key}.json"))
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
     def remember(self, key: str, value: Mapping[str, Any]) -> None:
         """Remember a small value under a key for later runs."""
-        with self.leases.adding():
-            self.blobs.replace(f"memo/{key}.json", canonical_json(value).encode())
+        at = f"memo/{key}.json"
+        with self.leases.adding(at):
+            self.blobs.replace(at, _sealed(at, value))
 
     def recall_table(self, key: str) -> dict[str, Any] | None:
-        """The table remembered under a key, to read with `tables`; None when a part is gone."""
+        """The table remembered under a key, to read with `tables`; None if a part is not whole."""
         entry = (self.recall(key) or {}).get("table")
         parts = objects_of(entry) if entry else []
-        with self.leases.adding(*parts):
-            return None if self.missing(parts) else entry
+        whole = entry and self._hold(parts) and all(map(self._whole, parts))
+        return entry if whole else None
 
     def remember_table(
         self, key: str, kind: str, content: pl.DataFrame | Change, since: Any = None
@@ -453,13 +501,21 @@ class Store:
         return entry
 
     def find_version(self, key: str) -> Version | None:
-        """The version of a manifest that was remembered; None when a part of it is gone."""
+        """The version of a manifest that was remembered; None when a part of it is gone.
+
+        Parts are its objects and the manifests of the versions it was made from.
+        """
+        self._hold([key])
         try:
             version = self.version(key)
         except Corrupt:
             return None
-        with self.leases.adding(*version.objects):
-            return None if self.missing(version.objects) else version
+        return version if self._hold(version.needs) else None
+
+    def _hold(self, keys: Sequence[str]) -> bool:
+        """Whether all of these are there; then they stay until something is published."""
+        with self.leases.adding(*keys):
+            return not self.missing(keys)
 
     # one writer -----------------------------------------------------------------------------------
 
@@ -502,6 +558,23 @@ def _checked_key(key: str) -> str:
     if not found:
         raise Corrupt(f"{key!r} is no object key: the manifest that names it was damaged")
     return found[1]
+
+
+def _ref(name: str, seq: int) -> str:
+    return f"refs/{name}/{seq:08d}.json"
+
+
+def _sealed(key: str, said: Mapping[str, Any]) -> bytes:
+    """A small value with a digest of it and of its key, as no name vouches for its content."""
+    return canonical_json({**said, "seal": digest([key, said])}).encode()
+
+
+def _unsealed(key: str, data: bytes) -> dict[str, Any]:
+    """The value back; `ValueError` or `KeyError` when it was changed or lies under a wrong key."""
+    said = json.loads(data)
+    if said.pop("seal") != digest([key, said]):
+        raise ValueError(f"{key} is not what was written")
+    return said
 
 
 def _sorted_json(value: Any) -> bytes:

@@ -15,7 +15,7 @@ from curation.store import Store, Version
 
 GRACE_S = 86_400.0
 """In a bucket other machines' builds are not seen; what is younger than a day may be in use."""
-_STAGED = re.compile(r"tmp/[0-9a-f]{32}")
+_STAGED = re.compile(r"tmp/\.?[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def verify_store(store: Store, *, report: Report = silent) -> list[Damage]:
     problems: dict[str, str] = {}
     seen: dict[str, list[str]] = {}
     fresh = Store(store.place, local=store.root, disk=store.disk)  # which trusts nothing yet
-    for ref in [*fresh.refs(), *fresh.blobs.list("pins")]:
+    for ref in [*fresh.refs(), *_skipped(fresh), *fresh.blobs.list("pins")]:
         label = _label(ref)
         try:
             key = fresh.ref_target(ref)
@@ -89,18 +89,20 @@ def _is_folder(key: str) -> bool:
 
 
 def remove_damaged(store: Store, damage: Iterable[Damage]) -> None:
-    """Remove damaged objects and refs, so that the next run makes them again or does without.
+    """Remove damaged objects, so that the next run makes them again instead of failing on them.
 
-    A version whose manifest is damaged stays in the history until it is made again.
+    A damaged ref comes to name what the one before it names, and is removed where there is none. A
+    damaged pin stays, as a person set it: unpin it, or pin a version under its label again.
     """
+    gone: list[str] = []
     for found in damage:
-        if _is_folder(found.key):
-            for key in store.blobs.list(f"objects/{found.key}"):
-                store.blobs.remove(key)
-        elif found.key.startswith(("refs/", "pins/")):
-            store.blobs.remove(found.key)
-        else:
-            store.blobs.remove(f"objects/{found.key}")
+        if found.key.startswith("folders/"):
+            gone += store.blobs.list(f"objects/{found.key}")
+        elif found.key.startswith("refs/"):
+            store.mend_ref(found.key)
+        elif not found.key.startswith("pins/"):
+            gone.append(f"objects/{found.key}")
+    store.blobs.remove(*gone)
     store.forget_verified()
 
 
@@ -128,18 +130,20 @@ def collect_garbage(
         refs = store.refs()
         old = _old_refs(refs, keep)
         memos = {at: store.recall(_memo_key(at)) or {} for at in there if at.startswith("memo/")}
-        roots = [store.ref_target(key) for key in [*refs, *store.blobs.list("pins")]
-                 if key not in old]  # fmt: skip
+        kept = [key for key in [*refs, *store.blobs.list("pins")] if key not in old]
+        roots = {store.ref_target(key): key for key in kept}
         hints = {*held, *(said.get("manifest", "") for at, said in memos.items() if at in young)}
-        roots += [key for key in hints if key.startswith("manifests/") and store.has(key)]
+        roots |= dict.fromkeys((k for k in hints if _is_manifest(k) and store.has(k)), "a build")
         versions = _closure(store, roots)
         objects = {part for version in versions.values() for part in version.objects} | held
         live = _live_memos(memos, young, versions, objects)
         unused = [key for key in there if key not in young | live and _name(key) not in objects]
         staged = [key for key in store.blobs.list("tmp") if _STAGED.fullmatch(key)]
-        if not dry_run:
-            for key in [*sorted(old), *unused, *staged]:  # refs first: none may lead to nothing
-                store.blobs.remove(key)
+        if not dry_run:  # names first, for good: none may ever lead to what is no longer there
+            store.blobs.remove(*sorted(old), *(key for key in unused if key.startswith("memo/")))
+            for folder in ("refs", "memo"):
+                store.blobs.settle_removed(folder)
+            store.blobs.remove(*(key for key in unused if key.startswith("objects/")), *staged)
             store.forget_verified()
     gone = [there[key] for key in unused if key.startswith("objects/")]
     size = sum(blob.n_bytes for blob in gone)
@@ -174,16 +178,37 @@ def _parts(
     return seen[key]
 
 
-def _closure(store: Store, roots: Iterable[str]) -> dict[str, Version]:
-    """The versions of these manifests and of all they were made from."""
+def _closure(store: Store, roots: Mapping[str, str]) -> dict[str, Version]:
+    """The versions of these manifests and of all they were made from; `roots` says who needs it."""
     found: dict[str, Version] = {}
-    todo = sorted(set(roots))
+    todo = sorted(roots.items())
     while todo:
-        key = todo.pop()
+        key, needed_by = todo.pop()
         if key not in found:
-            found[key] = store.version(key)
-            todo += found[key].manifest["inputs"].values()
+            try:
+                found[key] = store.version(key)
+            except Corrupt as error:
+                raise Corrupt(
+                    f"nothing was removed: {_label(needed_by)} is kept and {error}; repair it, or "
+                    "build its step again and keep fewer versions"
+                ) from None
+            todo += [(k, needed_by) for k in found[key].manifest["inputs"].values()]
     return found
+
+
+def _skipped(store: Store) -> list[str]:
+    """Refs that should be there, as there is one before and one after them."""
+    found = []
+    for name in store.names():
+        refs = store.refs(name)
+        first, last = (int(ref[-13:-5]) for ref in (refs[0], refs[-1]))
+        every = [f"refs/{name}/{seq:08d}.json" for seq in range(first, last)]
+        found += sorted(set(every) - set(refs))
+    return found
+
+
+def _is_manifest(key: str) -> bool:
+    return key.startswith("manifests/")
 
 
 def _live_memos(
@@ -202,7 +227,7 @@ def _live_memos(
     for at, said in memos.items():
         if said.get("manifest") in versions:
             live.add(at)
-        elif at in young or _memo_key(at) in named:
+        elif at in young or at in objects or _memo_key(at) in named:
             live.add(at)
             objects.update(said.get("objects", ()))
     return live

@@ -138,7 +138,7 @@ def _local(moment: float | None) -> str:
 
 def _labels(source: Version) -> dict[str, Any]:
     """Plug-in, licence, revision and split that the recipe gave a source."""
-    _, use, options, common = source.manifest["how"]["section"]
+    (_, use, options, common), _ = source.manifest["how"]["section"]
     revision = common.get("revision") or options.get("revision") or ""
     return {
         "use": use,

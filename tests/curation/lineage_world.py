@@ -136,7 +136,7 @@ class _World:
         return self.step(
             f"sources/{name}",
             {"rows": read.rows, "occurrences": read.occurrences},
-            section=[name, "jsonl", {}, labels],
+            section=[[name, "jsonl", {}, labels], None],
             values=said,
         )
 

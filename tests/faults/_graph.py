@@ -1,0 +1,242 @@
+"""A small world to break: two sources, rows, remembered facts, fates and a model-like folder, all
+made by the product's own stages, with what people do to a store beside it."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from assets.accounting import settle
+from assets.delta import map_rows
+from assets.ingest import rows_stage, source_stages
+from assets.recipe import Recipe, load_recipe
+from assets.stage import Job, Stage, run_stage
+from curation.accounts import prove_chain, tally_rows
+from curation.bad_cases import add_bad_cases, read_inbox
+from curation.disk import Disk
+from curation.export import export_rows
+from curation.fates import make_fates
+from curation.store import Made, Store, Version
+from curation.tables import frame_digest
+from curation.upkeep import collect_garbage, remove_damaged, verify_store
+
+RECIPE = """
+name: storm
+task: {use: free_text}
+sources:
+  seeds: {use: jsonl, path: seeds.jsonl, track: domain}
+  more: {use: jsonl, path: more.jsonl, track: general}
+train: {base_model: demo}
+"""
+MEMO = "facts-of-storm"
+FORMS = {"rows.jsonl": "messages", "rows.csv": "csv", "rows.parquet": "parquet"}
+
+
+def facts(job: Job, rows: Version) -> Made:
+    """How long the answer of each row is, remembered row by row."""
+    tables, since = map_rows(job, rows, measure_answers, memo=MEMO, kind="facts")
+    return Made(tables={"facts": tables}, since=since, memos=[MEMO])
+
+
+def measure_answers(rows: pl.DataFrame) -> pl.DataFrame:
+    answer = pl.col("messages").list.last().struct.field("content")
+    return rows.select("id", length=answer.str.len_chars().cast(pl.Int64))
+
+
+def kept(job: Job, rows: Version, facts: Version) -> Made:
+    """Rows with a short answer."""
+    table = rows.table("rows").join(facts.table("facts"), on="id")
+    long = pl.col("length") > 8
+    fates = [
+        make_fates(table.filter(long), "dropped", reason="length"),
+        make_fates(table.filter(~long), "kept"),
+    ]
+    books = settle({"rows/train": tally_rows(table)}, pl.concat(fates))
+    tables = {"rows": table.filter(~long).drop("length"), "fates": pl.concat(fates)}
+    return Made(tables=tables, values=books["values"], checks=books["checks"])
+
+
+def model(job: Job, kept: Version) -> Made:
+    """A folder such as a model is, made of the ids it would have been trained on."""
+    folder = job.store.workdir("model")
+    (folder / "parts").mkdir(exist_ok=True)
+    weights = "".join(kept.table("rows", ["id"])["id"]).encode()
+    (folder / "weights.bin").write_bytes(hashlib.sha256(weights).digest() * 40)
+    (folder / "parts" / "one.json").write_text(json.dumps({"rows": len(weights) // 32}))
+    return Made(folders={"model": folder}, values={"rows": len(weights) // 32})
+
+
+def stages(recipe: Recipe) -> list[Stage]:
+    own = [
+        Stage("facts", "2", facts, ("rows",)),
+        Stage("kept", "2", kept, ("rows", "facts"), checks=("conservation",)),
+        Stage("model", "3", model, ("kept",)),
+    ]
+    return [*source_stages(recipe), rows_stage(recipe), *own]
+
+
+def write_sources(folder: Path, *, n: int) -> None:
+    """`n` records in Chinese and English for each source, some shared, doubled or broken."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "storm.yaml").write_text(RECIPE)
+    seeds = [{"prompt": f"打开第{i}扇窗", "answer": "好的" + "，马上" * (i % 5)} for i in range(n)]
+    more = [{"prompt": f"Say {i}", "answer": "ok " * (i % 4 + 1)} for i in range(n)] + seeds[:3]
+    for name, records in (("seeds", seeds + seeds[:2]), ("more", more)):
+        lines = [json.dumps(record, ensure_ascii=False) for record in records]
+        (folder / f"{name}.jsonl").write_text("\n".join([*lines, "{broken"]) + "\n")
+
+
+def open_store(folder: Path, disk: Disk) -> Store:
+    return Store(folder / "store", disk=disk)
+
+
+def build(folder: Path, disk: Disk, steps: int = 99) -> None:
+    """Run the first `steps` steps of the graph."""
+    recipe = load_recipe(folder / "storm.yaml")
+    job = Job(recipe, open_store(folder, disk))
+    for stage in stages(recipe)[:steps]:
+        run_stage(job, stage)
+
+
+def cases(start: int, n: int) -> list[tuple[str, Any]]:
+    fields = [("prompt", "打开{}号灯"), ("gold", "yes {}"), ("predicted", "no {}")]
+    return [(str(i), {k: v.format(i) for k, v in fields}) for i in range(start, start + n)]
+
+
+def deliver(folder: Path, disk: Disk) -> None:
+    add_bad_cases(open_store(folder, disk), [*cases(2, 5), ("9", {"prompt": "无"})])
+
+
+def export(folder: Path, disk: Disk) -> None:
+    head = open_store(folder, disk).head("storm/kept")
+    assert head
+    for name, form in FORMS.items():
+        export_rows(head.table("rows"), folder / "out" / name, form=form, disk=disk)  # type: ignore[arg-type]
+
+
+def pin(folder: Path, disk: Disk) -> None:
+    """Pins, a pin moved, one taken off, and a step put back to its first version."""
+    store = open_store(folder, disk)
+    known = sorted(store.history("storm/kept"), key=lambda v: v.tables["rows"]["rows"])
+    oldest, newest = known[0], known[-1]
+    store.pin("now", newest)
+    store.pin("base", newest)
+    if "old" in store.pins():
+        store.unpin("old")
+    store.rollback("storm/kept", oldest)
+
+
+def collect(folder: Path, disk: Disk) -> None:
+    collect_garbage(open_store(folder, disk), keep=1)
+
+
+def repair(folder: Path, disk: Disk) -> None:
+    """Damaged objects taken out and made again."""
+    store = open_store(folder, disk)
+    remove_damaged(store, verify_store(store))
+    build(folder, disk)
+
+
+# what each scenario starts from -------------------------------------------------------------------
+
+
+def _empty(folder: Path) -> None:
+    write_sources(folder, n=40)
+
+
+def _ingested(folder: Path) -> None:
+    _empty(folder)
+    build(folder, Disk(), steps=3)
+
+
+def _built(folder: Path) -> None:
+    _empty(folder)
+    build(folder, Disk())
+    add_bad_cases(open_store(folder, Disk()), cases(0, 3))
+
+
+def _grown(folder: Path) -> None:
+    """Three versions of everything, the first pinned, and files of a crash."""
+    _built(folder)
+    store = open_store(folder, Disk())
+    head = store.head("storm/model")
+    assert head
+    store.pin("base", head)
+    store.pin("old", head)
+    for n in (43, 46):
+        write_sources(folder, n=n)
+        build(folder, Disk())
+    frame = pl.DataFrame({"id": ["x"]})
+    store.write_version("storm/dead", Made(tables={"rows": frame}), inputs={}, how={})
+    store.remember("dead", {"manifest": "manifests/00/" + "0" * 64 + ".json"})
+    (folder / "store" / "tmp" / ("0" * 32)).write_text("half")
+
+
+def _more(folder: Path) -> None:
+    _built(folder)
+    write_sources(folder, n=44)
+
+
+def _damaged(folder: Path) -> None:
+    _built(folder)
+    head = open_store(folder, Disk()).head("storm/kept")
+    assert head
+    objects = folder / "store" / "objects"
+    (objects / head.tables["rows"]["parts"][0][0]).write_bytes(b"rot")
+    next((objects / "folders").rglob("one.json")).unlink()
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What is there before, and what is done to it. Power cuts that it must bear are `LOSSES`."""
+
+    prepare: Callable[[Path], None]
+    act: Callable[[Path, Disk], None]
+
+
+SCENARIOS = {
+    "ingest": Scenario(_empty, lambda folder, disk: build(folder, disk, steps=3)),
+    "build": Scenario(_ingested, build),
+    "grow": Scenario(_more, build),
+    "pin": Scenario(_grown, pin),
+    "collect": Scenario(_grown, collect),
+    "deliver": Scenario(_built, deliver),
+    "export": Scenario(_built, export),
+    "repair": Scenario(_damaged, repair),
+}
+
+
+# what is looked at afterwards ---------------------------------------------------------------------
+
+
+def observe(folder: Path) -> dict[str, str]:
+    """What a store says, part by part: heads, tables, folders, pins, inbox and exported files."""
+    store = open_store(folder, Disk())
+    seen: dict[str, str] = {}
+    for name in store.names():
+        head = store.head(name)
+        assert head
+        seen[f"head {name}"] = head.data_version
+        tables = {table: frame_digest(head.table(table)) for table in head.tables}
+        folders = {part: head.folder(part).name for part in head.manifest["folders"]}
+        seen[f"data {head.data_version}"] = json.dumps([tables, folders])
+    seen |= {f"pin {label}": version.data_version for label, version in store.pins().items()}
+    seen["inbox"] = json.dumps([case["id"] for case in read_inbox(store)])
+    for path in sorted((folder / "out").glob("[!.]*")):
+        seen[f"file {path.name}"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return seen
+
+
+def find_problems(folder: Path) -> list[str]:
+    """What is wrong with a store: damage, and accounts that do not balance or chain."""
+    store = open_store(folder, Disk())
+    found = [damage.line() for damage in verify_store(store)]
+    heads = [store.head(name) for name in store.names()] if not found else []
+    for head in heads:
+        assert head
+        found += [f"{link.step}: {link.line}" for link in prove_chain(head) if not link.holds]
+    return found

@@ -1,0 +1,92 @@
+"""Which faults are tried: all of them in the long form, always the same sample in the short one."""
+
+import errno
+import random
+from collections.abc import Callable, Iterator
+
+from tests.faults._graph import SCENARIOS
+from tests.faults._shim import LOSSES, Fault
+from tests.faults._sweep import Sweeper
+
+Faults = Callable[[int], Iterator[Fault]]
+"""How many operations a scenario has, to the faults that can hit it."""
+
+READ_ONLY = ("store/objects", "store/refs", "store/tmp")
+
+
+def killed(n: int) -> Iterator[Fault]:
+    return (Fault("kill", at) for at in range(1, n + 1))
+
+
+def killed_any_time(n: int, times: int = 60) -> Iterator[Fault]:
+    """At random times, in thousandths of how long it takes undisturbed."""
+    rng = random.Random(n)
+    return (Fault("time", rng.randrange(1500)) for _ in range(times))
+
+
+def power_cut(n: int) -> Iterator[Fault]:
+    return (Fault("power", at, loses=loses) for at in range(1, n + 2) for loses in LOSSES)
+
+
+def power_cut_after_a_retry(n: int) -> Iterator[Fault]:
+    """What the first try left unsynced is found by the second, which must not trust it."""
+    return (
+        Fault("error", at, retry=True, loses=loses)
+        for at in range(1, n + 1)
+        for loses in ("all", "objects")
+    )
+
+
+def failed_once(n: int) -> Iterator[Fault]:
+    return (Fault("error", at) for at in range(1, n + 1))
+
+
+def failed_for_ever(n: int) -> Iterator[Fault]:
+    return (Fault("error", at, ever=True) for at in range(1, n + 1))
+
+
+def disk_full(n: int) -> Iterator[Fault]:
+    return (Fault("full", at, ever=True, code=errno.ENOSPC) for at in range(1, n + 1))
+
+
+def read_only(n: int) -> Iterator[Fault]:
+    return (
+        Fault("error", where=where, code=code)
+        for where in READ_ONLY
+        for code in (errno.EROFS, errno.EACCES)
+    )
+
+
+def too_many_files(n: int) -> Iterator[Fault]:
+    return (Fault("files", at) for at in range(10))
+
+
+KINDS: dict[str, Faults] = {
+    "killed": killed,
+    "killed at a random time": killed_any_time,
+    "power cut": power_cut,
+    "power cut after a retry": power_cut_after_a_retry,
+    "failed once": failed_once,
+    "failed for ever": failed_for_ever,
+    "disk full": disk_full,
+    "read-only": read_only,
+    "too many files": too_many_files,
+}
+
+
+def try_all(
+    sweeper: Sweeper, scenario: str, kind: str, *, most: int | None = None
+) -> tuple[list[str], str]:
+    """Problems found, and one line that says how many faults were tried and how many left out."""
+    assert scenario in SCENARIOS
+    every = list(KINDS[kind](sweeper.count(scenario)))
+    chosen = take(every, most) if most else every
+    problems = sweeper.run(scenario, chosen)
+    left = f", {len(every) - len(chosen):,} left out" if len(chosen) < len(every) else ""
+    return problems, f"{scenario}, {kind}: {len(chosen):,} faults tried{left}"
+
+
+def take(every: list[Fault], most: int) -> list[Fault]:
+    """At most `most` of them, always the same ones, from the first to the last."""
+    step = max(1.0, len(every) / most)
+    return [every[int(i * step)] for i in range(min(most, len(every)))]

@@ -1,0 +1,219 @@
+"""Trials by the hundred: a process that has everything imported and nothing used forks a child for
+each fault and another that looks at what it left.
+
+Polars must not have run before a fork, so the sweep is a process of its own: `Sweeper` talks to it
+in lines of JSON.
+"""
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tests.faults import _graph
+from tests.faults._shim import Fault, FaultyDisk
+
+ROOT = Path(__file__).parents[2]
+ACKNOWLEDGED, REFUSED, BROKEN = 0, 3, 4
+AT_ONCE = 2
+
+
+class Sweeper:
+    """The process that runs trials; `run` gives a line for each that left something wrong."""
+
+    def __init__(self, folder: Path):
+        folder.mkdir(parents=True, exist_ok=True)
+        threads = {"POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults._sweep", str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env=os.environ | threads,
+        )
+
+    def count(self, scenario: str) -> int:
+        """How many operations a scenario has."""
+        return self._ask({"scenario": scenario, "faults": []})["operations"]
+
+    def run(self, scenario: str, faults: Iterable[Fault]) -> list[str]:
+        """Try each fault on a copy of what the scenario starts from; what went wrong."""
+        asked = {"scenario": scenario, "faults": [asdict(fault) for fault in faults]}
+        assert asked["faults"], "nothing to try"
+        return self._ask(asked)["problems"]
+
+    def close(self) -> None:
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait()
+
+    def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(json.dumps(question) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        assert answer, "the sweep died"
+        return json.loads(answer)
+
+
+def serve(folder: Path) -> None:
+    """Answer questions until there are none."""
+    for stage in _graph.stages(_graph.load_recipe(_recipe(folder))):
+        stage.code_version  # noqa: B018 (read once here and known to every child)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        bench = Bench(folder, asked["scenario"])
+        problems = bench.run([Fault(**fault) for fault in asked["faults"]])
+        print(json.dumps({"operations": bench.operations, "problems": problems}), flush=True)
+
+
+def _recipe(folder: Path) -> Path:
+    _graph.write_sources(folder / "recipe", n=1)
+    return folder / "recipe" / "storm.yaml"
+
+
+class Bench:
+    """One scenario: what it starts from and what it comes to, made once and copied for trials."""
+
+    def __init__(self, folder: Path, name: str):
+        self.scenario, self.name = _graph.SCENARIOS[name], name
+        self.before, self.after = folder / f"{name}-before", folder / f"{name}-after"
+        self.trials = folder / "trials"
+        said = folder / f"{name}.json"
+        if not said.exists():
+            code = _wait(_fork(lambda: said.write_text(json.dumps(self._prepare()))))
+            assert code == ACKNOWLEDGED, f"{name} fails without any fault"
+        self.operations, self.seconds, self.old, self.new = json.loads(said.read_text())
+
+    def run(self, faults: list[Fault]) -> list[str]:
+        """Problems of all trials, a few at once."""
+        todo, problems, running = list(enumerate(faults)), [], {}
+        while todo or running:
+            while todo and len(running) < AT_ONCE:
+                number, fault = todo.pop(0)
+                place = self.trials / f"{self.name}-{number}"
+                running[_fork(lambda p=place, f=fault: self._try(p, f))] = (place, fault)
+            pid, status = os.wait()
+            place, fault = running.pop(pid)
+            said = place / "problems.json"
+            found = json.loads(said.read_text()) if said.exists() else [f"no answer ({status})"]
+            problems += [f"{self.name}, {_show(fault)}: {line}" for line in found]
+            if not found:
+                shutil.rmtree(place)
+        return problems
+
+    def _prepare(self) -> tuple[int, float, dict, dict]:
+        self.scenario.prepare(self.before)
+        shutil.copytree(self.before, self.after)
+        disk = FaultyDisk(Fault(), self.after)
+        start = time.monotonic()
+        self.scenario.act(self.after, disk)
+        seconds = time.monotonic() - start
+        return disk.n, seconds, _graph.observe(self.before), _graph.observe(self.after)
+
+    def _try(self, place: Path, fault: Fault) -> None:
+        shutil.copytree(self.before, place)
+        pid = _fork(lambda: self._act(place, fault))
+        if fault.kind == "time":
+            time.sleep(self.seconds * fault.at / 1000)
+            os.kill(pid, 9)
+        code = _wait(pid)
+        done = (place / "acknowledged").exists()
+        report = place / "problems.json"
+        checked = _wait(
+            _fork(lambda: report.write_text(json.dumps(self._check(place, code, done))))
+        )
+        if checked != ACKNOWLEDGED:
+            report.write_text(json.dumps([f"the check failed ({checked}): {_read(place)}"]))
+
+    def _act(self, place: Path, fault: Fault) -> None:
+        """The work, in a child, until the fault ends it or it is done."""
+        disk = FaultyDisk(fault, place)
+        if fault.kind == "files":
+            in_use = len(os.listdir("/proc/self/fd"))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (in_use + fault.at, in_use + fault.at))
+        try:
+            self.scenario.act(place, disk)
+        except OSError as error:
+            if not fault.retry:
+                (place / "refused").write_text(str(error))
+                os._exit(REFUSED)
+            self.scenario.act(place, disk)
+        (place / "acknowledged").touch()
+        if fault.retry:
+            disk.cut_power()
+
+    def _check(self, place: Path, code: int, done: bool) -> list[str]:
+        """What is wrong after a fault, then after the same work without one."""
+        if code == BROKEN:
+            return [f"an error no user can read: {_read(place)}"]
+        problems = self._compare(place, "after the fault", allowed=(self.old, self.new))
+        if done and not problems:
+            problems = self._compare(place, "what was acknowledged", allowed=(self.new,))
+        if not problems:
+            self.scenario.act(place, FaultyDisk(Fault(), place))
+            problems = self._compare(place, "after a re-run", allowed=(self.new,))
+        if not problems:
+            store = _graph.open_store(place, FaultyDisk(Fault(), place))
+            _graph.collect_garbage(store, keep=10)
+            problems = self._compare(place, "after a collection", allowed=(self.new,))
+            problems += [f"{p} is left over" for p in store.blobs.list("tmp") if "model" not in p]
+        return problems
+
+    def _compare(self, place: Path, when: str, allowed: tuple[dict, ...]) -> list[str]:
+        if self.name == "repair" and len(allowed) > 1:
+            return []  # it starts from a damaged store
+        found = [f"{when}: {line}" for line in _graph.find_problems(place)]
+        if found:
+            return found
+        seen = _graph.observe(place)
+        keys = {key for state in (seen, *allowed) for key in state if not key.startswith("data ")}
+        for key in sorted(keys):
+            if seen.get(key) not in [state.get(key) for state in allowed]:
+                found.append(f"{when}: {key} is neither the old nor the new")
+        data = {k: v for state in allowed for k, v in state.items() if k.startswith("data ")}
+        return found + [
+            f"{when}: {key} has other tables"
+            for key in seen
+            if key.startswith("data ") and seen[key] != data.get(key)
+        ]
+
+
+def _fork(work: Callable[[], object]) -> int:
+    """Do this in a child; its exit code says whether it came through."""
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        work()
+    except BaseException:
+        traceback.print_exc()
+        os._exit(BROKEN)
+    os._exit(ACKNOWLEDGED)
+
+
+def _wait(pid: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def _read(place: Path) -> str:
+    return f"see {place}"
+
+
+def _show(fault: Fault) -> str:
+    plain = asdict(Fault())
+    return " ".join(f"{k}={v}" for k, v in asdict(fault).items() if v != plain[k])
+
+
+if __name__ == "__main__":
+    serve(Path(sys.argv[1]))

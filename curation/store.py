@@ -331,6 +331,10 @@ class Store:
         self, name: str, content: pl.DataFrame | Bare | Change, previous: Any, texts: set[str]
     ) -> dict[str, Any]:
         kind = name.split("/")[-1]
+        if previous and not all(self.has(key) for key in objects_of(previous)):
+            if isinstance(content, Change):
+                raise Corrupt(f"a part of {name} is missing, so that it cannot be changed")
+            previous = None
         try:
             return write_table(self, kind, content, previous=previous, texts=texts)
         except Corrupt:  # what it would share parts with is damaged, so it shares none

@@ -91,17 +91,20 @@ def _is_folder(key: str) -> bool:
 def remove_damaged(store: Store, damage: Iterable[Damage]) -> None:
     """Remove damaged objects, so that the next run makes them again instead of failing on them.
 
-    A damaged ref comes to name what the one before it names, and is removed where there is none. A
-    damaged pin stays, as a person set it: unpin it, or pin a version under its label again.
+    A ref that is damaged, or names a damaged manifest, comes to name what the one before it names,
+    and is removed where there is none. A damaged pin stays, as a person set it: unpin it, or pin a
+    version under its label again.
     """
+    bad = {found.key for found in damage}
+    refs = {ref for ref in store.refs() if ref in bad or store.ref_target(ref) in bad}
+    for ref in sorted(refs | {key for key in bad if key.startswith("refs/")}):
+        store.mend_ref(ref)
     gone: list[str] = []
-    for found in damage:
-        if found.key.startswith("folders/"):
-            gone += store.blobs.list(f"objects/{found.key}")
-        elif found.key.startswith("refs/"):
-            store.mend_ref(found.key)
-        elif not found.key.startswith("pins/"):
-            gone.append(f"objects/{found.key}")
+    for key in sorted(bad):
+        if key.startswith("folders/"):
+            gone += store.blobs.list(f"objects/{key}")
+        elif not key.startswith(("refs/", "pins/")):
+            gone.append(f"objects/{key}")
     store.blobs.remove(*gone)
     store.forget_verified()
 

@@ -23,6 +23,7 @@ from curation.fates import make_fates
 from curation.store import Made, Store, Version
 from curation.tables import frame_digest
 from curation.upkeep import collect_garbage, remove_damaged, verify_store
+from tests.faults._shim import UnsyncedDisk
 
 RECIPE = """
 name: storm
@@ -150,26 +151,26 @@ def _empty(folder: Path) -> None:
 
 def _ingested(folder: Path) -> None:
     _empty(folder)
-    build(folder, Disk(), steps=3)
+    build(folder, UnsyncedDisk(), steps=3)
 
 
 def _built(folder: Path) -> None:
     _empty(folder)
-    build(folder, Disk())
-    add_bad_cases(open_store(folder, Disk()), cases(0, 3))
+    build(folder, UnsyncedDisk())
+    add_bad_cases(open_store(folder, UnsyncedDisk()), cases(0, 3))
 
 
 def _grown(folder: Path) -> None:
     """Three versions of everything, the first pinned, and files of a crash."""
     _built(folder)
-    store = open_store(folder, Disk())
+    store = open_store(folder, UnsyncedDisk())
     head = store.head("storm/model")
     assert head
     store.pin("base", head)
     store.pin("old", head)
     for n in (43, 46):
         write_sources(folder, n=n)
-        build(folder, Disk())
+        build(folder, UnsyncedDisk())
     frame = pl.DataFrame({"id": ["x"]})
     store.write_version("storm/dead", Made(tables={"rows": frame}), inputs={}, how={})
     store.remember("dead", {"manifest": "manifests/00/" + "0" * 64 + ".json"})
@@ -183,7 +184,7 @@ def _more(folder: Path) -> None:
 
 def _damaged(folder: Path) -> None:
     _built(folder)
-    head = open_store(folder, Disk()).head("storm/kept")
+    head = open_store(folder, UnsyncedDisk()).head("storm/kept")
     assert head
     objects = folder / "store" / "objects"
     (objects / head.tables["rows"]["parts"][0][0]).write_bytes(b"rot")
@@ -215,7 +216,7 @@ SCENARIOS = {
 
 def observe(folder: Path) -> dict[str, str]:
     """What a store says, part by part: heads, tables, folders, pins, inbox and exported files."""
-    store = open_store(folder, Disk())
+    store = open_store(folder, UnsyncedDisk())
     seen: dict[str, str] = {}
     for name in store.names():
         head = store.head(name)
@@ -233,7 +234,7 @@ def observe(folder: Path) -> dict[str, str]:
 
 def find_problems(folder: Path) -> list[str]:
     """What is wrong with a store: damage, and accounts that do not balance or chain."""
-    store = open_store(folder, Disk())
+    store = open_store(folder, UnsyncedDisk())
     found = [damage.line() for damage in verify_store(store)]
     heads = [store.head(name) for name in store.names()] if not found else []
     for head in heads:

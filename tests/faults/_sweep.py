@@ -12,17 +12,21 @@ import shutil
 import subprocess
 import sys
 import time
-import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tests.faults import _graph
-from tests.faults._shim import Fault, FaultyDisk
+import polars as pl
+import pyarrow.parquet  # noqa: F401 (imported once, before the forks)
+
+from curation.disk import Disk
+from tests.faults import _graph, _races
+from tests.faults._fork import ACKNOWLEDGED, BROKEN, fork, wait
+from tests.faults._shim import Fault, FaultyDisk, UnsyncedDisk
 
 ROOT = Path(__file__).parents[2]
-ACKNOWLEDGED, REFUSED, BROKEN = 0, 3, 4
+REFUSED = 3
 AT_ONCE = 2
 
 
@@ -51,6 +55,10 @@ class Sweeper:
         assert asked["faults"], "nothing to try"
         return self._ask(asked)["problems"]
 
+    def race(self, name: str, times: int) -> list[str]:
+        """Run a race so many times; what went wrong."""
+        return self._ask({"race": name, "times": times})["problems"]
+
     def close(self) -> None:
         assert self._process.stdin and self._process.stdout
         self._process.stdin.close()
@@ -72,6 +80,9 @@ def serve(folder: Path) -> None:
         stage.code_version  # noqa: B018 (read once here and known to every child)
     for line in sys.stdin:
         asked = json.loads(line)
+        if "race" in asked:
+            print(json.dumps({"problems": _races.run(folder, **asked)}), flush=True)
+            continue
         bench = Bench(folder, asked["scenario"])
         problems = bench.run([Fault(**fault) for fault in asked["faults"]])
         print(json.dumps({"operations": bench.operations, "problems": problems}), flush=True)
@@ -91,7 +102,7 @@ class Bench:
         self.trials = folder / "trials"
         said = folder / f"{name}.json"
         if not said.exists():
-            code = _wait(_fork(lambda: said.write_text(json.dumps(self._prepare()))))
+            code = wait(fork(lambda: said.write_text(json.dumps(self._prepare()))))
             assert code == ACKNOWLEDGED, f"{name} fails without any fault"
         self.operations, self.seconds, self.old, self.new = json.loads(said.read_text())
 
@@ -102,7 +113,7 @@ class Bench:
             while todo and len(running) < AT_ONCE:
                 number, fault = todo.pop(0)
                 place = self.trials / f"{self.name}-{number}"
-                running[_fork(lambda p=place, f=fault: self._try(p, f))] = (place, fault)
+                running[fork(lambda p=place, f=fault: self._try(p, f))] = (place, fault)
             pid, status = os.wait()
             place, fault = running.pop(pid)
             said = place / "problems.json"
@@ -119,38 +130,42 @@ class Bench:
         start = time.monotonic()
         self.scenario.act(self.after, disk)
         seconds = time.monotonic() - start
-        return disk.n, seconds, _graph.observe(self.before), _graph.observe(self.after)
+        damaged = self.name == "repair"
+        old = {} if damaged else _graph.observe(self.before)
+        return disk.n, seconds, old, _graph.observe(self.after)
 
     def _try(self, place: Path, fault: Fault) -> None:
         shutil.copytree(self.before, place)
-        pid = _fork(lambda: self._act(place, fault))
+        pid = fork(lambda: self._act(place, fault))
         if fault.kind == "time":
             time.sleep(self.seconds * fault.at / 1000)
             os.kill(pid, 9)
-        code = _wait(pid)
+        code = wait(pid)
         done = (place / "acknowledged").exists()
         report = place / "problems.json"
-        checked = _wait(
-            _fork(lambda: report.write_text(json.dumps(self._check(place, code, done))))
-        )
+        checked = wait(fork(lambda: report.write_text(json.dumps(self._check(place, code, done)))))
         if checked != ACKNOWLEDGED:
             report.write_text(json.dumps([f"the check failed ({checked}): {_read(place)}"]))
 
     def _act(self, place: Path, fault: Fault) -> None:
         """The work, in a child, until the fault ends it or it is done."""
-        disk = FaultyDisk(fault, place)
+        disk = Disk() if fault.kind == "time" else FaultyDisk(fault, place)
         if fault.kind == "files":
+            pl.LazyFrame({"a": [1]}).collect()  # Polars starts its threads, which takes handles
             in_use = len(os.listdir("/proc/self/fd"))
-            resource.setrlimit(resource.RLIMIT_NOFILE, (in_use + fault.at, in_use + fault.at))
+            hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            resource.setrlimit(resource.RLIMIT_NOFILE, (in_use + fault.at, hard))
         try:
             self.scenario.act(place, disk)
-        except OSError as error:
+        except OSError:
             if not fault.retry:
-                (place / "refused").write_text(str(error))
                 os._exit(REFUSED)
             self.scenario.act(place, disk)
+        if fault.kind == "files":
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         (place / "acknowledged").touch()
         if fault.retry:
+            assert isinstance(disk, FaultyDisk)
             disk.cut_power()
 
     def _check(self, place: Path, code: int, done: bool) -> list[str]:
@@ -161,13 +176,14 @@ class Bench:
         if done and not problems:
             problems = self._compare(place, "what was acknowledged", allowed=(self.new,))
         if not problems:
-            self.scenario.act(place, FaultyDisk(Fault(), place))
+            self.scenario.act(place, UnsyncedDisk())
             problems = self._compare(place, "after a re-run", allowed=(self.new,))
         if not problems:
-            store = _graph.open_store(place, FaultyDisk(Fault(), place))
+            store = _graph.open_store(place, UnsyncedDisk())
             _graph.collect_garbage(store, keep=10)
-            problems = self._compare(place, "after a collection", allowed=(self.new,))
-            problems += [f"{p} is left over" for p in store.blobs.list("tmp") if "model" not in p]
+            problems = _graph.find_problems(place)
+            left = [*store.blobs.list("tmp"), *store.blobs.list("leases")]
+            problems += [f"{key} is left over" for key in left if "model" not in key]
         return problems
 
     def _compare(self, place: Path, when: str, allowed: tuple[dict, ...]) -> list[str]:
@@ -187,23 +203,6 @@ class Bench:
             for key in seen
             if key.startswith("data ") and seen[key] != data.get(key)
         ]
-
-
-def _fork(work: Callable[[], object]) -> int:
-    """Do this in a child; its exit code says whether it came through."""
-    pid = os.fork()
-    if pid:
-        return pid
-    try:
-        work()
-    except BaseException:
-        traceback.print_exc()
-        os._exit(BROKEN)
-    os._exit(ACKNOWLEDGED)
-
-
-def _wait(pid: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def _read(place: Path) -> str:

@@ -19,9 +19,9 @@ def killed(n: int) -> Iterator[Fault]:
 
 
 def killed_any_time(n: int, times: int = 60) -> Iterator[Fault]:
-    """At random times, in thousandths of how long it takes undisturbed."""
+    """At random times, in thousandths of how long it takes undisturbed and unsynced."""
     rng = random.Random(n)
-    return (Fault("time", rng.randrange(1500)) for _ in range(times))
+    return (Fault("time", rng.randrange(3000)) for _ in range(times))
 
 
 def power_cut(n: int) -> Iterator[Fault]:

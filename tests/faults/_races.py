@@ -32,6 +32,10 @@ class Race:
     check: Callable[[Path, list], list[str]]
 
 
+TIMES = {"rebuilds beside a collector": 5, "deliveries beside a rebuild and a collector": 5}
+"""How often a race is run in the long form, where not twenty times."""
+
+
 def run(folder: Path, race: str, times: int) -> list[str]:
     """Problems of so many runs of a race."""
     base = folder / f"race-{race.replace(' ', '-')}"
@@ -67,9 +71,10 @@ def _run_once(race: Race, place: Path) -> list[str]:
 def _work(worker: Worker, place: Path, number: int, gate: int, start: int) -> None:
     os.close(start)
     os.read(gate, 1)
-    result = worker(place)
-    (place / f"worker-{number}").write_text(json.dumps(result))
-    (place / "done").touch()
+    try:
+        (place / f"worker-{number}").write_text(json.dumps(worker(place)))
+    finally:
+        (place / "done").touch()
 
 
 def _check(race: Race, place: Path, said: list) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.faults._graph import SCENARIOS
 from tests.faults._plan import KINDS, try_all
+from tests.faults._races import RACES, TIMES
 from tests.faults._sweep import Sweeper
 
 
@@ -26,9 +27,14 @@ def main() -> int:
         for scenario in [asked.only] if asked.only else SCENARIOS:
             for kind in [asked.kind] if asked.kind else KINDS:
                 problems, line = try_all(sweeper, scenario, kind, most=asked.most)
-                print(f"{time.monotonic() - start:7.1f} s  {line}", *problems[:20], sep="\n    ")
-                sys.stdout.flush()
+                line = f"{time.monotonic() - start:7.1f} s  {line}"
+                print(line, *problems[:20], sep="\n    ", flush=True)
                 found += len(problems)
+        for race in () if asked.only or asked.kind else RACES:
+            problems = sweeper.race(race, times := TIMES.get(race, 20))
+            line = f"{time.monotonic() - start:7.1f} s  {race}: {times} races"
+            print(line, *problems[:20], sep="\n    ", flush=True)
+            found += len(problems)
         sweeper.close()
     print(f"{found:,} problems")
     return int(found > 0)

@@ -56,7 +56,7 @@ def changed(data):
     """The bytes cut at several lengths, and with single bits flipped all over."""
     rng = random.Random(len(data))
     cuts = {0, 1, len(data) // 2, len(data) - 1} - {len(data)}
-    spots = {0, len(data) - 1, *(rng.randrange(len(data)) for _ in range(20))}
+    spots = {0, len(data) - 1, *(rng.randrange(len(data)) for _ in range(8))}
     for cut in sorted(cuts):
         yield f"cut to {cut}", data[:cut]
     for spot in sorted(spots):
@@ -77,7 +77,7 @@ def test_every_cut_and_flipped_object_is_noticed(world):
             assert key in str(error.value), how
             tried += 1
         path.write_bytes(whole)
-    assert tried > 1000 and find_problems(world) == []
+    assert tried > 500 and find_problems(world) == []
 
 
 def test_a_damaged_object_is_named_with_every_version_it_is_part_of(world):
@@ -168,7 +168,7 @@ def test_a_damaged_pin_can_be_taken_off(world):
 def test_what_can_be_made_again_is_made_again(world, kind, how):
     """All objects of the newest versions of a kind go; the same head comes of a re-run."""
     before, store = observe(world), open_store(world, UnsyncedDisk())
-    heads = [store.head(name) for name in store.names()]
+    heads = [next(store.history(name)) for name in store.names()]
     keys = {k for v in heads for k in v.objects if k.startswith(f"{kind}/")}
     hit = [path for path, key in objects(world).items() if key in keys]
     assert hit

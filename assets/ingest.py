@@ -195,7 +195,7 @@ def _rows_made(
     return Made(
         tables=tables,
         values={
-            "fates": {"new": sum(splits.values()), "duplicate": merged} if merged else {},
+            "fates": {"new": sum(splits.values()), **({"duplicate": merged} if merged else {})},
             "splits": {split: n for split, n in splits.items() if n},
             "account": account.to_dict(),
         },

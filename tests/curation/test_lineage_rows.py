@@ -62,12 +62,16 @@ def test_a_refused_proposal_is_found_by_its_text(tmp_path):
 def test_before_there_is_a_model_the_newest_steps_answer(tmp_path):
     finished = build(tmp_path / "a")
     store = Store(tmp_path / "b")
-    for name in ("rows", "augmented_rows", "bad_cases"):  # as a run that stopped early leaves them
-        head = finished.head(f"w/{name}")
+    copied = {}  # as a run that stopped early leaves them
+    sources = [name for name in finished.names() if name.startswith("w/sources/")]
+    for name in (*sources, "w/rows", "w/augmented_rows", "w/bad_cases"):
+        head = finished.head(name)
         assert head is not None
-        tables = {table: head.table(table) for table in head.tables}
-        made = Made(tables=tables, values=head.values)
-        store.publish(store.write_version(f"w/{name}", made, inputs={}, how={}))
+        made = Made({table: head.table(table) for table in head.tables}, values=head.values)
+        inputs = {step: copied[step] for step in head.manifest["inputs"] if step in copied}
+        version = store.write_version(name, made, inputs=inputs, how=head.manifest["how"])
+        copied[name.removeprefix("w/")] = version
+        store.publish(version)
     (found,) = explain_row(store, "w", "打开空调")
     assert found["verdict"] == "duplicates has not been built yet"
     assert found["asked_of"] == "the newest steps" and found["delivered"][0]["outcome"] == "new"

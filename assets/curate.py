@@ -9,7 +9,7 @@ import polars as pl
 
 from assets.accounting import counts_frame, replacing, resettle, settle
 from assets.code import code_version
-from assets.delta import changed_rows, map_rows, remember_rows
+from assets.delta import changed_ids, changed_rows, map_rows, remember_rows
 from assets.recipe import Plug, Recipe
 from assets.stage import Job, Stage, stage
 from curation.accounts import tally_rows
@@ -114,7 +114,7 @@ def unique_rows(job: Job, rows: Version, augmented_rows: Version, duplicates: Ve
         kept = keep_rows(candidates(rows, augmented_rows), duplicates.table("fates"))
         return Made(tables={"rows": kept})
     tables = ((rows, "rows"), (augmented_rows, "rows"), (duplicates, "fates"))
-    ids = _changed_ids(since, tables)
+    ids = changed_ids(since, tables)
     entered = _read_rows(rows, augmented_rows, ids)
     kept = keep_rows(entered, duplicates.lookup("fates", ids))
     return Made(tables={"rows": replacing(ids, kept)}, since=since)
@@ -152,15 +152,6 @@ def split_rows(
         "clusters": found.clusters,
     }
     return Made(tables, memos=[memo], **settle(came, found.fates))
-
-
-def _changed_ids(since: Version, tables: Iterable[tuple[Version, str]]) -> list[str]:
-    """Ids that these tables say something else of than when `since` was made from them."""
-    found: set[str] = set()
-    for version, table in tables:
-        change = version.changes(table, since.input(version.name.partition("/")[2]))
-        found.update(change.upserts["id"], change.gone["id"])
-    return sorted(found)
 
 
 @stage(GROUP, section=("reference",))
@@ -283,7 +274,7 @@ def _to_judge(
     if since is None or since.manifest["how"]["code"] != job.code:
         return None, None
     tables = [(split_rows, "rows"), *((version, "facts") for version in scorers.values())]
-    return since, _changed_ids(since, tables)
+    return since, changed_ids(since, tables)
 
 
 def kept_stage(recipe: Recipe) -> Stage:

@@ -4,7 +4,7 @@ Work on rows one by one (a score, a signature, a count of tokens) goes through `
 done in batches that are remembered as they come, so a run that was killed goes on where it stood.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import polars as pl
@@ -12,9 +12,9 @@ import polars as pl
 from assets.stage import Job
 from curation.progress import Progress
 from curation.store import Change, Version
-from curation.tables import lookup, read_table
+from curation.tables import change_between, lookup, read_table
 
-BATCH = 100_000
+BATCH = 20_000
 
 Work = Callable[[pl.DataFrame], pl.DataFrame]
 """Rows to facts: any columns, but `id` first, and one line for each row."""
@@ -36,12 +36,25 @@ def map_rows(
     return (Change(facts, change.gone), job.previous) if change else (facts, None)
 
 
+def changed(version: Version, table: str, since: Version) -> Change:
+    """What became of an upstream table since `since` was made from it; rows without their texts."""
+    before = since.input(version.name.partition("/")[2])
+    entries = (before.tables[table], version.tables[table])
+    return change_between(version.store, *entries, texts=False)
+
+
+def changed_ids(since: Version, tables: Iterable[tuple[Version, str]]) -> list[str]:
+    """Ids that upstream tables say something else of than when `since` was made from them."""
+    changes = [changed(version, table, since) for version, table in tables]
+    return sorted({i for c in changes for frame in (c.upserts, c.gone) for i in frame["id"]})
+
+
 def changed_rows(job: Job, rows: Version, memo: str) -> Change | None:
     """What became of an upstream table `rows` since this stage's head, if that did this work."""
     since = job.previous
     if since is None or memo not in since.manifest["memos"]:
         return None
-    return rows.changes("rows", since.input(rows.name.partition("/")[2]))
+    return changed(rows, "rows", since)
 
 
 def remember_rows(

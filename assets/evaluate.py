@@ -7,12 +7,13 @@ import polars as pl
 from assets.code import code_version
 from assets.curate import model_path
 from assets.stage import Job, stage
+from curation.frames import frame_digest
 from curation.markdown import plain, table
 from curation.registry import champion_before, version_id
 from curation.rows import digest
 from curation.split import find_leaks
 from curation.store import Made, Version
-from curation.tables import frame_digest, read_table
+from curation.tables import read_table
 from evaluation.cases import CASE_SCHEMA, predict_cases
 from evaluation.gate import compare_arms, count_fixed, gate_values, judge_candidate, mark_cases
 

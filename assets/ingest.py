@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from assets.accounting import replacing
+from assets.delta import changed_ids
 from assets.recipe import Plug, Recipe
 from assets.stage import Job, Stage
 from curation.accounts import Account, Tally, count_records, count_rows, tally_rows
@@ -149,12 +150,11 @@ def rows_stage(recipe: Recipe) -> Stage:
         since = job.previous
         if since is None or since.manifest["how"]["code"] != job.code:
             return _merged([source.table("rows") for source in sources])
-        pairs = [(source, since.input(source.name.partition("/")[2])) for source in sources]
-        changes = [now.changes("rows", before) for now, before in pairs]
-        ids = {i for c in changes for frame in (c.upserts, c.gone) for i in frame["id"]}
+        ids = changed_ids(since, ((source, "rows") for source in sources))
         now = _merged([source.lookup("rows", ids) for source in sources])
-        was = _merged([before.lookup("rows", ids) for _, before in pairs])
-        return _remerged(since, sorted(ids), was, now)
+        before = [since.input(source.name.partition("/")[2]) for source in sources]
+        was = _merged([source.lookup("rows", ids) for source in before])
+        return _remerged(since, ids, was, now)
 
     names = tuple(f"sources/{name}" for name in recipe.sources)
     section = list(recipe.sources)  # another list of sources is another graph

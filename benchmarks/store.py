@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/store.py [--rows 100000 1000000] [--versions 20]
 
-A recipe of one general and one domain source, four scorers and every step from the sources to the
+A recipe of one general and one domain source, three scorers and every step from the sources to the
 training set is built for each size in a process of its own; then 1,000 rows are delivered, version
 by version. Beside it stand a plain Parquet write and read of the same rows: what any store has to
 pay. Work is counted by what the steps report; memory is the peak of the process.
@@ -33,12 +33,22 @@ sources:
   seeds: {{use: jsonl, path: seeds, track: domain, license: CC-BY-4.0}}
   general: {{use: jsonl, path: general, track: general, license: Apache-2.0}}
 augment: {{use: rules, per_seed: 1}}
-scorers: {{length: {{}}, repetition: {{}}, special_tokens: {{}}, perplexity: {{}}}}
+scorers: {{length: {{}}, repetition: {{}}, special_tokens: {{}}}}
 keep: [length <= 400, not special_tokens, repetition < 0.9, not label_conflict]
 guard: {{max_share: 0.9}}
 mix: {{general: 7, domain: 1}}
 train: {{base_model: {model}}}
 evaluate: {{metrics: [exact_match]}}
+"""
+MODEL = """
+import json, sys
+from pathlib import Path
+from curation.rows import dialogue, make_row, rows_frame
+from training.demo_model import pretrain_demo_model
+said = [json.loads(line) for line in sys.stdin]
+rows = rows_frame(make_row(dialogue(one["prompt"], one["answer"])) for one in said)
+out = Path(sys.argv[1])
+pretrain_demo_model(rows, out=out, hidden=32, layers=1, vocab_size=400, steps=2)
 """
 LAST = "training_set"
 WORK = re.compile(r"(\w+): ([\d,]+) rows to do, ([\d,]+) were done before")
@@ -96,7 +106,7 @@ def measure(folder: Path, rows: int, versions: int) -> dict[str, Any]:
         bench.release(number)
     found |= bench.questions(versions)
     found |= bench.upkeep()
-    found["peak memory GB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    found["peak memory GB"] = peak_gb()
     return found
 
 
@@ -139,6 +149,10 @@ class Bench:
         for stage in self.stages:
             outcome = run_stage(Job(self.recipe, self.store, self._count), stage)
             slow.append((outcome.seconds, stage.name))
+            if outcome.seconds > 20:
+                print(
+                    f"  {stage.name}: {outcome.seconds:.0f} s, {peak_gb():.2f} GB", file=sys.stderr
+                )
         seconds = time.monotonic() - started
         said = ", ".join(f"{name} {s:.1f}" for s, name in sorted(slow, reverse=True)[:8])
         print(f"{what}: {seconds:.1f} s ({said})", file=sys.stderr)
@@ -228,15 +242,14 @@ class Bench:
         return version
 
     def _model(self) -> Path:
-        """A base model of a few thousand parameters, for its tokenizer."""
-        from curation.rows import dialogue, make_row, rows_frame
-        from training.demo_model import pretrain_demo_model
-
-        texts = [self._general(i) for i in range(300)]
-        rows = rows_frame(make_row(dialogue(t["prompt"], t["answer"])) for t in texts)
-        out = self.folder / "model"
-        pretrain_demo_model(rows, out=out, hidden=32, layers=1, vocab_size=400, steps=2)
-        return out
+        """A base model of a few thousand parameters, for its tokenizer; made by another process."""
+        lines = [json.dumps(self._general(i), ensure_ascii=False) for i in range(300)]
+        subprocess.run(
+            [sys.executable, "-c", MODEL, str(self.folder / "model")],
+            input="\n".join(lines), text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.DEVNULL, check=True,
+        )  # fmt: skip
+        return self.folder / "model"
 
     def _general(self, number: int) -> dict[str, str]:
         said = "".join(self.random.choices(HAN, k=self.random.randint(12, 30)))
@@ -255,6 +268,11 @@ class Bench:
         path = folder / f"{len(list(folder.iterdir())):04d}.jsonl"
         with path.open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+
+
+def peak_gb() -> float:
+    """The most memory this process ever held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:

@@ -168,18 +168,21 @@ def with_texts(signed: pl.DataFrame, rows: pl.DataFrame, task: Task | None) -> p
     return signed.join(texts, on="id", how="left", maintain_order="left")
 
 
-def band_keys(signed: pl.DataFrame, place: int) -> pl.Series:
-    """The `place`-th band of each row, mixed with the block it is compared in; null for none.
+def blocks(signed: pl.DataFrame) -> pl.Series:
+    """The block that each row is compared in, UInt64; fit for comparing within one process.
 
     A row with slots is compared where the slots are the same, any other with its own context.
     """
     label = pl.when("certain").then("answer").otherwise(pl.lit(""))
-    # Polars' hash is fit for comparing within one process, and for nothing that is kept.
-    block = pl.struct("split", "track", "context", label.alias("label")).hash()
-    band = pl.col("bands").list.get(place, null_on_oob=True)
-    return signed.select(key=pl.struct(band.alias("band"), block.alias("block")).hash()).select(
-        pl.when(signed["bands"].list.len() > place).then("key")
-    )["key"]
+    # Polars' hash is not kept anywhere: another version may give another one.
+    return signed.select(block=pl.struct("split", "track", "context", label.alias("label")).hash())[
+        "block"
+    ]
+
+
+def band_keys(signed: pl.DataFrame, block: pl.Series, place: int) -> pl.Series:
+    """The `place`-th band of each row, mixed with its block; null for none."""
+    return signed.select(pl.col("bands").list.get(place, null_on_oob=True))["bands"] ^ block
 
 
 def n_places(signed: pl.DataFrame) -> int:
@@ -191,9 +194,10 @@ def _share_bands(signed: pl.DataFrame) -> pl.Series:
     """Whether a row shares a band with another one of its block."""
     places = n_places(signed)
     bands = places // 2 if places and _has_two_sizes(signed) else places
-    shared = pl.Series([False] * signed.height, dtype=pl.Boolean)
+    shared = pl.repeat(False, signed.height, eager=True)
+    block = blocks(signed)
     for place in range(bands):
-        both = [band_keys(signed, p) for p in (place, place + bands) if p < places]
+        both = [band_keys(signed, block, p) for p in (place, place + bands) if p < places]
         twice = pl.concat(both).is_duplicated()
         for i, keys in enumerate(both):
             found = twice[i * signed.height : (i + 1) * signed.height]

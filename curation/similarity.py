@@ -35,16 +35,19 @@ def _sizes(key: str) -> tuple[tuple[int, int | None], ...]:
     return _HAN_SIZES if 2 * len(_HAN.findall(start)) >= len(start) else _LATIN_SIZES
 
 
-@lru_cache(maxsize=200_000)
 def grams(key: str, size: int) -> frozenset[str]:
     """The character n-grams of a text; a text shorter than one is its own, so none is empty."""
     return frozenset(key[i : i + size] for i in range(max(1, len(key) - size + 1)))
 
 
+_known_grams = lru_cache(maxsize=20_000)(grams)
+"""For texts that are compared again and again; signing sees each text once."""
+
+
 def jaccard(one: str, other: str) -> float:
     """Jaccard index, 0..1, of the n-grams of two text keys, in the smaller of their sizes."""
     size = min(gram_size(one), gram_size(other))
-    a, b = grams(one, size), grams(other, size)
+    a, b = _known_grams(one, size), _known_grams(other, size)
     shared = len(a & b)
     return shared / (len(a) + len(b) - shared)
 

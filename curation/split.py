@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from curation.dedup import RowIndex, band_keys, n_places, sign_rows, with_texts
+from curation.dedup import RowIndex, band_keys, blocks, n_places, sign_rows, with_texts
 from curation.fates import kept, make_fates
 from curation.progress import Progress, Report, silent
 from curation.rows import ROW_SCHEMA, UTTERANCE, dialogue, digest, make_row
@@ -82,6 +82,8 @@ def assign_splits(
     if not 0 <= test + heldout < 1 or min(test, heldout) < 0:
         raise ValueError(f"test {test!r} and heldout {heldout!r} leave no share for training")
     tested = [] if previous is None else previous.filter(pl.col("split") == "test")["id"].to_list()
+    if not (test or heldout or tested):
+        return rows
     placed = rows.select("id").join(clusters, on="id", how="left", maintain_order="left")
     names = placed["cluster"].fill_null(placed["id"])
     places = pl.Series([_place(name) for name in names], dtype=pl.Float64)
@@ -209,11 +211,12 @@ def _same_prompts(train: pl.DataFrame, test: pl.DataFrame) -> pl.DataFrame:
 
 def _share_bands_with(train: pl.DataFrame, test: pl.DataFrame) -> pl.Series:
     """Whether a row shares a band with a test row of its block."""
-    known = pl.concat([band_keys(test, place) for place in range(n_places(test))] or [_NO_KEYS])
-    known = known.drop_nulls().unique()
-    shared = pl.Series([False] * train.height, dtype=pl.Boolean)
+    shared = pl.repeat(False, train.height, eager=True)
+    sides = [blocks(side) for side in (train, test)]
+    keys = [band_keys(test, sides[1], place) for place in range(n_places(test))]
+    known = pl.concat([_NO_KEYS, *keys]).drop_nulls().unique()
     for place in range(n_places(train)):
-        shared |= band_keys(train, place).is_in(known.implode()).fill_null(False)
+        shared |= band_keys(train, sides[0], place).is_in(known.implode()).fill_null(False)
     return shared
 
 

@@ -24,16 +24,15 @@ import polars as pl
 from curation.blobs import Blobs, Corrupt, LocalBlobs
 from curation.bucket import BucketBlobs
 from curation.disk import Disk
+from curation.frames import frame_digest, parquet_bytes
 from curation.locks import Leases, lock_writer, unlock_writer
 from curation.rows import canonical_json, digest
 from curation.tables import (
     Bare,
     Change,
     change_between,
-    frame_digest,
     lookup,
     objects_of,
-    parquet_bytes,
     read_table,
     write_table,
 )

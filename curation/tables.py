@@ -2,32 +2,26 @@
 
 A table is a list of parts; each part replaces rows of the parts before it, by id, and takes others
 away. Texts lie apart, once for all tables: a row's id names its messages and tools, so whoever
-holds the id needs no second copy. A table's digest is a sum over its rows (Bellare and Micciancio,
-1997: AdHash), so it says the same of a table written whole and of one grown part by part, and a
-change costs only the rows that changed.
+holds the id needs no second copy. A table's digest says the same of a table written whole and of
+one grown part by part.
 """
 
-import hashlib
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import polars as pl
 
 from curation.blobs import Corrupt
-from curation.rows import ROW_SCHEMA, canonical_json
+from curation.frames import TEXT, digest_of, in_order, key_of, row_sum, say_schema
+from curation.rows import ROW_SCHEMA
 
-TEXT = ("messages", "tools")
-"""Columns that a row's id names."""
 MAX_PARTS = 24
 MAX_SHARE = 0.25
 """A change beyond this share of a table, or a part more than that, has it written whole."""
-ROW_GROUP = 65_536
-_MODULUS = 2**256
-_AT = "__part"
+_FEW = 65_536
+"""So many texts are looked up; more are read with the rest."""
 Part = tuple[str, str]
 """Object keys of a part's rows and of what it takes away; "" for none."""
 
@@ -124,12 +118,14 @@ def lookup(
     return found
 
 
-def change_between(frames: Frames, old: Mapping[str, Any], new: Mapping[str, Any]) -> Change:
+def change_between(
+    frames: Frames, old: Mapping[str, Any], new: Mapping[str, Any], *, texts: bool = True
+) -> Change:
     """The change from one version of a table to another; costs what differs, not what is there.
 
-    Rows of `upserts` come with their texts.
+    Rows of `upserts` come with their texts, or without `texts` with the other columns.
     """
-    empty = lookup(frames, new, ()) if new["key"] == ["id"] else None
+    empty = lookup(frames, new, (), texts=texts) if new["key"] == ["id"] else None
     if old["digest"] == new["digest"] and old["columns"] == new["columns"] and empty is not None:
         return Change(empty, empty.select("id"))
     if empty is None or old["key"] != ["id"] or old["schema"] != new["schema"]:
@@ -141,7 +137,7 @@ def change_between(frames: Frames, old: Mapping[str, Any], new: Mapping[str, Any
     else:
         sides = [lookup(frames, entry, ids.to_list(), texts=False) for entry in (old, new)]
     change = compare(*sides, key=["id"])
-    if _text_columns(new):
+    if texts and _text_columns(new):
         upserts = _with_texts(frames, new, change.upserts, new["columns"])
         return Change(upserts, change.gone)
     return change
@@ -161,49 +157,6 @@ def compare(old: pl.DataFrame, new: pl.DataFrame, *, key: Sequence[str] | None =
     after = new.with_columns(__hash=new.select(plain).hash_rows())
     upserts = after.join(before, on=["id", "__hash"], how="anti").drop("__hash")
     return Change(upserts, old.select("id").join(new.select("id"), on="id", how="anti"))
-
-
-def key_of(frame: pl.DataFrame) -> list[str]:
-    """What tells rows of a table apart: its `id` where that is unique, else the whole row."""
-    if "id" in frame.columns and frame["id"].dtype == pl.String and frame["id"].is_unique().all():
-        return ["id"]
-    return frame.columns
-
-
-def in_order(frame: pl.DataFrame) -> pl.DataFrame:
-    """The frame sorted by `id` first and then by every other plain column, in one chunk."""
-    plain = [c for c, kind in frame.schema.items() if not kind.is_nested()]
-    keys = sorted(plain, key=lambda c: (c != "id", frame.columns.index(c)))
-    if frame.height > 1 and "id" in keys and frame["id"].n_unique() == frame.height:
-        keys = ["id"]
-    return (frame.sort(keys, nulls_last=True) if keys else frame).rechunk()
-
-
-def frame_digest(frame: pl.DataFrame) -> str:
-    """What a frame says, whatever its row order: 64 hex digits over columns, types and rows."""
-    return _digest(_schema(frame.schema), frame.height, row_sum(frame))
-
-
-def row_sum(frame: pl.DataFrame) -> int:
-    """Sum of the sha256 of every row's JSON, mod 2^256; texts are told by their id."""
-    has_id = "id" in frame.columns
-    plain = [c for c in frame.columns if not (has_id and c in TEXT)]
-    floats = [c for c in plain if frame.schema[c].is_float()]
-    total = 0
-    for part in frame.select(plain).iter_slices(ROW_GROUP):
-        # JSON has no NaN, and would say the same of it as of a null.
-        lines = part.with_columns(pl.col(floats).cast(pl.String)).write_ndjson().encode()
-        digests = b"".join(hashlib.sha256(line).digest() for line in lines.split(b"\n")[:-1])
-        limbs = np.frombuffer(digests, dtype=">u4").reshape(-1, 8).astype(np.uint64).sum(axis=0)
-        total += sum(int(limb) << (32 * (7 - i)) for i, limb in enumerate(limbs))
-    return total % _MODULUS
-
-
-def parquet_bytes(frame: pl.DataFrame) -> bytes:
-    """A frame in its canonical order as Parquet; the same rows give the same bytes."""
-    out = io.BytesIO()
-    in_order(frame).write_parquet(out, compression="zstd", row_group_size=ROW_GROUP)
-    return out.getvalue()
 
 
 def objects_of(entry: Mapping[str, Any]) -> list[str]:
@@ -254,7 +207,7 @@ def _grow(
     entry["texts"] = _put_texts(frames, change.upserts, texts, previous["texts"], known_texts)
     total = int(previous["sum"], 16) - row_sum(replaced) + row_sum(change.upserts)
     return _finish(
-        entry, previous["rows"] - replaced.height + change.upserts.height, total % _MODULUS
+        entry, previous["rows"] - replaced.height + change.upserts.height, total % 2**256
     )
 
 
@@ -294,29 +247,21 @@ def _no_texts(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
 
 
 def _entry(schema: pl.Schema, key: Sequence[str]) -> dict[str, Any]:
-    return {"columns": schema.names(), "schema": _schema(schema), "key": list(key)}
+    return {"columns": schema.names(), "schema": say_schema(schema), "key": list(key)}
 
 
 def _finish(entry: dict[str, Any], rows: int, total: int) -> dict[str, Any]:
     return entry | {
         "rows": rows,
         "sum": f"{total:064x}",
-        "digest": _digest(entry["schema"], rows, total),
+        "digest": digest_of(entry["schema"], rows, total),
     }
-
-
-def _schema(schema: pl.Schema) -> str:
-    return canonical_json([[name, str(kind)] for name, kind in schema.items()])
-
-
-def _digest(schema: str, rows: int, total: int) -> str:
-    return hashlib.sha256(f"{schema}\n{rows}\n{total:064x}".encode()).hexdigest()
 
 
 def _alike(previous: Mapping[str, Any], whole: Bare) -> bool:
     """Whether a frame can be told as a change of a table: same columns, keys and few changes."""
     key = previous["key"]
-    if previous["schema"] != _schema(whole.schema) or key != key_of(whole.frame):
+    if previous["schema"] != say_schema(whole.schema) or key != key_of(whole.frame):
         return False
     nested = any(whole.schema[c].is_nested() for c in key)
     return not nested and (key == ["id"] or not whole.frame.is_duplicated().any())
@@ -418,7 +363,7 @@ def _with_texts(
 ) -> pl.DataFrame:
     """The frame with its texts joined by id, columns as `wanted`."""
     columns = [c for c in _text_columns(entry) if c in wanted]
-    few = frame.height < ROW_GROUP
+    few = frame.height < _FEW
     texts: list[pl.DataFrame] = []
     for key in entry["texts"]:
         lazy = pl.scan_parquet(frames.frame_path(key))

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from curation.frames import frame_digest, row_sum
 from curation.rows import digest
 from curation.store import Change, Made, Store
-from curation.tables import MAX_PARTS, frame_digest, row_sum, write_table
+from curation.tables import MAX_PARTS, write_table
 
 VALUES = st.dictionaries(
     st.integers(0, 30), st.tuples(st.sampled_from(["甲", "b", ""]), st.floats() | st.none())

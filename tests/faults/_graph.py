@@ -20,8 +20,8 @@ from curation.bad_cases import add_bad_cases, read_inbox
 from curation.disk import Disk
 from curation.export import export_rows
 from curation.fates import make_fates
+from curation.frames import frame_digest
 from curation.store import Made, Store, Version
-from curation.tables import frame_digest
 from curation.upkeep import collect_garbage, remove_damaged, verify_store
 from tests.faults._shim import UnsyncedDisk
 

@@ -104,12 +104,12 @@ class LocalBlobs:
 
     def fetch(self, key: str, *, anew: bool = False) -> Path:
         path = self.root / key
-        if not path.is_file():
+        if not _is_plain(path):
             raise FileNotFoundError(f"{key} is missing from {str(self.root)!r}")
         return path
 
     def exists(self, key: str) -> bool:
-        return (self.root / key).is_file()
+        return _is_plain(self.root / key)
 
     def read(self, key: str) -> bytes:
         return self.fetch(key).read_bytes()
@@ -157,3 +157,8 @@ class LocalBlobs:
         path = self.root / key
         self.disk.make_folder(path.parent, below=self.root.parent)
         return path
+
+
+def _is_plain(path: Path) -> bool:
+    """A file itself: a link is none of ours, and may come to lead to anything."""
+    return path.is_file() and not path.is_symlink()

@@ -15,6 +15,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ from curation.bucket import BucketBlobs
 from curation.disk import Disk
 from curation.frames import frame_digest, parquet_bytes
 from curation.locks import Leases, lock_writer, unlock_writer
-from curation.rows import canonical_json, digest
+from curation.rows import canonical_json
+from curation.seals import seal, unseal
 from curation.tables import (
     Bare,
     Change,
@@ -221,7 +223,14 @@ class Store:
         return json.loads(self.frame_path(key).read_bytes())
 
     def put_folder(self, source: Path) -> str:
-        """Copy a folder in, named by the digest of its file names and contents."""
+        """Copy a folder in, named by the digest of its file names and contents.
+
+        Raises `ValueError` for one with a link in it, which may lead anywhere.
+        """
+        if link := _link_in(source):
+            raise ValueError(
+                f"{str(source)!r} holds the link {link!r}; a folder is stored as files"
+            )
         name = sha256_path(source)
         key = f"folders/{name[:2]}/{name}"
         with self.leases.adding(key):
@@ -240,11 +249,12 @@ class Store:
         for fresh in (anew, True) if self.blobs.shared else (False,):
             if fresh:  # of a bucket `path` is only a copy
                 self.disk.remove(path)
-            for at in self.blobs.list(f"objects/{key}"):
-                self.blobs.fetch(at, anew=fresh)
-            if path.is_dir() and sha256_path(path) == name:
-                self._verified.add(key)
-                return path
+            with suppress(FileNotFoundError):
+                for at in self.blobs.list(f"objects/{key}"):
+                    self.blobs.fetch(at, anew=fresh)
+                if path.is_dir() and not _link_in(path) and sha256_path(path) == name:
+                    self._verified.add(key)
+                    return path
         raise Corrupt(f"folder {key} is missing or was changed since it was stored")
 
     def has(self, key: str) -> bool:
@@ -292,9 +302,10 @@ class Store:
 
         Of each table only what differs from the present head is written.
         """
+        _check_name(name)
         since = made.since or self.base(name)
         # From here on no collector takes what this version builds on.
-        self._hold([v.key for v in (since, *inputs.values()) if v])
+        self._name(v.key for v in (since, *inputs.values()) if v)
         texts = {
             key
             for version in inputs.values()
@@ -362,7 +373,7 @@ class Store:
             self.blobs.settle(at for key in version.objects for at in self._files(key))
             ref = _ref(version.name, seq + 1)
             said = {"manifest": version.key, "at": time.time()}
-            if not self.blobs.create(ref, _sealed(ref, said)):
+            if not self.blobs.create(ref, seal(ref, said)):
                 raise Conflict(f"{version.name} got another version {seq + 1} meanwhile; run again")
         self.leases.release()
 
@@ -401,13 +412,13 @@ class Store:
         """Names that have versions."""
         return sorted({ref.removeprefix("refs/").rpartition("/")[0] for ref in self.refs()})
 
-    def refs(self, name: str = "") -> list[str]:
+    def refs(self, name: str | None = None) -> list[str]:
         """Keys of the refs of a step, or of all steps, oldest first."""
-        if name and not _NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is no name of a step")
-        below = self.blobs.list(f"refs/{name}" if name else "refs")
+        if name is not None:
+            _check_name(name)
+        below = self.blobs.list("refs" if name is None else f"refs/{name}")
         found = [key for key in below if re.fullmatch(r"\d{8}\.json", key.rpartition("/")[2])]
-        return [key for key in found if not name or key.count("/") == name.count("/") + 2]
+        return [key for key in found if name is None or key.count("/") == name.count("/") + 2]
 
     def ref_target(self, ref: str) -> str:
         """Key of the manifest that a ref or pin names; `Corrupt` when it names none."""
@@ -423,7 +434,7 @@ class Store:
             self.blobs.remove(ref)
             return
         key, at = self._read_ref(before[-1])
-        self.blobs.replace(ref, _sealed(ref, {"manifest": key, "at": at}))
+        self.blobs.replace(ref, seal(ref, {"manifest": key, "at": at}))
 
     def forget_verified(self) -> None:
         """Look at every object anew when it is next read."""
@@ -439,7 +450,7 @@ class Store:
         if ref in self._refs:
             return self._refs[ref]
         try:
-            said = _unsealed(ref, self.blobs.read(ref))
+            said = unseal(ref, self.blobs.read(ref))
             found = str(said["manifest"]), said.get("at")
             if self.blobs.shared and ref.startswith("refs/"):  # they never change, and requests
                 self._refs[ref] = found  # take their time
@@ -455,7 +466,7 @@ class Store:
             raise ValueError(f"{label!r} is no label; use letters, digits, '-', '_' and '.'")
         with self.leases.adding():
             at = f"pins/{label}.json"
-            self.blobs.replace(at, _sealed(at, {"manifest": version.key}))
+            self.blobs.replace(at, seal(at, {"manifest": version.key}))
 
     def unpin(self, label: str) -> None:
         """Let a version go with the others again; raises `LookupError` for an unknown label."""
@@ -477,16 +488,20 @@ class Store:
 
     def recall(self, key: str) -> dict[str, Any] | None:
         """What was remembered under a key, or None, also when it cannot be read."""
+        return self.recall_at(f"memo/{_check_name(key)}.json")
+
+    def recall_at(self, at: str) -> dict[str, Any] | None:
+        """What lies sealed under this key of the store, or None when it cannot be read."""
         try:
-            return _unsealed(f"memo/{key}.json", self.blobs.read(f"memo/{key}.json"))
+            return unseal(at, self.blobs.read(at))
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
     def remember(self, key: str, value: Mapping[str, Any]) -> None:
         """Remember a small value under a key for later runs."""
-        at = f"memo/{key}.json"
+        at = f"memo/{_check_name(key)}.json"
         with self.leases.adding(at):
-            self.blobs.replace(at, _sealed(at, value))
+            self.blobs.replace(at, seal(at, value))
 
     def recall_table(self, key: str) -> dict[str, Any] | None:
         """The table remembered under a key, to read with `tables`; None if a part is not whole."""
@@ -508,7 +523,7 @@ class Store:
 
         Parts are its objects and the manifests of the versions it was made from.
         """
-        self._hold([key])
+        self._name([key])
         try:
             version = self.version(key)
         except Corrupt:
@@ -517,8 +532,13 @@ class Store:
 
     def _hold(self, keys: Sequence[str]) -> bool:
         """Whether all of these are there; then they stay until something is published."""
+        self._name(keys)
+        return not self.missing(keys)
+
+    def _name(self, keys: Iterable[str]) -> None:
+        """Those of these that are there stay until something is published."""
         with self.leases.adding(*keys):
-            return not self.missing(keys)
+            pass
 
     # one writer -----------------------------------------------------------------------------------
 
@@ -535,7 +555,7 @@ class Store:
 
     def workdir(self, name: str) -> Path:
         """A folder for unfinished work that a later run may resume (checkpoints)."""
-        path = self.root / "tmp" / name
+        path = self.root / "tmp" / _check_name(name)
         path.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -555,6 +575,19 @@ def sha256_path(path: Path) -> str:
     return hashlib.sha256(canonical_json(listing).encode()).hexdigest()
 
 
+def _link_in(folder: Path) -> str:
+    """The first link below a folder, by its place in it; empty where there is none."""
+    links = sorted(p for p in folder.rglob("*") if p.is_symlink())
+    return links[0].relative_to(folder).as_posix() if links else ""
+
+
+def _check_name(name: str) -> str:
+    """A name of a step, memo or work folder; it may lead to no other place."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no name; use letters, digits, '-', '_', '.' and '/' between")
+    return name
+
+
 def _checked_key(key: str) -> str:
     """The digest in an object's key; a key from a damaged manifest may name no other place."""
     found = _KEY.fullmatch(key)
@@ -565,19 +598,6 @@ def _checked_key(key: str) -> str:
 
 def _ref(name: str, seq: int) -> str:
     return f"refs/{name}/{seq:08d}.json"
-
-
-def _sealed(key: str, said: Mapping[str, Any]) -> bytes:
-    """A small value with a digest of it and of its key, as no name vouches for its content."""
-    return canonical_json({**said, "seal": digest([key, said])}).encode()
-
-
-def _unsealed(key: str, data: bytes) -> dict[str, Any]:
-    """The value back; `ValueError` or `KeyError` when it was changed or lies under a wrong key."""
-    said = json.loads(data)
-    if said.pop("seal") != digest([key, said]):
-        raise ValueError(f"{key} is not what was written")
-    return said
 
 
 def _sorted_json(value: Any) -> bytes:

@@ -132,11 +132,13 @@ def collect_garbage(
         young = {key for key, blob in there.items() if shared and blob.age_s < grace_s}
         refs = store.refs()
         old = _old_refs(refs, keep)
-        memos = {at: store.recall(_memo_key(at)) or {} for at in there if at.startswith("memo/")}
+        memos = {at: store.recall_at(at) or {} for at in there if at.startswith("memo/")}
         kept = [key for key in [*refs, *store.blobs.list("pins")] if key not in old]
         roots = {store.ref_target(key): key for key in kept}
-        hints = {*held, *(said.get("manifest", "") for at, said in memos.items() if at in young)}
-        roots |= dict.fromkeys((k for k in hints if _is_manifest(k) and store.has(k)), "a build")
+        in_use = {said.get("manifest", "") for at, said in memos.items() if at in young | held}
+        roots |= dict.fromkeys(
+            (k for k in held | in_use if _is_manifest(k) and store.has(k)), "a build"
+        )
         versions = _closure(store, roots)
         objects = {part for version in versions.values() for part in version.objects} | held
         live = _live_memos(memos, young, versions, objects)

@@ -261,6 +261,9 @@ def test_garbage_older_than_the_grace_goes_and_what_is_young_stays(store, s3, tm
     spared = collect_garbage(store, keep=1)
     assert spared.refs == 3 and spared.objects == 0
     assert set(before) - set(s3.names()) == {k for k in before if "/refs/" in k and "04" not in k}
+    held = collect_garbage(store, keep=1, grace_s=-10)
+    assert held.memos == 0 and store.find_version(versions[1].key) == versions[1]
+    store.leases.release()  # the build that remembered it has come to its end
     gone = collect_garbage(store, keep=1, grace_s=-10)
     assert gone.objects and gone.bytes and gone.memos == 1
     again = Store(PLACE, local=tmp_path / "there")

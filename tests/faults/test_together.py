@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from curation.bad_cases import add_bad_cases, read_inbox
+from curation.seals import seal
 from curation.upkeep import collect_garbage
 from tests.faults._graph import SCENARIOS, build, cases, find_problems, observe, open_store
 from tests.faults._races import RACES
@@ -83,11 +84,9 @@ def test_nothing_depends_on_the_clock(tmp_path, shift):
 
 
 def set_time(root: Path, ref: Path, at: float) -> None:
-    from curation.store import _sealed
-
     key = ref.relative_to(root).as_posix()
     said = {"manifest": json.loads(ref.read_text())["manifest"], "at": at}
-    ref.write_bytes(_sealed(key, said))
+    ref.write_bytes(seal(key, said))
 
 
 def test_a_delivery_again_adds_nothing(tmp_path):

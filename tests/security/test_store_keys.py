@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from curation.rows import dialogue, make_row, rows_frame
+from curation.seals import seal
 from curation.store import Corrupt, Made, Store
 
 ROWS = rows_frame([make_row(dialogue("打开空调", "好"))])
@@ -47,8 +48,13 @@ def tampered(store: Store, ref: Path, change) -> Store:
     path = store.root / "objects" / "manifests" / digest[:2] / f"{digest}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
-    ref.write_text(json.dumps({"manifest": f"manifests/{digest[:2]}/{digest}.json"}))
+    name_manifest(store, ref, f"manifests/{digest[:2]}/{digest}.json")
     return Store(store.root)
+
+
+def name_manifest(store: Store, ref: Path, key) -> None:
+    """Let the ref name another manifest, as one who knows the form of a seal can."""
+    ref.write_bytes(seal(ref.relative_to(store.root).as_posix(), {"manifest": key}))
 
 
 @pytest.mark.parametrize("name", CLIMBING)
@@ -74,7 +80,7 @@ def test_a_ref_that_leads_out_is_damage_and_not_read(tmp_path):
     store, ref = made_store(tmp_path)
     content = json.dumps({"name": "r/rows", "tables": {}, "values": {}}).encode()
     for key in (outside_object(tmp_path, ".json", content), str(tmp_path / "x.json"), "a\0b", 7):
-        ref.write_text(json.dumps({"manifest": key}))
+        name_manifest(store, ref, key)
         with pytest.raises(Corrupt):
             Store(store.root).head("r/rows")
 

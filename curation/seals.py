@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from curation.blobs import Blobs
 from curation.rows import canonical_json, digest
 
 
@@ -22,3 +23,11 @@ def unseal(key: str, data: bytes) -> dict[str, Any]:
     if not isinstance(said, dict) or said.pop("seal", None) != digest([key, said]):
         raise ValueError(f"{key} is not what was written")
     return said
+
+
+def read_sealed(blobs: Blobs, key: str) -> dict[str, Any] | None:
+    """The value under a key, or None when there is none or it is not what was written."""
+    try:
+        return unseal(key, blobs.read(key))
+    except (FileNotFoundError, ValueError):
+        return None

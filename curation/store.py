@@ -16,7 +16,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,112 +26,21 @@ from curation.bucket import BucketBlobs
 from curation.disk import Disk
 from curation.frames import frame_digest, parquet_bytes
 from curation.locks import Leases, lock_writer, unlock_writer
-from curation.rows import canonical_json
-from curation.seals import seal, unseal
-from curation.tables import (
-    Bare,
-    Change,
-    change_between,
-    lookup,
-    objects_of,
-    read_table,
-    write_table,
-)
+from curation.names import NAME, check_name, checked_key, link_in, sha256_file, sha256_path
+from curation.seals import read_sealed, seal, unseal
+from curation.store_format import check_format
+from curation.tables import Change, objects_of, write_table
+from curation.versions import Made, Version, make_manifest
 
-__all__ = ["Change", "Conflict", "Corrupt", "Made", "Store", "Version", "frame_digest"]
+__all__ = ["Change", "Conflict", "Corrupt", "Made", "Store", "Version", "frame_digest",
+           "sha256_file", "sha256_path"]  # fmt: skip
 
-FORMAT = 2
 _AT_ONCE = 16
 """Requests to a bucket at the same time."""
-_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
-_KEY = re.compile(r"\w[\w.-]*/[0-9a-f]{2}/([0-9a-f]{64})(\.parquet|\.json)?")
 
 
 class Conflict(RuntimeError):
     """Someone else published the next version first; read the new head and try again."""
-
-
-@dataclass(frozen=True)
-class Made:
-    """What a step made: tables, folders (still outside the store), small values and checks.
-
-    A table is a whole frame, or the `Change` that leads to it from the version `since`. A check is
-    (passed, one line that says why). `memos` are keys of what it remembered for later runs.
-    """
-
-    tables: Mapping[str, pl.DataFrame | Bare | Change] = field(default_factory=dict)
-    folders: Mapping[str, Path] = field(default_factory=dict)
-    values: Mapping[str, Any] = field(default_factory=dict)
-    checks: Mapping[str, tuple[bool, str]] = field(default_factory=dict)
-    since: "Version | None" = None
-    memos: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class Version:
-    """One committed result of one step: its manifest, and its tables read when asked for."""
-
-    store: "Store"
-    key: str
-    manifest: Mapping[str, Any]
-    published_at: float | None = None
-    """When it was published, in Unix seconds, where it was found by its name; a clock's word."""
-
-    @property
-    def name(self) -> str:
-        return self.manifest["name"]
-
-    @property
-    def data_version(self) -> str:
-        """Digest of what the tables, folders and values say, whatever made them."""
-        return self.manifest["data_version"]
-
-    @property
-    def values(self) -> dict[str, Any]:
-        return self.manifest["values"]
-
-    @property
-    def checks(self) -> dict[str, tuple[bool, str]]:
-        return {name: (bool(ok), text) for name, (ok, text) in self.manifest["checks"].items()}
-
-    @property
-    def tables(self) -> dict[str, dict[str, Any]]:
-        """Objects, number of rows and columns of each table, without reading them."""
-        return self.manifest["tables"]
-
-    def table(self, name: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
-        """One table or some columns of it, its bytes verified against the digests that name them.
-
-        Rows come in canonical order: by id, else by every plain column.
-        """
-        return read_table(self.store, self.tables[name], columns)
-
-    def lookup(self, name: str, ids: Iterable[str]) -> pl.DataFrame:
-        """The rows of a table with these ids, without reading all of it."""
-        return lookup(self.store, self.tables[name], list(ids))
-
-    def changes(self, name: str, since: "Version") -> Change:
-        """What leads to this version of a table from an earlier one; costs only the difference."""
-        return change_between(self.store, since.tables[name], self.tables[name])
-
-    def folder(self, name: str) -> Path:
-        """One folder, such as a model, to read and never to write in."""
-        return self.store.folder(self.manifest["folders"][name])
-
-    def input(self, name: str) -> "Version":
-        """The very version of an upstream step this one was made from."""
-        return self.store.version(self.manifest["inputs"][name])
-
-    @property
-    def objects(self) -> list[str]:
-        """Keys of all objects this version is made of: manifest, tables and folders."""
-        tables = [key for entry in self.tables.values() for key in objects_of(entry)]
-        return [self.key, *tables, *self.manifest["folders"].values()]
-
-    @property
-    def needs(self) -> list[str]:
-        """Its objects and the manifests of the versions it was made from."""
-        return [*self.objects, *self.manifest["inputs"].values()]
 
 
 class Store:
@@ -159,31 +67,7 @@ class Store:
         self.leases = Leases(self.root)
         self._verified: set[str] = set()
         self._refs: dict[str, tuple[str, float | None]] = {}
-        self._check_format()
-
-    def _check_format(self) -> None:
-        try:
-            said = self.blobs.read("format.json")
-        except FileNotFoundError:
-            with self.leases.adding():
-                self.blobs.create("format.json", canonical_json({"format": FORMAT}).encode())
-            said = self.blobs.read("format.json")
-        try:
-            found = int(json.loads(said)["format"])
-        except (ValueError, KeyError, TypeError):
-            raise ValueError(
-                f"format.json of the store {self.place!r} is damaged; it should say "
-                f'{{"format": {FORMAT}}}, if this Winnow wrote the store'
-            ) from None
-        if found > FORMAT:
-            raise ValueError(
-                f"{self.place!r} has store format {found}; this Winnow knows {FORMAT}: upgrade"
-            )
-        if found < FORMAT:
-            raise ValueError(
-                f"{self.place!r} has store format {found}, which this Winnow ({FORMAT}) no longer "
-                "reads: keep it for its lineage, and name a new store"
-            )
+        check_format(self.blobs, self.leases, self.place)
 
     # objects ------------------------------------------------------------------------------------
 
@@ -200,7 +84,7 @@ class Store:
         at = f"objects/{key}"
         if key in self._verified and not anew and (self.blobs.root / at).is_file():
             return self.blobs.root / at
-        name = _checked_key(key)
+        name = checked_key(key)
         try:
             path = self.blobs.fetch(at, anew=anew)
             whole = sha256_file(path) == name
@@ -227,7 +111,7 @@ class Store:
 
         Raises `ValueError` for one with a link in it, which may lead anywhere.
         """
-        if link := _link_in(source):
+        if link := link_in(source):
             raise ValueError(
                 f"{str(source)!r} holds the link {link!r}; a folder is stored as files"
             )
@@ -245,14 +129,14 @@ class Store:
         path = self.blobs.root / "objects" / key
         if key in self._verified and not anew and path.is_dir():
             return path
-        name = _checked_key(key)
+        name = checked_key(key)
         for fresh in (anew, True) if self.blobs.shared else (False,):
             if fresh:  # of a bucket `path` is only a copy
                 self.disk.remove(path)
             with suppress(FileNotFoundError):
                 for at in self.blobs.list(f"objects/{key}"):
                     self.blobs.fetch(at, anew=fresh)
-                if path.is_dir() and not _link_in(path) and sha256_path(path) == name:
+                if path.is_dir() and not link_in(path) and sha256_path(path) == name:
                     self._verified.add(key)
                     return path
         raise Corrupt(f"folder {key} is missing or was changed since it was stored")
@@ -302,55 +186,12 @@ class Store:
 
         Of each table only what differs from the present head is written.
         """
-        _check_name(name)
+        check_name(name)
         since = made.since or self.base(name)
         # From here on no collector takes what this version builds on.
         self._name(v.key for v in (since, *inputs.values()) if v)
-        texts = {
-            key
-            for version in inputs.values()
-            for entry in version.tables.values()
-            for key in entry["texts"]
-        }
-        before = since.tables if since else {}
-        tables = {
-            table: self._write_table(name, content, before.get(table), texts)
-            for table, content in sorted(made.tables.items())
-        }
-        folders = {part: self.put_folder(path) for part, path in sorted(made.folders.items())}
-        said = {
-            "tables": {table: entry["digest"] for table, entry in tables.items()},
-            "folders": folders,
-            "values": made.values,
-        }
-        manifest = {
-            "format": FORMAT,
-            "name": name,
-            "data_version": hashlib.sha256(_sorted_json(said)).hexdigest()[:32],
-            "tables": tables,
-            "folders": folders,
-            "values": made.values,
-            "checks": {check: list(result) for check, result in made.checks.items()},
-            "inputs": {upstream: version.key for upstream, version in sorted(inputs.items())},
-            "memos": sorted(made.memos),
-            "how": how,
-        }
+        manifest = make_manifest(self, name, made, since=since, inputs=inputs, how=how)
         return self.version(self.put_json("manifests", manifest))
-
-    def _write_table(
-        self, name: str, content: pl.DataFrame | Bare | Change, previous: Any, texts: set[str]
-    ) -> dict[str, Any]:
-        kind = name.split("/")[-1]
-        if previous and not all(self.has(key) for key in objects_of(previous)):
-            if isinstance(content, Change):
-                raise Corrupt(f"a part of {name} is missing, so that it cannot be changed")
-            previous = None
-        try:
-            return write_table(self, kind, content, previous=previous, texts=texts)
-        except Corrupt:  # what it would share parts with is damaged, so it shares none
-            if previous is None or isinstance(content, Change):
-                raise
-            return write_table(self, kind, content, texts=texts)
 
     def version(self, key: str) -> Version:
         """The version whose manifest has this object key."""
@@ -415,7 +256,7 @@ class Store:
     def refs(self, name: str | None = None) -> list[str]:
         """Keys of the refs of a step, or of all steps, oldest first."""
         if name is not None:
-            _check_name(name)
+            check_name(name)
         below = self.blobs.list("refs" if name is None else f"refs/{name}")
         found = [key for key in below if re.fullmatch(r"\d{8}\.json", key.rpartition("/")[2])]
         return [key for key in found if name is None or key.count("/") == name.count("/") + 2]
@@ -462,7 +303,7 @@ class Store:
 
     def pin(self, label: str, version: Version) -> None:
         """Keep a version, and all it was made from, until it is unpinned."""
-        if not _NAME.fullmatch(label) or "/" in label:
+        if not NAME.fullmatch(label) or "/" in label:
             raise ValueError(f"{label!r} is no label; use letters, digits, '-', '_' and '.'")
         with self.leases.adding():
             at = f"pins/{label}.json"
@@ -488,18 +329,11 @@ class Store:
 
     def recall(self, key: str) -> dict[str, Any] | None:
         """What was remembered under a key, or None, also when it cannot be read."""
-        return self.recall_at(f"memo/{_check_name(key)}.json")
-
-    def recall_at(self, at: str) -> dict[str, Any] | None:
-        """What lies sealed under this key of the store, or None when it cannot be read."""
-        try:
-            return unseal(at, self.blobs.read(at))
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            return None
+        return read_sealed(self.blobs, f"memo/{check_name(key)}.json")
 
     def remember(self, key: str, value: Mapping[str, Any]) -> None:
         """Remember a small value under a key for later runs."""
-        at = f"memo/{_check_name(key)}.json"
+        at = f"memo/{check_name(key)}.json"
         with self.leases.adding(at):
             self.blobs.replace(at, seal(at, value))
 
@@ -555,50 +389,10 @@ class Store:
 
     def workdir(self, name: str) -> Path:
         """A folder for unfinished work that a later run may resume (checkpoints)."""
-        path = self.root / "tmp" / _check_name(name)
+        path = self.root / "tmp" / check_name(name)
         path.mkdir(parents=True, exist_ok=True)
         return path
 
 
-def sha256_file(path: Path) -> str:
-    """sha256 of a file's bytes, as hex."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def sha256_path(path: Path) -> str:
-    """sha256 of a file, or of the names and contents of a folder."""
-    if path.is_file():
-        return sha256_file(path)
-    files = sorted(p for p in path.rglob("*") if p.is_file())
-    listing = [[p.relative_to(path).as_posix(), sha256_file(p)] for p in files]
-    return hashlib.sha256(canonical_json(listing).encode()).hexdigest()
-
-
-def _link_in(folder: Path) -> str:
-    """The first link below a folder, by its place in it; empty where there is none."""
-    links = sorted(p for p in folder.rglob("*") if p.is_symlink())
-    return links[0].relative_to(folder).as_posix() if links else ""
-
-
-def _check_name(name: str) -> str:
-    """A name of a step, memo or work folder; it may lead to no other place."""
-    if not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no name; use letters, digits, '-', '_', '.' and '/' between")
-    return name
-
-
-def _checked_key(key: str) -> str:
-    """The digest in an object's key; a key from a damaged manifest may name no other place."""
-    found = _KEY.fullmatch(key)
-    if not found:
-        raise Corrupt(f"{key!r} is no object key: the manifest that names it was damaged")
-    return found[1]
-
-
 def _ref(name: str, seq: int) -> str:
     return f"refs/{name}/{seq:08d}.json"
-
-
-def _sorted_json(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()

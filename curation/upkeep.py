@@ -11,6 +11,7 @@ from typing import Any
 
 from curation.blobs import Corrupt
 from curation.progress import Progress, Report, silent
+from curation.seals import read_sealed
 from curation.store import Store, Version
 
 GRACE_S = 86_400.0
@@ -132,7 +133,7 @@ def collect_garbage(
         young = {key for key, blob in there.items() if shared and blob.age_s < grace_s}
         refs = store.refs()
         old = _old_refs(refs, keep)
-        memos = {at: store.recall_at(at) or {} for at in there if at.startswith("memo/")}
+        memos = {at: read_sealed(store.blobs, at) or {} for at in there if at.startswith("memo/")}
         kept = [key for key in [*refs, *store.blobs.list("pins")] if key not in old]
         roots = {store.ref_target(key): key for key in kept}
         in_use = {said.get("manifest", "") for at, said in memos.items() if at in young | held}

@@ -1,0 +1,176 @@
+"""What a step made, and the version of it that a store holds: a manifest that names its objects.
+
+A manifest names by content everything that it is made of and was made from, so that one key stands
+for all of it.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from curation.blobs import Corrupt
+from curation.store_format import FORMAT
+from curation.tables import (
+    Bare,
+    Change,
+    change_between,
+    lookup,
+    objects_of,
+    read_table,
+    write_table,
+)
+
+if TYPE_CHECKING:
+    from curation.store import Store
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a step made: tables, folders (still outside the store), small values and checks.
+
+    A table is a whole frame, or the `Change` that leads to it from the version `since`. A check is
+    (passed, one line that says why). `memos` are keys of what it remembered for later runs.
+    """
+
+    tables: Mapping[str, pl.DataFrame | Bare | Change] = field(default_factory=dict)
+    folders: Mapping[str, Path] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
+    checks: Mapping[str, tuple[bool, str]] = field(default_factory=dict)
+    since: "Version | None" = None
+    memos: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Version:
+    """One committed result of one step: its manifest, and its tables read when asked for."""
+
+    store: "Store"
+    key: str
+    manifest: Mapping[str, Any]
+    published_at: float | None = None
+    """When it was published, in Unix seconds, where it was found by its name; a clock's word."""
+
+    @property
+    def name(self) -> str:
+        return self.manifest["name"]
+
+    @property
+    def data_version(self) -> str:
+        """Digest of what the tables, folders and values say, whatever made them."""
+        return self.manifest["data_version"]
+
+    @property
+    def values(self) -> dict[str, Any]:
+        return self.manifest["values"]
+
+    @property
+    def checks(self) -> dict[str, tuple[bool, str]]:
+        return {name: (bool(ok), text) for name, (ok, text) in self.manifest["checks"].items()}
+
+    @property
+    def tables(self) -> dict[str, dict[str, Any]]:
+        """Objects, number of rows and columns of each table, without reading them."""
+        return self.manifest["tables"]
+
+    def table(self, name: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """One table or some columns of it, its bytes verified against the digests that name them.
+
+        Rows come in canonical order: by id, else by every plain column.
+        """
+        return read_table(self.store, self.tables[name], columns)
+
+    def lookup(self, name: str, ids: Iterable[str]) -> pl.DataFrame:
+        """The rows of a table with these ids, without reading all of it."""
+        return lookup(self.store, self.tables[name], list(ids))
+
+    def changes(self, name: str, since: "Version") -> Change:
+        """What leads to this version of a table from an earlier one; costs only the difference."""
+        return change_between(self.store, since.tables[name], self.tables[name])
+
+    def folder(self, name: str) -> Path:
+        """One folder, such as a model, to read and never to write in."""
+        return self.store.folder(self.manifest["folders"][name])
+
+    def input(self, name: str) -> "Version":
+        """The very version of an upstream step this one was made from."""
+        return self.store.version(self.manifest["inputs"][name])
+
+    @property
+    def objects(self) -> list[str]:
+        """Keys of all objects this version is made of: manifest, tables and folders."""
+        tables = [key for entry in self.tables.values() for key in objects_of(entry)]
+        return [self.key, *tables, *self.manifest["folders"].values()]
+
+    @property
+    def needs(self) -> list[str]:
+        """Its objects and the manifests of the versions it was made from."""
+        return [*self.objects, *self.manifest["inputs"].values()]
+
+
+def make_manifest(
+    store: "Store",
+    name: str,
+    made: Made,
+    *,
+    since: Version | None,
+    inputs: Mapping[str, Version],
+    how: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Write the tables and folders of a version, and say in a manifest what it is made of.
+
+    Of each table only what differs from the version `since` is written.
+    """
+    texts = {
+        key
+        for version in inputs.values()
+        for entry in version.tables.values()
+        for key in entry["texts"]
+    }
+    before = since.tables if since else {}
+    tables = {
+        table: _write_table(store, name, content, before.get(table), texts)
+        for table, content in sorted(made.tables.items())
+    }
+    folders = {part: store.put_folder(path) for part, path in sorted(made.folders.items())}
+    said = {
+        "tables": {table: entry["digest"] for table, entry in tables.items()},
+        "folders": folders,
+        "values": made.values,
+    }
+    return {
+        "format": FORMAT,
+        "name": name,
+        "data_version": hashlib.sha256(_sorted_json(said)).hexdigest()[:32],
+        "tables": tables,
+        "folders": folders,
+        "values": made.values,
+        "checks": {check: list(result) for check, result in made.checks.items()},
+        "inputs": {upstream: version.key for upstream, version in sorted(inputs.items())},
+        "memos": sorted(made.memos),
+        "how": how,
+    }
+
+
+def _write_table(
+    store: "Store", name: str, content: pl.DataFrame | Bare | Change, previous: Any, texts: set[str]
+) -> dict[str, Any]:
+    kind = name.split("/")[-1]
+    if previous and not all(store.has(key) for key in objects_of(previous)):
+        if isinstance(content, Change):
+            raise Corrupt(f"a part of {name} is missing, so that it cannot be changed")
+        previous = None
+    try:
+        return write_table(store, kind, content, previous=previous, texts=texts)
+    except Corrupt:  # what it would share parts with is damaged, so it shares none
+        if previous is None or isinstance(content, Change):
+            raise
+        return write_table(store, kind, content, texts=texts)
+
+
+def _sorted_json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()

@@ -77,7 +77,10 @@ class Plug:
 
     @property
     def uses(self) -> tuple[str, ...]:
-        return plugin_uses(self.factory)
+        """Inputs of the graph it reads; a model that its options name stands in for one of them."""
+        uses = plugin_uses(self.factory)
+        own = bool(self.options.get("model"))
+        return tuple(use for use in uses if not (own and use in ("base_model", "reward_model")))
 
     @property
     def section(self) -> Any:

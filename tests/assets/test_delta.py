@@ -1,0 +1,380 @@
+"""Deliveries: new rows alone cost, a grown store says what a fresh one says, and the books balance.
+
+Every stage here is the true one, run through `run_stage` on files that a test writes. Work is
+counted by what the stages report they have to do.
+"""
+
+import json
+import random
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from assets.graph import build_stages
+from assets.recipe import load_recipe
+from assets.stage import CheckFailed, Job, run_stage
+from curation.accounts import Account, prove_chain
+from curation.bad_cases import add_bad_cases
+from curation.rows import digest
+from curation.scripted_llm import ScriptedLLM
+from curation.split import half_of
+from curation.store import Made, Store, Version
+from curation.text import text_key
+
+LAST = "training_set"
+WORK = re.compile(r"(\w+): ([\d,]+) rows to do, ([\d,]+) were done before")
+RULE_SCORERS = ("length", "repetition", "special_tokens")
+HAN = "天地玄黄宇宙洪荒日月盈昃辰宿列张寒来暑往秋收冬藏闰余成岁律吕调阳云腾致雨露结为霜金生丽水玉出"
+COMPARED = ("rows", "duplicates", "unique_rows", "split_rows", "kept_rows", LAST)
+RECIPE: dict[str, Any] = {
+    "name": "delta",
+    "task": {"use": "json_slots", "fields": ["actions"], "slots": {"actions": ["do", "what"]}},
+    "sources": {
+        "seeds": {"use": "jsonl", "path": "seeds", "track": "domain"},
+        "general": {"use": "jsonl", "path": "general", "track": "general"},
+    },
+    "augment": {"use": "rules", "per_seed": 1},
+    "scorers": {name: {} for name in RULE_SCORERS},
+    "keep": ["length <= 100", "not special_tokens", "repetition < 0.9", "not label_conflict"],
+    "dedup": {"threshold": 0.8},
+    "guard": {"max_share": 0.9},
+    "mix": {"general": 1, "domain": 1, "max_repeats": 1000, "min_share": 0.001},
+}
+
+
+@dataclass(frozen=True)
+class Build:
+    """What one run of the stages came to."""
+
+    counted: dict[str, int]
+    recalled: dict[str, bool]
+
+
+class Project:
+    """A recipe, the files of its sources and a store, built stage by stage without Dagster."""
+
+    def __init__(self, folder: Path, base_model: Path, **sections: Any):
+        self.folder, self.store = folder, Store(folder / "store")
+        self.said = RECIPE | {"train": {"base_model": str(base_model)}}
+        for name in sections.get("sources", RECIPE["sources"]):
+            (folder / name).mkdir()
+        self.change(**sections)
+
+    def change(self, **sections: Any) -> None:
+        """Write the recipe anew with these sections in place of what it said."""
+        self.said = self.said | sections
+        path = self.folder / "delta.yaml"
+        path.write_text(yaml.safe_dump(self.said, allow_unicode=True), encoding="utf-8")
+        self.recipe = load_recipe(path)
+
+    def write(self, at: str, lines: Iterable[Any], *, append: bool = False) -> None:
+        """Lines of one file; text stands as it is, anything else as JSON."""
+        said = [x if isinstance(x, str) else json.dumps(x, ensure_ascii=False) for x in lines]
+        with (self.folder / at).open("a" if append else "w", encoding="utf-8") as file:
+            file.writelines(line + "\n" for line in said)
+
+    def build(self, *, store: Store | None = None, last: str = LAST) -> Build:
+        """Run every stage down to `last` and publish what comes out."""
+        counted, recalled = Counter(), {}
+
+        def count(line: str) -> None:
+            if found := WORK.search(line):
+                counted[found[1]] += int(found[2].replace(",", ""))
+
+        for stage in build_stages(self.recipe):
+            outcome = run_stage(Job(self.recipe, store or self.store, count), stage)
+            recalled[stage.name] = outcome.recalled
+            if stage.name == last:
+                break
+        return Build({name: n for name, n in counted.items() if n}, recalled)
+
+    def head(self, name: str, *, store: Store | None = None) -> Version:
+        version = (store or self.store).head(f"delta/{name}")
+        assert version is not None, name
+        return version
+
+
+def talk(n: int, *, start: int = 0) -> list[dict[str, str]]:
+    """General rows that resemble one another in nothing."""
+    drawn = (random.Random(start + i) for i in range(n))
+    names = ["".join(draw.choices(HAN, k=32)) for draw in drawn]
+    return [{"prompt": f"{name[:14]}？", "answer": f"好的，{name[14:]}。"} for name in names]
+
+
+def command(what: str, answer: str | None = None) -> dict[str, str]:
+    """A domain row."""
+    said = {"actions": [{"do": "打开", "what": answer or what}]}
+    return {"prompt": f"请打开{what}", "answer": json.dumps(said, ensure_ascii=False)}
+
+
+SEEDS = [
+    command(what) for what in ("空调", "天窗", "车灯", "雨刮", "音乐", "座椅加热", "the radio")
+]
+
+
+@pytest.fixture
+def project(tmp_path: Path, tiny_base: Path) -> Project:
+    """A built project of some hundred rows, with a scorer that learns from a frozen reference."""
+    scorers = {**RECIPE["scorers"], "perplexity": {}}
+    project = Project(tmp_path, tiny_base, scorers=scorers)
+    project.write("seeds/1.jsonl", SEEDS)
+    project.write("general/1.jsonl", talk(200))
+    project.write("general/2.jsonl", talk(100, start=200))
+    project.build()
+    return project
+
+
+def test_new_rows_cost_each_step_exactly_as_many(project):
+    project.write("general/2.jsonl", talk(30, start=300), append=True)
+    project.write("general/3.jsonl", talk(20, start=330))
+    steps = ("signatures", *RULE_SCORERS, "perplexity", "tokens")
+    assert project.build().counted == dict.fromkeys(steps, 50)
+    assert project.build().counted == {}
+
+
+def test_nothing_new_recalls_every_stage(project):
+    again = project.build()
+    assert again.counted == {} and all(again.recalled.values())
+
+
+def test_the_same_rows_in_another_order_or_other_files_cost_nothing(project):
+    before = project.head("rows").data_version
+    lines = (project.folder / "general" / "1.jsonl").read_text(encoding="utf-8").splitlines()
+    project.write("general/1.jsonl", reversed(lines))
+    reordered = project.build()
+    (project.folder / "general" / "1.jsonl").rename(project.folder / "general" / "9.jsonl")
+    renamed = project.build()
+    for build in (reordered, renamed):
+        assert build.counted == {} and not build.recalled["sources/general"]
+        assert all(build.recalled[name] for name in ("duplicates", "kept_rows", LAST))
+    assert project.head("rows").data_version == before
+
+
+def test_another_rule_scores_nothing_anew_and_the_old_one_is_recalled(project):
+    old, keep = project.head("kept_rows").key, project.said["keep"]
+    project.change(keep=["length <= 50", *keep[1:]])
+    changed = project.build()
+    assert changed.counted == {} and not changed.recalled["kept_rows"]
+    assert all(done for name, done in changed.recalled.items() if name.startswith("facts/"))
+    assert project.head("kept_rows").key != old
+    project.change(keep=keep)
+    assert all(project.build().recalled.values())
+    assert project.head("kept_rows").key == old
+
+
+def test_another_threshold_that_is_taken_back_hits_what_was_there(project):
+    old = project.head(LAST).key
+    project.change(dedup={"threshold": 0.7})
+    changed = project.build()
+    assert changed.counted == {"signatures": changed.counted["signatures"]}
+    assert not changed.recalled["duplicates"]
+    project.change(dedup={"threshold": 0.8})
+    assert all(project.build().recalled.values()) and project.head(LAST).key == old
+
+
+def test_a_reference_stays_what_it_was_until_its_edition_is_raised(project):
+    old = project.head("reference").data_version
+    project.write("general/3.jsonl", talk(40, start=400))
+    project.build()
+    assert project.head("reference").data_version == old
+    project.change(reference={"edition": 2})
+    raised = project.build()
+    rows = project.head("split_rows").table("rows", ["id"]).height
+    assert raised.counted == {"perplexity": rows}
+    assert project.head("reference").data_version != old
+
+
+def test_a_rule_that_takes_too_much_of_a_source_stops_the_run_with_the_numbers(project):
+    old = project.head("kept_rows").key
+    project.change(guard={"max_share": 0.3})
+    project.write("general/3.jsonl", [row | {"answer": "很" * 120} for row in talk(200, start=500)])
+    with pytest.raises(CheckFailed, match=r"removes 200 of 500 rows \(40%\) of source 'general'"):
+        project.build()
+    assert project.head("kept_rows").key == old
+    (project.folder / "general" / "3.jsonl").unlink()
+    project.build()
+    assert project.head("kept_rows").table("rows", ["id"]).height >= 300
+
+
+def test_scores_by_a_model_cost_a_forward_pass_for_each_new_row_alone(tmp_path, tiny_base):
+    judge = tmp_path / "judge"
+    make_judge(tiny_base, judge)
+    scorers = {"model_perplexity": {}, "reward": {"model": str(judge)}}
+    project = Project(tmp_path, tiny_base, scorers=scorers, keep=[])
+    project.write("seeds/1.jsonl", SEEDS)
+    project.write("general/1.jsonl", talk(20))
+    project.build()
+    project.write("general/1.jsonl", talk(5, start=20), append=True)
+    project.write("seeds/2.jsonl", [command("除雾"), command("香氛")])
+    made = project.head("augmented_rows").table("rows", ["id"])
+    counted = project.build().counted
+    new = project.head("augmented_rows").table("rows", ["id"]).join(made, on="id", how="anti")
+    assert counted["model_perplexity"] == counted["reward"] == 7 + new.height
+    facts = project.head("facts/reward").table("facts")
+    assert set(facts["status"]) == {"ok"} and facts["value"].n_unique() > 5
+
+
+def make_judge(base: Path, out: Path) -> None:
+    """A reward model with a random head on a tiny base, not trained: any fixed one will do."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    torch.manual_seed(1)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        base, num_labels=1, pad_token_id=tokenizer.pad_token_id
+    )
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+
+
+def learnable(n: int, *, tail: str = "") -> list[str]:
+    """Things whose prompts fall into the half that may be learned from."""
+    things = [a + b + tail for a in "左右前后" for b in "灯窗门镜座扇箱屏锁帘泵锅炉钟琴笔"]
+    return [t for t in things if half_of(digest(text_key(f"能不能打开{t}"))) == "learn"][:n]
+
+
+def bad_case(thing: str, predicted: str) -> dict[str, str]:
+    return {**command(thing), "prompt": f"能不能打开{thing}", "predicted": predicted}
+
+
+def test_a_language_model_is_asked_for_new_error_types_alone(tmp_path, tiny_base, monkeypatch):
+    monkeypatch.setenv("DELTA_KEY", "a-key-of-this-test")
+
+    def respond(request: dict[str, Any]) -> Any:
+        nonlocal number
+        number += 1
+        things = [f"{a}{b}" for a in HAN[number % 40 : number % 40 + 5] for b in "甲乙丙丁"]
+        return {"rows": [{"from": 1, **command(thing)} for thing in things]}
+
+    def deliver(predicted: str, things: Sequence[str]) -> None:
+        cases = [bad_case(thing, predicted) for thing in things]
+        cases = [{"gold": case.pop("answer"), **case} for case in cases]
+        add_bad_cases(project.store, ((str(i), case) for i, case in enumerate(cases)))
+
+    number, things = 0, learnable(4)
+    with ScriptedLLM(respond) as server:
+        augment = {"use": "llm", "model": "m", "base_url": server.base_url, "api_key": "DELTA_KEY"}
+        project = Project(tmp_path, tiny_base, augment=augment)
+        project.write("seeds/1.jsonl", SEEDS)
+        project.write("general/1.jsonl", talk(20))
+        asked = []
+        for delivery in (
+            lambda: deliver("{}", things[:2]),
+            lambda: deliver("不是 JSON", things[2:]),
+            lambda: project.write("general/2.jsonl", talk(9, start=90)),
+            lambda: [memo.unlink() for memo in (tmp_path / "store" / "memo").glob("*.json")],
+        ):
+            delivery()
+            before = server.count
+            project.build(last="augmented_rows")
+            asked.append(server.count - before)
+        types = project.head("error_types").table("rows")["signature"].to_list()
+        made = project.head("augmented_rows").values["usage"]
+    assert len(types) == 2 and asked == [1, 1, 0, 0]
+    assert made["calls"] == made["cached_calls"] == 2
+
+
+# What a row may say: the same again, nearly the same, with another answer, in two languages.
+PROMPTS = ("打开车窗", "打开车窗！", "把左边的车窗打开一半", "把左边的车窗打开一半吧", "turn it on")
+ANSWERS = ("车窗", "左边的车窗", "it")
+LINES = st.one_of(
+    st.builds(
+        lambda prompt, what: {**command("x", what), "prompt": prompt},
+        st.sampled_from(PROMPTS),
+        st.sampled_from(ANSWERS),
+    ),
+    st.sampled_from(talk(6)),
+    st.sampled_from(["{", "[1]", '{"prompt": "没有答案"}', "不是 JSON"]),
+)  # fmt: skip
+DELIVERY = st.tuples(
+    st.sampled_from(["append", "write", "write", "remove"]),
+    st.sampled_from(["seeds", "general", "exam", "traffic"]),
+    st.sampled_from(["1.jsonl", "3.jsonl", "5.jsonl"]),
+    st.lists(LINES, min_size=1, max_size=6),
+)
+SOURCES: dict[str, dict[str, str]] = {
+    **RECIPE["sources"],
+    "exam": {"use": "jsonl", "path": "exam", "track": "domain", "split": "test"},
+    "traffic": {"use": "jsonl", "path": "traffic", "track": "domain", "split": "heldout"},
+}
+
+
+@settings(
+    max_examples=10,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+@given(st.lists(DELIVERY, min_size=1, max_size=3))
+def test_a_store_that_grew_says_what_a_fresh_one_says(tiny_base, deliveries):
+    with TemporaryDirectory() as folder:
+        # No scorer here learns from the reference, which is frozen by design and would differ.
+        grown = Project(Path(folder), tiny_base, sources=SOURCES, guard={"max_share": 1.0})
+        for name in SOURCES:
+            grown.write(f"{name}/2.jsonl", talk(12, start=900) if name == "general" else [])
+        grown.write("seeds/2.jsonl", SEEDS)
+        grown.build()
+        for number, (kind, source, file, lines) in enumerate(deliveries):
+            deliver(grown, kind, f"{source}/{file}", lines)
+            grown.build()
+            fresh = Store(Path(folder) / f"fresh{number}")
+            grown.build(store=fresh)
+            require_same(grown, fresh)
+            require_books(grown.head(LAST))
+
+
+def deliver(project: Project, kind: str, file: str, lines: Sequence[Any]) -> None:
+    if kind == "remove":
+        (project.folder / file).unlink(missing_ok=True)
+    else:
+        project.write(file, lines, append=kind == "append")
+
+
+def require_same(project: Project, fresh: Store) -> None:
+    """Every table of every step bit for bit, and with it the counts and accounts."""
+    for name in (*(f"sources/{source}" for source in project.recipe.sources), *COMPARED):
+        ours, theirs = project.head(name), project.head(name, store=fresh)
+        for table in theirs.tables:
+            assert ours.table(table).equals(theirs.table(table)), (name, table)
+        assert ours.values == theirs.values, name
+        assert ours.data_version == theirs.data_version, name
+
+
+def require_books(version: Version) -> None:
+    links = prove_chain(version)
+    assert {link.step for link in links} >= {*COMPARED} - {"unique_rows"}
+    assert not [link for link in links if not link.holds]
+
+
+def test_accounts_that_were_tampered_with_are_noticed(project):
+    require_books(project.head(LAST))
+    kept = project.head("kept_rows")
+    account = Account.read(kept)
+    assert account is not None
+    fewer, other = (json.loads(json.dumps(account.to_dict())) for _ in range(2))
+    fewer["left"]["kept"]["general"][0] -= 1
+    for side, label in (("entered", "split_rows/kept"), ("left", "kept")):
+        other[side][label]["general"][1] = "f" * 32
+    (said,) = failing(project, kept, fewer)
+    assert said.step == "kept_rows" and "source 'general': 300 rows" in said.line
+    (said,) = failing(project, kept, other)
+    assert said.step == "kept_rows" and said.line.endswith("not what it gave")
+
+
+def failing(project: Project, version: Version, account: dict[str, Any]) -> list[Any]:
+    """Links that do not hold of a version whose manifest says this account instead."""
+    tables = {name: version.table(name) for name in version.tables}
+    inputs = {name: version.input(name) for name in version.manifest["inputs"]}
+    made = Made(tables, values=version.values | {"account": account})
+    how = version.manifest["how"]
+    forged = project.store.write_version(version.name, made, inputs=inputs, how=how)
+    return [link for link in prove_chain(forged) if not link.holds]

@@ -36,7 +36,7 @@ SECTIONS = {
 }
 """Section -> the function whose keyword arguments it holds."""
 
-GIVEN = {"task", "report", "out", "now", "system"}
+GIVEN = {"task", "report", "out", "now", "system", "signed", "read"}
 """Keyword arguments that the graph supplies; they never stand in a recipe."""
 
 PLUGINS = {

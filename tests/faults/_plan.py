@@ -75,18 +75,28 @@ KINDS: dict[str, Faults] = {
 
 
 def try_all(
-    sweeper: Sweeper, scenario: str, kind: str, *, most: int | None = None
-) -> tuple[list[str], str]:
-    """Problems found, and one line that says how many faults were tried and how many left out."""
+    sweeper: Sweeper, scenario: str, *kinds: str, most: int | None = None
+) -> tuple[list[str], list[str]]:
+    """Problems found, and for each kind a line: how many faults were tried and how many left out.
+
+    A few faults are tried at once, so that many kinds together take less time than one by one.
+    """
     assert scenario in SCENARIOS
-    every = list(KINDS[kind](sweeper.count(scenario)))
-    chosen = take(every, most) if most else every
-    problems = sweeper.run(scenario, chosen)
-    left = f", {len(every) - len(chosen):,} left out" if len(chosen) < len(every) else ""
-    return problems, f"{scenario}, {kind}: {len(chosen):,} faults tried{left}"
+    faults, lines = [], []
+    for kind in kinds:
+        every = list(KINDS[kind](sweeper.count(scenario)))
+        chosen = take(every, most, seed=f"{scenario}, {kind}") if most else every
+        left = f", {len(every) - len(chosen):,} left out" if len(chosen) < len(every) else ""
+        lines.append(f"{scenario}, {kind}: {len(chosen):,} faults tried{left}")
+        faults += chosen
+    return sweeper.run(scenario, faults), lines
 
 
-def take(every: list[Fault], most: int) -> list[Fault]:
-    """At most `most` of them, always the same ones, from the first to the last."""
+def take(every: list[Fault], most: int, *, seed: str) -> list[Fault]:
+    """At most `most` of them, evenly apart, always the same ones of a seed.
+
+    Where they start is another place for each seed, so that few of many lists are of all sorts.
+    """
     step = max(1.0, len(every) / most)
-    return [every[int(i * step)] for i in range(min(most, len(every)))]
+    start = random.Random(seed).random() * step
+    return [every[int(start + i * step)] for i in range(min(most, len(every)))]

@@ -26,7 +26,7 @@ def main() -> int:
         sweeper = Sweeper(Path(folder))
         for scenario in [asked.only] if asked.only else SCENARIOS:
             for kind in [asked.kind] if asked.kind else KINDS:
-                problems, line = try_all(sweeper, scenario, kind, most=asked.most)
+                problems, (line,) = try_all(sweeper, scenario, kind, most=asked.most)
                 line = f"{time.monotonic() - start:7.1f} s  {line}"
                 print(line, *problems[:20], sep="\n    ", flush=True)
                 found += len(problems)

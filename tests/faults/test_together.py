@@ -19,8 +19,8 @@ from tests.faults._races import RACES
 from tests.faults._shim import UnsyncedDisk
 from tests.faults._sweep import ROOT, Sweeper
 
-TIMES = {"three writers of one name": 20, "two rebuilds": 6, "two rebuilds with the lock": 6}
-"""In the long form, `python -m tests.faults.storm`, it is 20 of each of them."""
+TIMES = {"three writers of one name": 10, "two rebuilds": 3, "two rebuilds with the lock": 3}
+"""Where not twice. In the long form, `python -m tests.faults.storm`, it is 20 of each of them."""
 YEAR_S = 365 * 86_400
 
 

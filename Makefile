@@ -38,8 +38,9 @@ bench: $(STAMP)  ## measure against peers and limits
 
 chaos: MINUTES ?= 5
 chaos: SEED ?= 1
-chaos: $(STAMP)  ## kill every process of a rebuild at random for MINUTES=5, from SEED=1
+chaos: $(STAMP)  ## kill a rebuild at random for MINUTES=5, then try every fault (or MOST=20 of each)
 	@$(VENV)/bin/python -m tests.faults.chaos --minutes $(MINUTES) --seed $(SEED)
+	@$(VENV)/bin/python -m tests.faults.storm $(if $(MOST),--most $(MOST))
 
 # The packages left out (CUDA and its compiler) are pinned by torch itself, and only where its GPU
 # build is installed; Windows is not supported.

@@ -82,7 +82,9 @@ def test_dagster_and_its_tools_are_of_one_version():
 
 
 def test_every_imported_package_is_a_declared_dependency():
-    declared = {canonicalize_name(r.name) for r in map(Requirement, PROJECT["dependencies"])}
+    extras = {k: v for k, v in PROJECT["optional-dependencies"].items() if k != "dev"}
+    given = [*PROJECT["dependencies"], *(line for lines in extras.values() for line in lines)]
+    declared = {canonicalize_name(r.name) for r in map(Requirement, given)}
     providers = packages_distributions()
     undeclared = {
         f"{module} in {path.relative_to(ROOT)}"

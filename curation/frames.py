@@ -32,6 +32,8 @@ def in_order(frame: pl.DataFrame) -> pl.DataFrame:
     plain = [c for c, kind in frame.schema.items() if not kind.is_nested()]
     keys = sorted(plain, key=lambda c: (c != "id", frame.columns.index(c)))
     if frame.height > 1 and "id" in keys and frame["id"].n_unique() == frame.height:
+        if frame["id"].is_sorted(nulls_last=True):
+            return frame.rechunk()  # without another copy of what may be most of the memory
         keys = ["id"]
     return (frame.sort(keys, nulls_last=True) if keys else frame).rechunk()
 

@@ -107,12 +107,13 @@ def _join(parts: Sequence[Ingested]) -> Ingested:
         return Ingested(parts[0].rows.sort("id"), parts[0].occurrences)
     numbered = [part.rows.with_columns(__part=pl.lit(i)) for i, part in enumerate(parts)]
     rows = pl.concat([pl.DataFrame(schema={**ROW_SCHEMA, "__part": pl.Int32}), *numbered])
-    rows = rows.unique("id", keep="first", maintain_order=True)
-    owner = rows.select("id", "__part")
-    occurrences = [pl.DataFrame(schema=OCCURRENCE_SCHEMA)]
-    for i, part in enumerate(parts):
-        elsewhere = owner.filter(pl.col("__part") != i).join(part.rows, on="id", how="semi")
-        occurrences.append(mark_known(part.occurrences, elsewhere))
+    occurrences = [pl.DataFrame(schema=OCCURRENCE_SCHEMA), *(part.occurrences for part in parts)]
+    if rows["id"].n_unique() < rows.height:
+        rows = rows.unique("id", keep="first", maintain_order=True)
+        owner = rows.select("id", "__part")
+        for i, part in enumerate(parts):
+            elsewhere = owner.filter(pl.col("__part") != i).join(part.rows, on="id", how="semi")
+            occurrences[i + 1] = mark_known(part.occurrences, elsewhere)
     return Ingested(rows.drop("__part").sort("id"), pl.concat(occurrences))
 
 

@@ -20,6 +20,8 @@ from curation.rows import ROW_SCHEMA
 MAX_PARTS = 24
 MAX_SHARE = 0.25
 """A change beyond this share of a table, or a part more than that, has it written whole."""
+_TEXTS = 262_144
+"""Rows whose texts are written together, so that few of them are held twice in memory."""
 _FEW = 65_536
 """So many texts are looked up; more are read with the rest."""
 Part = tuple[str, str]
@@ -237,8 +239,10 @@ def _put_texts(
         return used or [frames.put_frame("texts", _no_texts(frame, columns))]
     if lost := [c for c in columns if c not in frame.columns]:
         raise Corrupt(f"the {lost[0]} of row {missing['id'][0]} are nowhere in the store")
-    texts = frame.select("id", *columns).unique("id", keep="any")
-    return [*used, frames.put_frame("texts", texts.join(missing, on="id", how="semi"))]
+    texts = frame.select("id", *columns)
+    if missing.height < texts.height:
+        texts = texts.join(missing, on="id", how="semi").unique("id", keep="any")
+    return used + [frames.put_frame("texts", p) for p in in_order(texts).iter_slices(_TEXTS)]
 
 
 def _no_texts(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:

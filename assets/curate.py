@@ -241,12 +241,19 @@ def _kept_rows(job: Job, split_rows: Version, duplicates: Version, *facts: Versi
     came = {"split_rows/kept": tally_rows(entered)}
     if since and ids is not None:
         settled = resettle(since, ids, came, fates)
+        tables["scores"] = _typed_as(since.lookup("scores", ()), tables["scores"])
         tables = {name: replacing(ids, frame) for name, frame in tables.items()}
     else:
         tables["rows"] = Bare(tables["rows"], ROW_SCHEMA)
         settled = settle(came, fates)
     settled["checks"]["share"] = _share_check(job, settled["values"]["fates_by_source"])
     return Made(tables, since=since, **settled)
+
+
+def _typed_as(before: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:
+    """Scores whose columns without a value take the type that they had before: none tells it."""
+    unknown = [name for name in scores.columns if scores[name].null_count() == scores.height]
+    return scores.cast({name: before.schema[name] for name in unknown})
 
 
 def _judge(scored: pl.DataFrame, failed: pl.DataFrame, rules: Sequence[str]) -> pl.DataFrame:
@@ -272,6 +279,8 @@ def _to_judge(
     """The version to build on and the ids to judge anew; no version and None for all of them."""
     since = job.previous
     if since is None or since.manifest["how"]["code"] != job.code:
+        return None, None
+    if not since.tables["scores"]["rows"]:  # of no rows the scores have no type to go on with
         return None, None
     tables = [(split_rows, "rows"), *((version, "facts") for version in scorers.values())]
     return since, changed_ids(since, tables)

@@ -142,6 +142,15 @@ def test_new_rows_cost_each_step_exactly_as_many(project):
     assert project.build().counted == {}
 
 
+def test_rows_that_only_left_leave_the_scores_of_the_others(project):
+    scores = project.head("kept_rows").table("scores")
+    project.write("general/4.jsonl", talk(200, start=600))
+    project.build()
+    (project.folder / "general" / "4.jsonl").unlink()
+    assert project.build().counted == {}
+    assert project.head("kept_rows").table("scores").equals(scores)
+
+
 def test_nothing_new_recalls_every_stage(project):
     again = project.build()
     assert again.counted == {} and all(again.recalled.values())

@@ -16,12 +16,13 @@ from curation.accounts import tally_rows
 from curation.dedup import find_duplicates, sign_rows
 from curation.exam import set_exam
 from curation.fates import keep_rows, make_fates, require_share
+from curation.frames import Bare
 from curation.rows import PLAIN, ROW_SCHEMA, digest
 from curation.rules import judge_rows, read_columns
 from curation.scorers._base import ScoreContext, Scorer
 from curation.scoring import failed_scores, join_facts, score_rows, take_reference
 from curation.store import Change, Made, Version
-from curation.tables import Bare, read_table
+from curation.tables import read_table
 
 GROUP = "4_curate"
 QUANTILES = (0.01, 0.1, 0.5, 0.9, 0.99)

@@ -14,10 +14,10 @@ from assets.delta import changed_ids
 from assets.recipe import Plug, Recipe
 from assets.stage import Job, Stage
 from curation.accounts import Account, Tally, count_records, count_rows, tally_rows
+from curation.frames import compare
 from curation.ingest import Ingested, mark_known, merge_sources, read_source
 from curation.sources._base import Block, source_blocks
 from curation.store import Change, Made, Version
-from curation.tables import compare
 
 GROUP = "1_ingest"
 

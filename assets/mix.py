@@ -13,10 +13,10 @@ from assets.delta import map_rows
 from assets.stage import Job, stage
 from curation.accounts import tally_rows
 from curation.fates import chain_fates, keep_rows, make_fates
+from curation.frames import Bare
 from curation.mix import mix_tracks
 from curation.rows import PLAIN, ROW_SCHEMA, digest
 from curation.store import Change, Made, Version
-from curation.tables import Bare
 from training.tokens import tokenise_rows
 
 TOKEN_COLUMNS = ("id", "n_tokens", "n_loss_tokens", "reason")

@@ -6,6 +6,8 @@ only the rows that changed.
 
 import hashlib
 import io
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -18,6 +20,46 @@ ROW_GROUP = 16_384
 """Rows that are read together to find one of them."""
 _SLICE = 65_536
 _MODULUS = 2**256
+
+
+@dataclass(frozen=True)
+class Change:
+    """What became of a table: rows that are new or different, and keys of those that are gone.
+
+    `upserts` has the table's columns. `gone` has the key columns: `id`, or all of them where a
+    table has no ids.
+    """
+
+    upserts: pl.DataFrame
+    gone: pl.DataFrame
+
+    @property
+    def is_empty(self) -> bool:
+        return self.upserts.is_empty() and self.gone.is_empty()
+
+
+@dataclass(frozen=True)
+class Bare:
+    """A whole table whose rows' texts are known already: all columns of `schema` but the texts."""
+
+    frame: pl.DataFrame
+    schema: pl.Schema
+
+
+def compare(old: pl.DataFrame, new: pl.DataFrame, *, key: Sequence[str] | None = None) -> Change:
+    """What leads from one frame to another of the same columns; texts are not compared."""
+    key = list(key or key_of(new))
+    if key != ["id"]:
+        return Change(
+            new.join(old, on=key, how="anti", nulls_equal=True),
+            old.join(new, on=key, how="anti", nulls_equal=True).select(key),
+        )
+    plain = [c for c in new.columns if c not in TEXT]
+    # Polars' hash is fit for comparing within one process, and for nothing that is kept.
+    before = old.select("id", __hash=old.select(plain).hash_rows())
+    after = new.with_columns(__hash=new.select(plain).hash_rows())
+    upserts = after.join(before, on=["id", "__hash"], how="anti").drop("__hash")
+    return Change(upserts, old.select("id").join(new.select("id"), on="id", how="anti"))
 
 
 def key_of(frame: pl.DataFrame) -> list[str]:

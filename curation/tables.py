@@ -7,14 +7,23 @@ one grown part by part.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import polars as pl
 
 from curation.blobs import Corrupt
-from curation.frames import TEXT, digest_of, in_order, key_of, row_sum, say_schema
+from curation.frames import (
+    TEXT,
+    Bare,
+    Change,
+    compare,
+    digest_of,
+    in_order,
+    key_of,
+    row_sum,
+    say_schema,
+)
 from curation.rows import ROW_SCHEMA
 
 MAX_PARTS = 24
@@ -28,36 +37,12 @@ Part = tuple[str, str]
 """Object keys of a part's rows and of what it takes away; "" for none."""
 
 
-@dataclass(frozen=True)
-class Bare:
-    """A whole table whose rows' texts are known already: all columns of `schema` but the texts."""
-
-    frame: pl.DataFrame
-    schema: pl.Schema
-
-
 class Frames(Protocol):
     """What tables are written to and read from: frames as immutable objects named by content."""
 
     def put_frame(self, kind: str, frame: pl.DataFrame) -> str: ...
 
     def frame_path(self, key: str) -> Path: ...
-
-
-@dataclass(frozen=True)
-class Change:
-    """What became of a table: rows that are new or different, and keys of those that are gone.
-
-    `upserts` has the table's columns. `gone` has the key columns: `id`, or all of them where a
-    table has no ids.
-    """
-
-    upserts: pl.DataFrame
-    gone: pl.DataFrame
-
-    @property
-    def is_empty(self) -> bool:
-        return self.upserts.is_empty() and self.gone.is_empty()
 
 
 def write_table(
@@ -145,22 +130,6 @@ def change_between(
     return change
 
 
-def compare(old: pl.DataFrame, new: pl.DataFrame, *, key: Sequence[str] | None = None) -> Change:
-    """What leads from one frame to another of the same columns; texts are not compared."""
-    key = list(key or key_of(new))
-    if key != ["id"]:
-        return Change(
-            new.join(old, on=key, how="anti", nulls_equal=True),
-            old.join(new, on=key, how="anti", nulls_equal=True).select(key),
-        )
-    plain = [c for c in new.columns if c not in TEXT]
-    # Polars' hash is fit for comparing within one process, and for nothing that is kept.
-    before = old.select("id", __hash=old.select(plain).hash_rows())
-    after = new.with_columns(__hash=new.select(plain).hash_rows())
-    upserts = after.join(before, on=["id", "__hash"], how="anti").drop("__hash")
-    return Change(upserts, old.select("id").join(new.select("id"), on="id", how="anti"))
-
-
 def objects_of(entry: Mapping[str, Any]) -> list[str]:
     """Keys of every object that a table is made of."""
     return [key for part in entry["parts"] for key in part if key] + list(entry["texts"])
@@ -193,6 +162,10 @@ def _grow(
         return dict(previous)
     if len(previous["parts"]) >= MAX_PARTS or size > MAX_SHARE * max(previous["rows"], 1):
         return None
+    typed = _typed_like(frames, previous, change)
+    if typed is None:
+        return None
+    change = typed
     entry = {name: previous[name] for name in ("columns", "schema", "key")}
     if previous["key"] == ["id"]:
         ids = [*change.upserts["id"], *change.gone["id"]]
@@ -211,6 +184,19 @@ def _grow(
     return _finish(
         entry, previous["rows"] - replaced.height + change.upserts.height, total % 2**256
     )
+
+
+def _typed_like(frames: Frames, previous: Mapping[str, Any], change: Change) -> Change | None:
+    """The change with the types of the table; None where a column has really become another one.
+
+    A column of nothing but nulls has whatever type the table gives it.
+    """
+    types = pl.read_parquet_schema(frames.frame_path(previous["parts"][0][0]))
+    given = change.upserts.schema
+    empty = [c for c, kind in types.items() if given[c] == pl.Null != kind]
+    upserts = change.upserts.with_columns(pl.col(c).cast(types[c]) for c in empty)
+    same = all(upserts.schema[c] == kind for c, kind in types.items())
+    return Change(upserts, change.gone) if same else None
 
 
 def _put_texts(
@@ -237,12 +223,19 @@ def _put_texts(
         missing = rest
     if missing.is_empty():  # an empty table has an empty object, to know its types by
         return used or [frames.put_frame("texts", _no_texts(frame, columns))]
+    return used + _put_missing(frames, frame, columns, missing)
+
+
+def _put_missing(
+    frames: Frames, frame: pl.DataFrame, columns: Sequence[str], missing: pl.DataFrame
+) -> list[str]:
+    """New text objects for the ids of `missing`."""
     if lost := [c for c in columns if c not in frame.columns]:
         raise Corrupt(f"the {lost[0]} of row {missing['id'][0]} are nowhere in the store")
     texts = frame.select("id", *columns)
     if missing.height < texts.height:
         texts = texts.join(missing, on="id", how="semi").unique("id", keep="any")
-    return used + [frames.put_frame("texts", p) for p in in_order(texts).iter_slices(_TEXTS)]
+    return [frames.put_frame("texts", part) for part in in_order(texts).iter_slices(_TEXTS)]
 
 
 def _no_texts(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
@@ -277,7 +270,7 @@ def _apply(frames: Frames, previous: Mapping[str, Any], change: Change) -> Bare:
     key = change.gone.columns
     drop = pl.concat([change.gone, change.upserts.select(key)])
     kept = frame.join(drop, on=key, how="anti", nulls_equal=True)
-    whole = pl.concat([kept, change.upserts.select(frame.columns)])
+    whole = pl.concat([kept, change.upserts.select(frame.columns)], how="vertical_relaxed")
     return Bare(whole, whole.schema)
 
 

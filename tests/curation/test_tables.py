@@ -150,3 +150,23 @@ def test_the_sum_over_rows_is_the_sum_of_its_parts():
     rows = frame({i: ("丙", i / 3) for i in range(7)})
     parts = row_sum(rows.head(3)) + row_sum(rows.tail(4))
     assert row_sum(rows) == parts % 2**256
+
+
+def test_a_change_of_nothing_but_nulls_takes_the_types_of_its_table(tmp_path):
+    store = Store(tmp_path)
+    old = grow(store, [frame({i: ("a", 1.0) for i in range(20)})])
+    nulls = frame({1: ("a", None)}).with_columns(value=pl.lit(None))
+    change = Change(nulls, nulls.select("id").clear())
+    new = store.write_version("x/rows", Made({"rows": change}, since=old), inputs={}, how={})
+    assert new.table("rows").schema == SCHEMA and new.table("rows")["value"].null_count() == 1
+    assert len(new.tables["rows"]["parts"]) == 2
+
+
+def test_a_column_that_was_empty_and_has_numbers_now_is_written_whole(tmp_path):
+    store = Store(tmp_path)
+    empty = frame({i: ("a", None) for i in range(20)}).with_columns(value=pl.lit(None))
+    old = grow(store, [empty])
+    one = frame({1: ("a", 2.0)})
+    made = Made({"rows": Change(one, one.select("id").clear())}, since=old)
+    new = store.write_version("x/rows", made, inputs={}, how={})
+    assert new.table("rows").schema == SCHEMA and new.table("rows")["value"].sum() == 2.0

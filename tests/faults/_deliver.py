@@ -10,7 +10,9 @@ from assets.ingest import rows_stage, source_stages
 from assets.recipe import Plug, load_recipe
 from assets.stage import Job, run_stage
 from curation.accounts import prove_chain
+from curation.lineage.views import View, read_occurrences, trace_upstream
 from curation.plugins import find_plugin
+from curation.rows import OCCURRENCE_SCHEMA
 from curation.store import Store
 from tests.assets.test_recipe import TINY
 
@@ -51,17 +53,24 @@ def deliver(job):
     return rows
 
 
+def occurrences(rows):
+    """What became of every record of every source."""
+    view = View(rows.store, "", {"rows": rows, **trace_upstream(rows)})
+    return read_occurrences(view, OCCURRENCE_SCHEMA.names())
+
+
 def counts(rows):
     """Delivered records by outcome; each of them has exactly one."""
-    outcome = rows.table("occurrences").group_by("outcome").len()
+    outcome = occurrences(rows).group_by("outcome").len()
     found = dict(outcome.iter_rows())
-    assert sum(found.values()) == sum(rows.values["fates"].values())
+    sources = trace_upstream(rows).values()
+    assert sum(found.values()) == sum(sum(s.values["fates"].values()) for s in sources)
     assert rows.tables["rows"]["rows"] == found.get("new", 0)
     return found
 
 
 def reasons(rows):
-    found = rows.table("occurrences").filter(pl.col("outcome") == "quarantined")
+    found = occurrences(rows).filter(pl.col("outcome") == "quarantined")
     return found["reason"].to_list()
 
 

@@ -41,6 +41,17 @@ def candidates(
     return pl.concat([imported, made]).sort("id")
 
 
+def _read_candidates(rows: Version, augmented_rows: Version, ids: Iterable[str]) -> pl.DataFrame:
+    """Those of these rows that are `candidates`, with their texts.
+
+    A bad case set right is one although its row was imported too, to be held out.
+    """
+    ids = list(ids)
+    imported = rows.lookup("rows", ids).filter(pl.col("split") == "train")
+    made = augmented_rows.lookup("rows", ids).join(imported, on="id", how="anti")
+    return pl.concat([imported, made]).sort("id")
+
+
 def _read_rows(rows: Version, augmented_rows: Version, ids: Iterable[str]) -> pl.DataFrame:
     """These rows with their texts, as imported or else as made."""
     ids = list(ids)
@@ -65,7 +76,7 @@ def duplicates(job: Job, rows: Version, augmented_rows: Version) -> Made:
         entered,
         task=job.recipe.task,
         signed=signed.join(entered, on="id", how="semi"),
-        read=lambda ids: _read_rows(rows, augmented_rows, ids),
+        read=lambda ids: _read_candidates(rows, augmented_rows, ids),
         report=job.report,
         **options,
     )
@@ -116,7 +127,7 @@ def unique_rows(job: Job, rows: Version, augmented_rows: Version, duplicates: Ve
         return Made(tables={"rows": kept})
     tables = ((rows, "rows"), (augmented_rows, "rows"), (duplicates, "fates"))
     ids = changed_ids(since, tables)
-    entered = _read_rows(rows, augmented_rows, ids)
+    entered = _read_candidates(rows, augmented_rows, ids)
     kept = keep_rows(entered, duplicates.lookup("fates", ids))
     return Made(tables={"rows": replacing(ids, kept)}, since=since)
 

@@ -11,7 +11,7 @@ import importlib.metadata
 import importlib.util
 import inspect
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -111,7 +111,7 @@ def _origin(module: str, name: str) -> str:
 def _imports(module: str) -> frozenset[str]:
     path = _file(module)
     return (
-        frozenset(name for n in ast.walk(_tree(path)) for _, name in _bound(n))
+        frozenset(name for n in _statements(_tree(path)) for _, name in _bound(n))
         if path
         else frozenset()
     )
@@ -135,9 +135,20 @@ def _file(module: str) -> Path | None:
 def _tree(path: Path) -> ast.Module:
     """The syntax tree without docstrings."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
+    for node in _statements(tree):
         body = getattr(node, "body", None)
         first = body[0] if isinstance(body, list) and body else None
         if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
             first.value.value = ""
     return tree
+
+
+def _statements(tree: ast.AST) -> Iterator[ast.AST]:
+    """The statements of a file at every depth; expressions, most of a tree, are not entered."""
+    todo = [tree]
+    while todo:
+        node = todo.pop()
+        yield node
+        for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+            inner = getattr(node, name, None)
+            todo += inner if isinstance(inner, list) else []

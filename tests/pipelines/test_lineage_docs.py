@@ -55,7 +55,9 @@ def skeleton(text: str) -> list[str]:
         if key := re.match(r'\s*"(\w+)":', line):
             mark = f'"{key[1]}"'
         elif re.match(r"[\w(]", line):
-            mark = re.sub(r"\(\d+ of \d+\)|\d+", "#", re.split(r"\s{2,}|(?<=:)", line)[0])
+            mark = re.sub(
+                r"\(\d+ of \d+\)|[0-9a-f]{16,}|\d+", "#", re.split(r"\s{2,}|(?<=:)", line)[0]
+            )
         else:
             continue
         if mark not in marks:

@@ -103,7 +103,15 @@ train: {{base_model: demo}}
 """
 CURATION = (
     *("sources/gsm8k", "sources/alpaca_zh", "sources/alpaca_en", "sources/tool_calls", "rows"),
-    *("bad_cases", "error_types", "augmented_rows", "duplicates", "unique_rows", "split_rows"),
+    *(
+        "bad_cases",
+        "error_types",
+        "augmented_rows",
+        "duplicates",
+        "unique_rows",
+        "reference",
+        "split_rows",
+    ),
     *(f"facts/{name}" for name in ("length", "repetition", "special_tokens", "pii", "perplexity")),
     "kept_rows",
 )

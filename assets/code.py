@@ -11,6 +11,7 @@ import importlib.metadata
 import importlib.util
 import inspect
 import platform
+import types
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -62,7 +63,7 @@ def _follow(
         modules |= {name for name in _imports(module) if name.split(".")[0] in OWN}
     own = {m: _module_digest(m) for m in sorted(seen) if m.split(".")[0] in OWN}
     outside = {name.split(".")[0] for m in own for name in _imports(m)} & set(WATCHED)
-    versions = {name: importlib.metadata.version(name) for name in sorted(outside)}
+    versions = {name: _installed(name) for name in sorted(outside)}
     return sorted(parts), own, versions
 
 
@@ -104,31 +105,71 @@ def _bound(node: ast.AST) -> list[tuple[str, str]]:
 def _origin(module: str, name: str) -> str:
     """`package.name` when the name imported from a package is itself one of our modules."""
     inner = f"{module}.{name}"
-    return inner if module.split(".")[0] in OWN and _file(inner) else module
+    return inner if inner in _files() else module
 
 
-@cache
 def _imports(module: str) -> frozenset[str]:
-    path = _file(module)
-    return (
-        frozenset(name for n in _statements(_tree(path)) for _, name in _bound(n))
-        if path
-        else frozenset()
-    )
+    return _compiled(module)[1]
 
 
-@cache
 def _module_digest(module: str) -> str:
-    path = _file(module)
-    return hashlib.sha256(ast.dump(_tree(path)).encode()).hexdigest() if path else ""
+    return _compiled(module)[0]
 
 
 @cache
-def _file(module: str) -> Path | None:
-    if module.split(".")[0] not in OWN:
-        return None
-    base = Path(__file__).parent.parent.joinpath(*module.split("."))
-    return next((p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()), None)
+def _compiled(module: str) -> tuple[str, frozenset[str]]:
+    """Digest of a module of ours, and the modules it may import.
+
+    Compiled code, unlike a syntax tree, is made without Python objects for every expression; it
+    knows no comments, and at this level neither docstrings nor assertions.
+    """
+    path = _files().get(module)
+    if not path:
+        return "", frozenset()
+    source = path.read_text(encoding="utf-8")
+    code = compile(source, module, "exec", dont_inherit=True, optimize=2)
+    names = {name for part in _codes(code) for name in part.co_names}
+    roots = {name for name in names if name.split(".")[0] in (*OWN, *WATCHED)}
+    inner = {_origin(root, name) for root in roots & _files().keys() for name in names}
+    return hashlib.sha256(_say(code).encode()).hexdigest(), frozenset(roots | inner)
+
+
+def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    """Code and the code of every function and class in it."""
+    yield code
+    for const in code.co_consts:
+        if isinstance(const, types.CodeType):
+            yield from _codes(const)
+
+
+def _say(const: Any) -> str:
+    """Code or a constant of it, without places in the file and the order of a set."""
+    if isinstance(const, types.CodeType):
+        told = (
+            const.co_code, const.co_exceptiontable, const.co_flags, const.co_argcount,
+            const.co_posonlyargcount, const.co_kwonlyargcount, const.co_names, const.co_varnames,
+            const.co_freevars, const.co_cellvars, const.co_name, [_say(c) for c in const.co_consts],
+        )  # fmt: skip
+        return repr(told)
+    if isinstance(const, frozenset):
+        return f"set {sorted(map(_say, const))}"
+    return f"({', '.join(map(_say, const))})" if isinstance(const, tuple) else repr(const)
+
+
+@cache
+def _installed(package: str) -> str:
+    return importlib.metadata.version(package)
+
+
+@cache
+def _files() -> dict[str, Path]:
+    """The file of each of our modules, by name."""
+    root = Path(__file__).parent.parent
+    found = {}
+    for path in (p for package in OWN for p in (root / package).rglob("*.py")):
+        parts = path.relative_to(root).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
 
 
 @cache

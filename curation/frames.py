@@ -9,7 +9,6 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import polars as pl
 
 from curation.rows import canonical_json
@@ -94,9 +93,8 @@ def row_sum(frame: pl.DataFrame) -> int:
     for part in frame.select(plain).iter_slices(_SLICE):
         # JSON has no NaN, and would say the same of it as of a null.
         lines = part.with_columns(pl.col(floats).cast(pl.String)).write_ndjson().encode()
-        digests = b"".join(hashlib.sha256(line).digest() for line in lines.split(b"\n")[:-1])
-        limbs = np.frombuffer(digests, dtype=">u4").reshape(-1, 8).astype(np.uint64).sum(axis=0)
-        total += sum(int(limb) << (32 * (7 - i)) for i, limb in enumerate(limbs))
+        digests = (hashlib.sha256(line).digest() for line in lines.split(b"\n")[:-1])
+        total += sum(int.from_bytes(digest) for digest in digests)
     return total % _MODULUS
 
 

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 # (n, texts shorter than this many characters): Han characters carry more each than Latin ones.
@@ -109,12 +108,15 @@ def sign_keys(
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"the threshold is {threshold!r}, not a Jaccard index in 0..1")
+    import numpy as np
+
     bands, rows = solve_bands(threshold, permutations)
     sizes = [sorted(_reachable_sizes(key, threshold)) for key in keys]
     wanted = [(key, size) for key, own in zip(keys, sizes, strict=True) for size in own]
     signatures = [_sign(key, size, permutations, seed)[: bands * rows] for key, size in wanted]
     tags = np.array([size for _, size in wanted], dtype=np.uint64)
-    mixed = _mix_bands(np.array(signatures).reshape(-1, bands, rows), tags)
+    starts = tags[:, None] * 0x9E3779B97F4A7C15 + np.arange(bands, dtype=np.uint64)
+    mixed = _mix_bands(np.array(signatures).reshape(-1, bands, rows), starts)
     lists = pl.Series(mixed, dtype=pl.Array(pl.UInt64, bands)).cast(pl.List(pl.UInt64))
     owner = pl.Series(np.repeat(np.arange(len(keys)), [len(own) for own in sizes]))
     grouped = pl.DataFrame({"owner": owner, "bands": lists}).explode("bands")
@@ -137,21 +139,19 @@ def _sign(key: str, size: int, permutations: int, seed: int) -> Any:
     return signature.hashvalues
 
 
-def _mix_bands(signatures: Any, tags: Any) -> Any:
-    """One uint64 for each band, of its lanes, its place and the n-gram size (splitmix64)."""
-    n, bands, rows = signatures.shape
-    place = np.arange(bands, dtype=np.uint64)[None, :]
-    mixed = tags[:, None] * np.uint64(0x9E3779B97F4A7C15) + place
-    for lane in range(rows):
-        mixed = _stir(mixed ^ signatures[:, :, lane].astype(np.uint64))
+def _mix_bands(signatures: Any, starts: Any) -> Any:
+    """One uint64 for each band, of its lanes and what its place starts from (splitmix64)."""
+    mixed = starts
+    for lane in range(signatures.shape[2]):
+        mixed = _stir(mixed ^ signatures[:, :, lane].astype(starts.dtype))
     return mixed
 
 
 def _stir(x: Any) -> Any:
-    x = x + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    x = x + 0x9E3779B97F4A7C15
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EB
+    return x ^ (x >> 31)
 
 
 @cache

@@ -41,14 +41,16 @@ def candidates(
     return pl.concat([imported, made]).sort("id")
 
 
-def _read_candidates(rows: Version, augmented_rows: Version, ids: Iterable[str]) -> pl.DataFrame:
+def _read_candidates(
+    rows: Version, augmented_rows: Version, ids: Iterable[str], *, texts: bool = True
+) -> pl.DataFrame:
     """Those of these rows that are `candidates`, with their texts.
 
     A bad case set right is one although its row was imported too, to be held out.
     """
     ids = list(ids)
-    imported = rows.lookup("rows", ids).filter(pl.col("split") == "train")
-    made = augmented_rows.lookup("rows", ids).join(imported, on="id", how="anti")
+    imported = rows.lookup("rows", ids, texts=texts).filter(pl.col("split") == "train")
+    made = augmented_rows.lookup("rows", ids, texts=texts).join(imported, on="id", how="anti")
     return pl.concat([imported, made]).sort("id")
 
 
@@ -75,7 +77,7 @@ def duplicates(job: Job, rows: Version, augmented_rows: Version) -> Made:
     found = find_duplicates(
         entered,
         task=job.recipe.task,
-        signed=signed.join(entered, on="id", how="semi"),
+        signed=signed,
         read=lambda ids: _read_candidates(rows, augmented_rows, ids),
         report=job.report,
         **options,
@@ -123,11 +125,12 @@ def unique_rows(job: Job, rows: Version, augmented_rows: Version, duplicates: Ve
     """One row per meaning: the keepers of the merged rows and everything that repeats nothing."""
     since = job.previous
     if since is None or since.manifest["how"]["code"] != job.code:
-        kept = keep_rows(candidates(rows, augmented_rows), duplicates.table("fates"))
-        return Made(tables={"rows": kept})
+        entered = candidates(rows, augmented_rows, PLAIN)
+        kept = keep_rows(entered, duplicates.table("fates", ["id", "fate"]))
+        return Made(tables={"rows": Bare(kept, ROW_SCHEMA)})
     tables = ((rows, "rows"), (augmented_rows, "rows"), (duplicates, "fates"))
     ids = changed_ids(since, tables)
-    entered = _read_candidates(rows, augmented_rows, ids)
+    entered = _read_candidates(rows, augmented_rows, ids, texts=False)
     kept = keep_rows(entered, duplicates.lookup("fates", ids))
     return Made(tables={"rows": replacing(ids, kept)}, since=since)
 
@@ -146,7 +149,7 @@ def split_rows(
     signed, memo = sign_all(job, rows, augmented_rows, "split")
     found = set_exam(
         unique,
-        rows.table("rows", PLAIN),
+        rows.table("rows", ["id", "split", "track"]),
         bad_cases.table("rows"),
         augmented_rows.table("edges"),
         duplicates.table("pairs"),
@@ -172,8 +175,9 @@ def reference(job: Job, rows: Version) -> Made:
     options = job.recipe.options["reference"]
     before = job.previous
     same = before is not None and before.manifest["how"]["section"] == job.section
-    frozen = before.table("rows") if before and same else None
-    return Made(tables={"rows": take_reference(rows.table("rows"), frozen, **options)})
+    frozen = before.table("rows", PLAIN) if before and same else None
+    taken = take_reference(rows.table("rows", PLAIN), frozen, **options)
+    return Made(tables={"rows": Bare(taken, ROW_SCHEMA)})
 
 
 def fact_stages(recipe: Recipe) -> list[Stage]:
@@ -240,7 +244,7 @@ def _kept_rows(job: Job, split_rows: Version, duplicates: Version, *facts: Versi
         entered = split_rows.table("rows", PLAIN)
         found = {name: version.table("facts") for name, version in scorers.items()}
     else:
-        entered = split_rows.lookup("rows", ids)
+        entered = split_rows.lookup("rows", ids, texts=False)
         found = {name: version.lookup("facts", ids) for name, version in scorers.items()}
     scored = join_facts(entered, found)
     failed = failed_scores(found, read_columns(job.recipe.keep, scored.columns))

@@ -5,6 +5,7 @@ Where a source can be read in blocks, a delivery costs the blocks that are new, 
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -14,8 +15,9 @@ from assets.delta import changed_ids
 from assets.recipe import Plug, Recipe
 from assets.stage import Job, Stage
 from curation.accounts import Account, Tally, count_records, count_rows, tally_rows
-from curation.frames import compare
+from curation.frames import Bare, compare
 from curation.ingest import Ingested, mark_known, merge_sources, read_source
+from curation.rows import PLAIN, ROW_SCHEMA
 from curation.sources._base import Block, source_blocks
 from curation.store import Change, Made, Version
 
@@ -37,9 +39,24 @@ def _source_stage(recipe: Recipe, name: str, plug: Plug) -> Stage:
         blocks = [] if "max_rows" in common else source_blocks(reader)
         since, known = _read_before(job, blocks)
         records = (r for block in blocks[known:] for r in block.read()) if blocks else reader()
-        read = read_source(records, source=name, system=system, report=job.report, **common)
+        texts: list[str] = []
+
+        def put_texts(rows: pl.DataFrame) -> None:
+            held = since.lookup("rows", rows["id"], texts=False) if since else rows.clear()
+            fresh = rows.join(held, on="id", how="anti")
+            texts.extend([job.store.put_frame("texts", fresh)] if fresh.height else [])
+
+        read = read_source(
+            records,
+            source=name,
+            system=system,
+            put_texts=put_texts,
+            report=job.report,
+            **common,
+        )
         listed = [block.to_list() for block in blocks]
-        return _append(read, since, known, listed) if since else _whole(read, name, listed)
+        made = _append(read, since, known, listed) if since else _whole(read, name, listed)
+        return replace(made, texts=texts)
 
     source.__doc__ = (
         f"Records of source `{name}` ({plug.use}) as rows, each delivered record accounted for."
@@ -75,15 +92,18 @@ def _read_before(job: Job, blocks: Sequence[Block]) -> tuple[Version | None, int
 def _whole(read: Ingested, name: str, blocks: list[Any]) -> Made:
     """All records of a source, read just now."""
     account, counts = _account(read, name), _count(read.occurrences)
-    return _made({"rows": read.rows, "occurrences": read.occurrences}, account, counts, blocks)
+    tables = {"rows": Bare(read.rows, ROW_SCHEMA), "occurrences": read.occurrences}
+    return _made(tables, account, counts, blocks)
 
 
 def _append(read: Ingested, since: Version, known: int, blocks: list[Any]) -> Made:
     """What an earlier version held of the known blocks, and the records read after them."""
     name = since.name.rpartition("/")[2]
     gone = _occurrences_in(since, since.values["blocks"][known:])
-    replaced = since.lookup("rows", gone.filter(pl.col("outcome") == "new")["id"])
-    earlier = since.lookup("rows", read.rows["id"]).join(replaced, on="id", how="anti")
+    new = gone.filter(pl.col("outcome") == "new")["id"]
+    replaced = since.lookup("rows", new, texts=False)
+    earlier = since.lookup("rows", read.rows["id"], texts=False)
+    earlier = earlier.join(replaced, on="id", how="anti")
     fresh = mark_known(read.occurrences, earlier)
     rows = compare(replaced, read.rows.join(earlier, on="id", how="anti"), key=["id"])
     occurrences = compare(gone, fresh, key=gone.columns)
@@ -125,7 +145,7 @@ def _count(occurrences: pl.DataFrame) -> dict[str, int]:
 
 
 def _made(
-    tables: Mapping[str, pl.DataFrame | Change],
+    tables: Mapping[str, pl.DataFrame | Bare | Change],
     account: Account,
     counts: Mapping[str, int],
     blocks: list[Any],
@@ -149,11 +169,11 @@ def rows_stage(recipe: Recipe) -> Stage:
         """All imported rows, one per content id, whatever sources delivered the same text."""
         since = job.previous
         if since is None or since.manifest["how"]["code"] != job.code:
-            return _merged([source.table("rows") for source in sources])
+            return _merged([source.table("rows", PLAIN) for source in sources])
         ids = changed_ids(since, ((source, "rows") for source in sources))
-        now = _merged([source.lookup("rows", ids) for source in sources])
+        now = _merged([source.lookup("rows", ids, texts=False) for source in sources])
         before = [since.input(source.name.partition("/")[2]) for source in sources]
-        was = _merged([source.lookup("rows", ids) for source in before])
+        was = _merged([source.lookup("rows", ids, texts=False) for source in before])
         return _remerged(since, ids, was, now)
 
     names = tuple(f"sources/{name}" for name in recipe.sources)
@@ -162,15 +182,15 @@ def rows_stage(recipe: Recipe) -> Stage:
 
 
 def _merged(sources: Sequence[pl.DataFrame]) -> Made:
-    """The rows of these frames, one for each source, merged."""
+    """The rows of these frames, one for each source, merged; without their texts."""
     rows, shared = merge_sources(sources)
     entered = {
         f"sources/{given['source'][0]}/new": tally_rows(given) for given in sources if len(given)
     }
-    by_split = rows.partition_by("split", as_dict=True)
+    by_split = rows.select("id", "source", "split").partition_by("split", as_dict=True)
     left = {str(split): tally_rows(part) for (split,), part in sorted(by_split.items())}
     account = Account(entered, left | {"merged": tally_rows(shared)})
-    return _rows_made({"rows": rows, "shared": shared}, account)
+    return _rows_made({"rows": Bare(rows, ROW_SCHEMA), "shared": shared}, account)
 
 
 def _remerged(since: Version, ids: Sequence[str], was: Made, now: Made) -> Made:
@@ -179,15 +199,17 @@ def _remerged(since: Version, ids: Sequence[str], was: Made, now: Made) -> Made:
     before = Account.read(since)
     assert before is not None, "rows keep an account"
     rows, shared = now.tables["rows"], now.tables["shared"]
-    assert isinstance(rows, pl.DataFrame) and isinstance(shared, pl.DataFrame)
+    assert isinstance(rows, Bare) and isinstance(shared, pl.DataFrame)
     old = since.table("shared")
     kept = old.filter(~pl.col("id").is_in(list(ids)))
-    tables = {"rows": replacing(ids, rows), "shared": pl.concat([kept, shared])}
+    tables = {"rows": replacing(ids, rows.frame), "shared": pl.concat([kept, shared])}
     return _rows_made(tables, before.corrected(*accounts), since)
 
 
 def _rows_made(
-    tables: Mapping[str, pl.DataFrame | Change], account: Account, since: Version | None = None
+    tables: Mapping[str, pl.DataFrame | Bare | Change],
+    account: Account,
+    since: Version | None = None,
 ) -> Made:
     wrong = account.problems()
     splits = {s: count_rows(account.left.get(s, {})) for s in ("train", "heldout", "test")}

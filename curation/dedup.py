@@ -6,7 +6,7 @@ and content, never from the order of arrival. The same prompt with another answe
 it is a label conflict, and is reported. Splits are not compared; what they share is a leak (split).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,13 +83,15 @@ def find_duplicates(
     options = {"threshold": threshold, "permutations": permutations, "seed": seed}
     signed = sign_rows(rows, task=task, **options) if signed is None else signed
     read = read or (lambda ids: rows.join(ids.to_frame("id"), on="id", how="semi"))
-    keyed = _rank(rows, signed, priority)
+    keyed = _rank(rows, signed.drop("bands"), priority)
     scope = ["split", "track", "prompt"]
     keyed = keyed.with_columns(
         first=pl.col("id").first().over([*scope, "answer"]),
         conflict=pl.col("labelled") & (pl.col("answer").n_unique().over(scope) > 1),
     )
     candidates = keyed.filter((pl.col("id") == pl.col("first")) & ~pl.col("conflict"))
+    bands = signed.select("id", "bands")
+    candidates = candidates.select(_COMPARED).join(bands, on="id", maintain_order="left")
     busy = candidates.filter(_share_bands(candidates))
     progress = Progress(busy.height, "near duplicates", report)
     near = pl.DataFrame(
@@ -103,12 +105,15 @@ def find_duplicates(
     return Duplicates(pairs, listed, _fates(rows, pairs), _facts(keyed))
 
 
+_COMPARED = ("id", "split", "track", "context", "answer", "labelled", "certain")
+"""What rows are compared by, besides texts and bands."""
+
 SIGNATURE_SCHEMA = pl.Schema(
     {
         "id": pl.String,
-        "context": pl.String,  # digest of instruction and tools
-        "prompt": pl.String,  # digest of context and prompt key
-        "answer": pl.String,  # digest of the canonical answer, or of the answer key
+        "context": pl.UInt64,  # short digest of instruction and tools
+        "prompt": pl.UInt64,  # short digest of context and prompt key
+        "answer": pl.UInt64,  # short digest of the canonical answer, or of the answer key
         "labelled": pl.Boolean,  # the answer is the task's canonical one
         "certain": pl.Boolean,  # it names slots: equal answers prove that near prompts ask the same
         "bands": pl.List(pl.UInt64),  # of the prompt key (`similarity.sign_keys`)
@@ -126,18 +131,26 @@ def sign_rows(
 ) -> pl.DataFrame:
     """What each row is compared by, of `SIGNATURE_SCHEMA` and sorted by id; each row on its own."""
     texts = text_rows(rows, task)
-    context = pl.Series([digest(t) for t in texts["context"]], dtype=pl.String)
-    prompt = [digest([c, p]) for c, p in zip(context, texts["prompt"], strict=True)]
+    context = _short_digests(texts["context"])
+    prompt = _short_digests(zip(context, texts["prompt"], strict=True))
     bands = sign_keys(
         texts["prompt"].to_list(), threshold=threshold, permutations=permutations, seed=seed
     )
     signed = texts.select("id", "labelled", "certain").with_columns(
         context=context,
-        prompt=pl.Series(prompt, dtype=pl.String),
-        answer=pl.Series([digest(a) for a in texts["answer"]], dtype=pl.String),
+        prompt=prompt,
+        answer=_short_digests(texts["answer"]),
         bands=bands if len(bands) else pl.Series([], dtype=pl.List(pl.UInt64)),
     )
     return signed.select(SIGNATURE_SCHEMA.names()).sort("id")
+
+
+def _short_digests(values: Iterable[Any]) -> pl.Series:
+    """Sixty-four bits of the digest of each value, so that a signature is small.
+
+    Rows are merged as exact repeats only when those of prompt and answer agree: 128 bits.
+    """
+    return pl.Series([int(digest(value)[:16], 16) for value in values], dtype=pl.UInt64)
 
 
 def text_rows(rows: pl.DataFrame, task: Task | None) -> pl.DataFrame:
@@ -173,7 +186,7 @@ def blocks(signed: pl.DataFrame) -> pl.Series:
 
     A row with slots is compared where the slots are the same, any other with its own context.
     """
-    label = pl.when("certain").then("answer").otherwise(pl.lit(""))
+    label = pl.when("certain").then("answer")
     # Polars' hash is not kept anywhere: another version may give another one.
     return signed.select(block=pl.struct("split", "track", "context", label.alias("label")).hash())[
         "block"
@@ -243,7 +256,7 @@ class RowIndex:
 
     def __init__(self, threshold: float):
         self.threshold = threshold
-        self._blocks: dict[tuple[str, ...], NearIndex] = {}
+        self._blocks: dict[tuple[Any, ...], NearIndex] = {}
 
     def add(self, row: dict[str, Any]) -> None:
         """Remember a row, after those it is no better than."""

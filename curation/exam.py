@@ -58,15 +58,16 @@ def set_exam(
     imported domain clusters, for projects with one file of rows. A candidate leaks when it is an
     exam row, shares a cluster with one, or is its near-duplicate at `threshold` (Jaccard). With
     `signed` and `read` (as in `find_duplicates`) the rows may lack their texts, and so do those
-    that come back; the exam has them.
+    that come back; the exam has them. Of the imported rows only `id`, `split` and `track` are
+    needed then.
     """
-    both = [imported, candidates.select(imported.columns)]
-    everything = pl.concat(both).unique("id", keep="first", maintain_order=True)
-    read = read or (lambda ids: everything.join(ids.to_frame("id"), on="id", how="semi"))
-    named = name_clusters(read(everything.filter(pl.col("track") == "domain")["id"]))
+    read = read or _reader(imported, candidates)
+    domain = [rows.filter(pl.col("track") == "domain")["id"] for rows in (imported, candidates)]
+    named = name_clusters(read(pl.concat(domain).unique()))
     placed = assign_splits(candidates, named, test=test, heldout=heldout)
     moved, train = (placed.filter((pl.col("split") == "train") == side) for side in (False, True))
-    given = _with_split(read, pl.concat([imported.filter(pl.col("split") != "train"), moved]))
+    tested = imported.filter(pl.col("split") != "train")
+    given = _with_split(read, pl.concat([f.select("id", "split") for f in (tested, moved)]))
     guarded = protected_rows(given, cases, task=task)
     exam = pl.concat([given, guarded]).unique("id", keep="first", maintain_order=True).sort("id")
     lineage = _without_leaks(edges, named, guarded)
@@ -89,6 +90,16 @@ def set_exam(
         fates=pl.concat([fates, held]).sort("id"),
         clusters=clusters,
     )
+
+
+def _reader(*frames: pl.DataFrame) -> Callable[[pl.Series], pl.DataFrame]:
+    """The full rows of some ids, of the first frame that has each."""
+
+    def read(ids: pl.Series) -> pl.DataFrame:
+        found = [rows.join(ids.to_frame("id"), on="id", how="semi") for rows in frames]
+        return pl.concat(found).unique("id", keep="first", maintain_order=True)
+
+    return read
 
 
 def _with_split(read: Callable[[pl.Series], pl.DataFrame], placed: pl.DataFrame) -> pl.DataFrame:

@@ -6,7 +6,7 @@ for every source, before and after sources are merged.
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
@@ -14,12 +14,22 @@ from typing import Any, Literal
 import polars as pl
 
 from curation.formats import check_columns, read_record
+from curation.frames import TEXT
 from curation.json_text import printable
 from curation.progress import Report, silent
-from curation.rows import OCCURRENCE_SCHEMA, ROW_SCHEMA, canonical_json, clean_text, make_row
+from curation.rows import (
+    OCCURRENCE_SCHEMA,
+    PLAIN,
+    ROW_SCHEMA,
+    canonical_json,
+    clean_text,
+    make_row,
+)
 from curation.sources._base import Record
 
 CHUNK = 20_000
+TEXTS = 262_144
+"""Rows whose texts are put away together, so that few of them are held in memory."""
 SHARED_SCHEMA = pl.Schema({"id": pl.String, "source": pl.String, "kept_source": pl.String})
 """A row, a source that delivered it, and the source whose labels it carries instead."""
 _RAW_CHARS = 2000
@@ -54,9 +64,13 @@ def read_source(
     template: str = "",
     max_rows: int | None = None,
     system: str | None = None,
+    put_texts: Callable[[pl.DataFrame], object] | None = None,
     report: Report = silent,
 ) -> Ingested:
     """Rows and occurrences of one source; reading stops after `max_rows` delivered records.
+
+    With `put_texts` the rows come back without their texts: it gets them (`id`, `messages` and
+    `tools`, up to 262,144 rows at a time) as they are read.
 
     `system` becomes the system message of records without one. `form`, `columns` and `template` are
     those of `formats.read_record`. A record's own text under `category` or `difficulty` goes before
@@ -66,15 +80,17 @@ def read_source(
     conversion = {"form": form, "columns": columns, "template": template, "system": system or ""}
     labels = {"source": source, "revision": revision, "track": track, "split": split}
     labels |= {"license": license, "category": category}
-    parts, said, done = [], time.monotonic(), 0
+    parts, said, done = [_read_chunk((), conversion, labels)], time.monotonic(), 0
     stream = islice(records, max_rows)
     while chunk := list(islice(stream, CHUNK)):
         parts.append(_read_chunk(chunk, conversion, labels))
         done += len(chunk)
+        if put_texts and sum(frame.height for frame in _texts(parts)) >= TEXTS:
+            parts = _part_from_texts(parts, put_texts)
         if time.monotonic() - said > 2:
             said = time.monotonic()
             report(f"{source}: {done:,} records read")
-    ingested = _join(parts)
+    ingested = _join(_part_from_texts(parts, put_texts) if put_texts else parts)
     _prove(ingested)
     report(f"{source}: {count_line(ingested.counts)}")
     return ingested
@@ -101,19 +117,31 @@ def _read_chunk(
     )
 
 
+def _part_from_texts(
+    parts: Sequence[Ingested], put_texts: Callable[[pl.DataFrame], object]
+) -> list[Ingested]:
+    """The parts without the texts of their rows, which are put away."""
+    if texts := _texts(parts):
+        put_texts(pl.concat(texts).unique("id", keep="first", maintain_order=True))
+    return [Ingested(part.rows.select(PLAIN), part.occurrences) for part in parts]
+
+
+def _texts(parts: Sequence[Ingested]) -> list[pl.DataFrame]:
+    """The texts of those parts that still hold them."""
+    with_texts = (part.rows for part in parts if TEXT[0] in part.rows.columns)
+    return [rows.select("id", *TEXT) for rows in with_texts]
+
+
 def _join(parts: Sequence[Ingested]) -> Ingested:
     """Parts of one source in reading order: a row that an earlier part has is a duplicate."""
-    if len(parts) == 1:
-        return Ingested(parts[0].rows.sort("id"), parts[0].occurrences)
-    numbered = [part.rows.with_columns(__part=pl.lit(i)) for i, part in enumerate(parts)]
-    rows = pl.concat([pl.DataFrame(schema={**ROW_SCHEMA, "__part": pl.Int32}), *numbered])
-    occurrences = [pl.DataFrame(schema=OCCURRENCE_SCHEMA), *(part.occurrences for part in parts)]
+    rows = pl.concat(part.rows.with_columns(__part=pl.lit(i)) for i, part in enumerate(parts))
+    occurrences = [part.occurrences for part in parts]
     if rows["id"].n_unique() < rows.height:
         rows = rows.unique("id", keep="first", maintain_order=True)
         owner = rows.select("id", "__part")
         for i, part in enumerate(parts):
             elsewhere = owner.filter(pl.col("__part") != i).join(part.rows, on="id", how="semi")
-            occurrences[i + 1] = mark_known(part.occurrences, elsewhere)
+            occurrences[i] = mark_known(part.occurrences, elsewhere)
     return Ingested(rows.drop("__part").sort("id"), pl.concat(occurrences))
 
 
@@ -136,14 +164,14 @@ def merge_sources(sources: Sequence[pl.DataFrame]) -> tuple[pl.DataFrame, pl.Dat
     `ValueError` when two frames carry the same source.
     """
     _check_names(sources)
-    given = pl.concat([pl.DataFrame(schema=ROW_SCHEMA), *sources])
+    given = pl.concat(sources) if sources else ROW_SCHEMA.to_frame()
+    again = given["id"].is_duplicated()
     order = [_rank("split", "test", "train", "heldout"), _rank("track", "domain", "general")]
-    rows = given.sort(*order, "source", "revision").unique("id", keep="first", maintain_order=True)
-    beaten = given.select("id", "source").join(
-        rows.select("id", kept_source="source"), on="id", how="inner"
-    )
+    several = given.filter(again).sort(*order, "source", "revision")
+    best = several.unique("id", keep="first", maintain_order=True)
+    beaten = several.select("id", "source").join(best.select("id", kept_source="source"), on="id")
     beaten = beaten.filter(pl.col("source") != pl.col("kept_source"))
-    return rows.sort("id"), beaten.sort("id", "source")
+    return pl.concat([given.filter(~again), best]).sort("id"), beaten.sort("id", "source")
 
 
 def count_line(counts: Mapping[str, int]) -> str:

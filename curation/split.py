@@ -130,6 +130,8 @@ def drop_leaks(
     A row leaks when its cluster holds a protected row (of `imported` or `bad_cases`), so generated
     rows follow their parents out of training, or when `find_leaks` finds it.
     """
+    if signed is not None:  # nothing else is asked of them then
+        train = train.select("id", "prompt_id", "source", "track")
     protected = protected_rows(imported, bad_cases, task=task)
     named = protected.select(of="id").join(clusters, left_on="of", right_on="id").sort("of")
     named = named.unique("cluster", keep="first", maintain_order=True)
@@ -176,7 +178,7 @@ def find_leaks(
     read = read or (lambda ids: train.join(ids.to_frame("id"), on="id", how="semi"))
     tested = _signed(test, sign_rows(test, **options))
     signed = sign_rows(train, **options) if signed is None else signed
-    trained = _signed(train, signed.join(train, on="id", how="semi"))
+    trained = _signed(train, signed)
     same = _same_prompts(trained, tested)
     close = trained.filter(_share_bands_with(trained, tested)).join(same, on="id", how="anti")
     index = RowIndex(threshold)
@@ -193,8 +195,8 @@ def find_leaks(
 
 def _signed(rows: pl.DataFrame, signed: pl.DataFrame) -> pl.DataFrame:
     """Signatures with what rows are told apart by, as if they were of one split, by id."""
-    labels = rows.select("id", "prompt_id", "track", split=pl.lit(""))
-    return labels.join(signed, on="id").sort("id")
+    labels = rows.select("id", "prompt_id", "track", split=pl.lit("")).sort("id")
+    return labels.join(signed, on="id", maintain_order="left")
 
 
 def _same_prompts(train: pl.DataFrame, test: pl.DataFrame) -> pl.DataFrame:

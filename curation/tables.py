@@ -59,18 +59,19 @@ def write_table(
     objects that may hold the rows' texts already; those of a `Bare` table must. Raises `Corrupt`
     when they do not.
     """
-    grown = None
+    known = {*texts}
     if isinstance(content, Change):
         assert previous is not None, "a change needs the table that it changes"
-        grown = _grow(frames, kind, previous, content, texts)
-        whole = Bare(pl.DataFrame(), pl.Schema()) if grown else _apply(frames, previous, content)
-    else:
-        whole = content if isinstance(content, Bare) else Bare(content, content.schema)
-        if previous is not None and _alike(previous, whole):
-            change = compare(read_table(frames, previous, texts=False), whole.frame)
-            grown = _grow(frames, kind, previous, change, texts)
-    known = {*texts, *(previous or {}).get("texts", ())}
-    return grown or _write_whole(frames, kind, whole, known)
+        if grown := _grow(frames, kind, previous, content, texts):
+            return grown
+        whole, known = _apply(frames, previous, content, known)
+        return _write_whole(frames, kind, whole, known)
+    whole = content if isinstance(content, Bare) else Bare(content, content.schema)
+    if previous is not None and _alike(previous, whole):
+        change = compare(read_table(frames, previous, texts=False), whole.frame)
+        if grown := _grow(frames, kind, previous, change, texts):
+            return grown
+    return _write_whole(frames, kind, whole, known.union((previous or {}).get("texts", ())))
 
 
 def read_table(
@@ -264,14 +265,21 @@ def _alike(previous: Mapping[str, Any], whole: Bare) -> bool:
     return not nested and (key == ["id"] or not whole.frame.is_duplicated().any())
 
 
-def _apply(frames: Frames, previous: Mapping[str, Any], change: Change) -> Bare:
-    """The whole table after a change, without texts where the change brings all that are new."""
-    frame = read_table(frames, previous)
-    key = change.gone.columns
+def _apply(
+    frames: Frames, previous: Mapping[str, Any], change: Change, texts: set[str]
+) -> tuple[Bare, set[str]]:
+    """The whole table after a change without its texts, and the objects that they are in."""
+    key, columns = change.gone.columns, _text_columns(previous)
+    frame = read_table(frames, previous, texts=False)
     drop = pl.concat([change.gone, change.upserts.select(key)])
     kept = frame.join(drop, on=key, how="anti", nulls_equal=True)
     whole = pl.concat([kept, change.upserts.select(frame.columns)], how="vertical_relaxed")
-    return Bare(whole, whole.schema)
+    schema = whole.schema
+    if columns:
+        types = lookup(frames, previous, ()).schema
+        schema = pl.Schema({c: whole.schema.get(c, types[c]) for c in previous["columns"]})
+    known = texts.union(previous["texts"])
+    return Bare(whole, schema), known.union(_put_texts(frames, change.upserts, columns, (), known))
 
 
 # reading ------------------------------------------------------------------------------------------
@@ -335,9 +343,9 @@ def _filtered(
 
 
 def _scan(path: Path, ids: pl.Series) -> pl.LazyFrame:
-    """Rows of a file sorted by id; one id is found by the statistics of its row groups."""
-    wanted = pl.col("id") == ids[0] if len(ids) == 1 else pl.col("id").is_in(ids.implode())
-    return pl.scan_parquet(path).filter(wanted)
+    """Rows of a file sorted by id; row groups that hold none of them are not read."""
+    among = pl.col("id").is_between(pl.lit(ids.min()), pl.lit(ids.max()))
+    return pl.scan_parquet(path).filter(among & pl.col("id").is_in(ids.implode()))
 
 
 def _touched(frames: Frames, old: Mapping[str, Any], new: Mapping[str, Any]) -> pl.Series | None:

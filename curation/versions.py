@@ -34,7 +34,8 @@ class Made:
     """What a step made: tables, folders (still outside the store), small values and checks.
 
     A table is a whole frame, or the `Change` that leads to it from the version `since`. A check is
-    (passed, one line that says why). `memos` are keys of what it remembered for later runs.
+    (passed, one line that says why). `memos` are keys of what it remembered for later runs, and
+    `texts` of objects with texts that it wrote while it worked.
     """
 
     tables: Mapping[str, pl.DataFrame | Bare | Change] = field(default_factory=dict)
@@ -43,6 +44,7 @@ class Made:
     checks: Mapping[str, tuple[bool, str]] = field(default_factory=dict)
     since: "Version | None" = None
     memos: Sequence[str] = ()
+    texts: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,9 @@ class Version:
         """
         return read_table(self.store, self.tables[name], columns)
 
-    def lookup(self, name: str, ids: Iterable[str]) -> pl.DataFrame:
-        """The rows of a table with these ids, without reading all of it."""
-        return lookup(self.store, self.tables[name], list(ids))
+    def lookup(self, name: str, ids: Iterable[str], *, texts: bool = True) -> pl.DataFrame:
+        """The rows of a table with these ids, without reading all of it, or but for their texts."""
+        return lookup(self.store, self.tables[name], list(ids), texts=texts)
 
     def changes(self, name: str, since: "Version") -> Change:
         """What leads to this version of a table from an earlier one; costs only the difference."""
@@ -130,7 +132,7 @@ def make_manifest(
         for version in inputs.values()
         for entry in version.tables.values()
         for key in entry["texts"]
-    }
+    }.union(made.texts)
     before = since.tables if since else {}
     tables = {
         table: _write_table(store, name, content, before.get(table), texts)

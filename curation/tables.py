@@ -28,7 +28,7 @@ from curation.rows import ROW_SCHEMA
 
 MAX_PARTS = 24
 MAX_SHARE = 0.25
-"""A change beyond this share of a table, or a part more than that, has it written whole."""
+"""A change beyond this share of a table has it written whole; a part more than that merges some."""
 _TEXTS = 262_144
 """Rows whose texts are written together, so that few of them are held twice in memory."""
 _FEW = 65_536
@@ -84,7 +84,7 @@ def read_table(
     """A table in its canonical order, or some of its columns; without `texts` only plain ones."""
     wanted = [c for c in entry["columns"] if columns is None or c in columns]
     plain = [c for c in wanted if c not in _text_columns(entry)]
-    frame = in_order(_read_parts(frames, entry, plain))
+    frame = _read_parts(frames, entry, plain)
     if texts and len(plain) < len(wanted):
         frame = _with_texts(frames, entry, frame, wanted)
     return frame.select([c for c in wanted if c in frame.columns])
@@ -161,7 +161,10 @@ def _grow(
     size = change.upserts.height + change.gone.height
     if not size:
         return dict(previous)
-    if len(previous["parts"]) >= MAX_PARTS or size > MAX_SHARE * max(previous["rows"], 1):
+    if size > MAX_SHARE * max(previous["rows"], 1):
+        return None
+    merged = _few_parts(frames, kind, previous)
+    if merged is None:
         return None
     typed = _typed_like(frames, previous, change)
     if typed is None:
@@ -178,13 +181,35 @@ def _grow(
         frames.put_frame(kind, change.upserts.drop(_text_columns(entry), strict=False)),
         frames.put_frame(kind, gone) if gone.height else "",
     )
-    entry["parts"] = [*map(tuple, previous["parts"]), part]
+    entry["parts"] = [*merged, part]
     texts = _text_columns(entry)
     entry["texts"] = _put_texts(frames, change.upserts, texts, previous["texts"], known_texts)
     total = int(previous["sum"], 16) - row_sum(replaced) + row_sum(change.upserts)
     return _finish(
         entry, previous["rows"] - replaced.height + change.upserts.height, total % 2**256
     )
+
+
+def _few_parts(frames: Frames, kind: str, entry: Mapping[str, Any]) -> list[Part] | None:
+    """The parts of a table with room for one more; None when nearly all would be merged.
+
+    Left as they are the leading parts that are each larger than all after it together; so a row is
+    written anew only as often as what it stands with has doubled.
+    """
+    parts: list[Part] = [tuple(part) for part in entry["parts"]]
+    if len(parts) < MAX_PARTS:
+        return parts
+    sizes = [sum(frames.frame_path(k).stat().st_size for k in part if k) for part in parts]
+    start = next((i for i, n in enumerate(sizes) if n <= sum(sizes[i + 1 :])), len(sizes) - 1)
+    if start == 0:
+        return None
+    tail = {**entry, "parts": parts[start:]}
+    rows = _read_parts(frames, tail, [c for c in entry["columns"] if c not in _text_columns(entry)])
+    taken = [pl.read_parquet(frames.frame_path(gone)) for _, gone in parts[start:] if gone]
+    gone = pl.concat(taken).unique() if taken else rows.select(entry["key"]).clear()
+    gone = gone.join(rows, on=entry["key"], how="anti", nulls_equal=True)
+    put = (frames.put_frame(kind, rows), frames.put_frame(kind, gone) if gone.height else "")
+    return [*parts[:start], put]
 
 
 def _typed_like(frames: Frames, previous: Mapping[str, Any], change: Change) -> Change | None:
@@ -291,7 +316,7 @@ def _text_columns(entry: Mapping[str, Any]) -> list[str]:
 
 
 def _read_parts(frames: Frames, entry: Mapping[str, Any], columns: Sequence[str]) -> pl.DataFrame:
-    """Plain columns of all rows: each part without what later parts replace or take away."""
+    """Plain columns in canonical order: each part without what later ones replace or take away."""
     key, parts = entry["key"], entry["parts"]
     needed = list(dict.fromkeys([*columns, *(key if len(parts) > 1 else ())]))
     needed = needed or entry["columns"][:1]
@@ -304,9 +329,16 @@ def _read_parts(frames: Frames, entry: Mapping[str, Any], columns: Sequence[str]
             later.append(frame.select(key))
             later += [pl.read_parquet(frames.frame_path(gone))] if gone else []
         if replaced is not None:
-            frame = frame.join(replaced, on=key, how="anti", nulls_equal=True)
+            frame = frame.join(
+                replaced, on=key, how="anti", nulls_equal=True, maintain_order="left"
+            )
         kept.append(frame)
-    return pl.concat(kept)
+    if len(kept) == 1:
+        return kept[0].rechunk()  # as it was written
+    if key != ["id"]:
+        return in_order(pl.concat(kept))
+    small = pl.concat(kept[:-1]).sort("id")
+    return kept[-1].merge_sorted(small, key="id").rechunk()
 
 
 def _last_wins(

@@ -1,5 +1,7 @@
 """Tables in parts: whatever the way to it, the same table is read and the same digest said."""
 
+from unittest.mock import patch
+
 import polars as pl
 import pytest
 from hypothesis import given
@@ -53,6 +55,39 @@ def test_a_table_grown_by_changes_is_the_table_written_whole(tmp_path_factory, h
     assert grown.data_version == whole.data_version
     assert grown.table("rows").equals(whole.table("rows"), null_equal=True)
     assert grown.tables["rows"]["rows"] == len(history[-1])
+
+
+CHANGES = st.lists(
+    st.tuples(
+        st.dictionaries(st.integers(0, 400), st.sampled_from(["甲", "b"]), max_size=8),
+        st.sets(st.integers(0, 400), max_size=8),
+    ),
+    min_size=4,
+    max_size=12,
+)
+
+
+@given(CHANGES, st.booleans())
+def test_merged_parts_say_what_they_said_apart(tmp_path_factory, changes, keyed):
+    """Rows come, change and leave while only a few parts are allowed, by id and by whole row."""
+    now = {i: "甲" for i in range(300)}
+    folder, columns = tmp_path_factory.mktemp("store"), ["id", "n"]
+    grown, histories = Store(folder / "grown"), [dict(now)]
+    for upserts, gone in changes:
+        now = {i: v for i, v in {**now, **upserts}.items() if i not in gone}
+        histories.append(dict(now))
+    frames = [
+        pl.DataFrame([(digest(i), v) for i, v in said.items()], schema=columns, orient="row")
+        for said in histories
+    ]
+    if not keyed:
+        frames = [frame.rename({"id": "row"}) for frame in frames]
+    with patch("curation.tables.MAX_PARTS", 4):
+        version = grow(grown, frames)
+        assert len(version.tables["rows"]["parts"]) <= 8
+    whole = grow(Store(folder / "whole"), frames[-1:])
+    assert version.data_version == whole.data_version
+    assert version.table("rows").equals(whole.table("rows"))
 
 
 @given(VALUES, VALUES)

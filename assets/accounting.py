@@ -32,20 +32,19 @@ def settle(
     return _book(Account(entered, left), count_fates(fates))
 
 
-def resettle(
-    since: Version, ids: Sequence[str], entered: Mapping[str, Tally], fates: pl.DataFrame
-) -> Settled:
-    """`settle`, when only the rows with these ids were judged anew since an earlier version.
+def resettle(since: Version, was: Settled, now: Settled) -> Settled:
+    """The books of an earlier version, with what some of its rows came to replaced.
 
-    `entered` and `fates` are of those rows as they are now; as they were, they are looked up.
+    `was` and `now` are the books of these rows alone, as they were then and as they are now.
     """
     before = Account.read(since)
     assert before is not None, f"{since.name} keeps an account"
-    old_fates = since.lookup("fates", ids)
-    was = {label: _entered_before(since, label, ids) for label in entered}
-    account = before.corrected(Account(was, _by_fate(old_fates)), Account(entered, _by_fate(fates)))
-    minus = count_fates(old_fates).with_columns(n=-pl.col("n"))
-    counts = pl.concat([counts_frame(since.values["fates_by_source"]), minus, count_fates(fates)])
+    account = before.corrected(*(Account(**side["values"]["account"]) for side in (was, now)))
+    old, minus, plus = (
+        counts_frame(values["fates_by_source"])
+        for values in (since.values, was["values"], now["values"])
+    )
+    counts = pl.concat([old, minus.with_columns(n=-pl.col("n")), plus])
     counts = counts.group_by("source", "fate", "reason").agg(pl.col("n").sum())
     return _book(account, counts.filter(pl.col("n") != 0))
 
@@ -60,11 +59,6 @@ def counts_frame(counts: Sequence[Sequence[Any]]) -> pl.DataFrame:
     """`fates_by_source` of a manifest as the frame that `count_fates` gives."""
     schema = {"source": pl.String, "fate": pl.String, "reason": pl.String, "n": pl.Int64}
     return pl.DataFrame(counts, schema=schema, orient="row")
-
-
-def _entered_before(since: Version, label: str, ids: Sequence[str]) -> Tally:
-    """What the rows with these ids came to in the upstream version an earlier one was made from."""
-    return tally_rows(since.input(label.rpartition("/")[0]).lookup("rows", ids))
 
 
 def _by_fate(fates: pl.DataFrame) -> dict[str, Tally]:

@@ -7,13 +7,13 @@ from typing import Any
 
 import polars as pl
 
-from assets.accounting import counts_frame, replacing, resettle, settle
+from assets.accounting import Settled, counts_frame, replacing, resettle, settle
 from assets.code import code_version
 from assets.delta import changed_ids, changed_rows, map_rows, remember_rows
 from assets.recipe import Plug, Recipe
 from assets.stage import Job, Stage, stage
 from curation.accounts import tally_rows
-from curation.dedup import find_duplicates, sign_rows
+from curation.dedup import find_duplicates, find_related, sign_rows
 from curation.exam import set_exam
 from curation.fates import keep_rows, make_fates, require_share
 from curation.frames import Bare
@@ -70,8 +70,15 @@ def _read_rows(rows: Version, augmented_rows: Version, ids: Iterable[str]) -> pl
 )
 def duplicates(job: Job, rows: Version, augmented_rows: Version) -> Made:
     """Which rows repeat which: exact and near repeats, and prompts with two different answers."""
-    entered = candidates(rows, augmented_rows, LABELS)
     signed, memo = sign_all(job, rows, augmented_rows, "dedup")
+    since, ids = _to_compare(job, rows, augmented_rows, signed, memo)
+    if ids is None:
+        entered = candidates(rows, augmented_rows, LABELS)
+        made = augmented_rows.table("rows", ["id", "source"])
+    else:
+        signed = signed.filter(pl.col("id").is_in(ids))
+        entered = _read_candidates(rows, augmented_rows, ids, texts=False)
+        made = augmented_rows.lookup("rows", ids, texts=False)
     # Of equal rows the one whose source the recipe names first stays, unless it says otherwise.
     options = {"priority": list(job.recipe.sources), **job.recipe.options["dedup"]}
     found = find_duplicates(
@@ -82,13 +89,45 @@ def duplicates(job: Job, rows: Version, augmented_rows: Version) -> Made:
         report=job.report,
         **options,
     )
-    tables = {name: getattr(found, name) for name in ("pairs", "conflicts", "fates", "facts")}
-    made = augmented_rows.table("rows", ["id", "source"])
+    tables: dict[str, Any] = {
+        name: getattr(found, name) for name in ("pairs", "conflicts", "fates", "facts")
+    }
+    settled = _settle_repeats(entered, made, found.fates)
+    if since and ids is not None:
+        then_made = since.input("augmented_rows")
+        before = _read_candidates(since.input("rows"), then_made, ids, texts=False)
+        made = then_made.lookup("rows", ids, texts=False)
+        was = _settle_repeats(before, made, since.lookup("fates", ids))
+        settled = resettle(since, was, settled)
+        for name in ("pairs", "fates", "facts"):
+            tables[name] = replacing(ids, tables[name])
+        old = since.table("conflicts")
+        others = old.filter(~pl.col("ids").list.eval(pl.element().is_in(ids)).list.any())
+        tables["conflicts"] = pl.concat([others, found.conflicts])
+    return Made(tables, memos=[memo], since=since, **settled)
+
+
+def _to_compare(
+    job: Job, rows: Version, augmented_rows: Version, signed: pl.DataFrame, memo: str
+) -> tuple[Version | None, list[str] | None]:
+    """The version to build on and the ids to compare anew; no version and None for all of them."""
+    since = job.previous
+    if since is None or since.manifest["how"]["code"] != job.code:
+        return None, None
+    same_order = since.manifest["how"]["reads"] == digest(list(job.recipe.sources))
+    if not same_order or memo not in since.manifest["memos"]:
+        return None, None
+    changed = changed_ids(since, ((rows, "rows"), (augmented_rows, "rows")))
+    ids = find_related(signed, changed, most=signed.height // 4)
+    return (None, None) if ids is None else (since, ids)
+
+
+def _settle_repeats(entered: pl.DataFrame, made: pl.DataFrame, fates: pl.DataFrame) -> Settled:
+    """The books of candidates, some of which were made here."""
     again = made.join(entered, on=["id", "source"], how="anti")
     imported = entered.join(made, on=["id", "source"], how="anti")
     came = {"rows/train": tally_rows(imported), "augmented_rows/made": tally_rows(made)}
-    known = {"imported already": tally_rows(again)}
-    return Made(tables, memos=[memo], **settle(came, found.fates, besides=known))
+    return settle(came, fates, besides={"imported already": tally_rows(again)})
 
 
 def sign_all(
@@ -256,7 +295,9 @@ def _kept_rows(job: Job, split_rows: Version, duplicates: Version, *facts: Versi
     }
     came = {"split_rows/kept": tally_rows(entered)}
     if since and ids is not None:
-        settled = resettle(since, ids, came, fates)
+        before = since.input("split_rows").lookup("rows", ids, texts=False)
+        was = settle({"split_rows/kept": tally_rows(before)}, since.lookup("fates", ids))
+        settled = resettle(since, was, settle(came, fates))
         tables["scores"] = _typed_as(since.lookup("scores", ()), tables["scores"])
         tables = {name: replacing(ids, frame) for name, frame in tables.items()}
     else:

@@ -203,6 +203,27 @@ def n_places(signed: pl.DataFrame) -> int:
     return int(signed["bands"].list.len().max() or 0)  # type: ignore[arg-type]
 
 
+def find_related(signed: pl.DataFrame, ids: Iterable[str], *, most: int) -> list[str] | None:
+    """Rows that what is found about these rows can depend on, or the other way round, sorted.
+
+    Those are the rows that share a prompt or a band with one of them, those that share one with
+    these, and so on. None when they are more than `most`.
+    """
+    known = pl.Series("id", list(ids), dtype=pl.String)
+    related, new = pl.repeat(False, signed.height, eager=True), signed["id"].is_in(known.implode())
+    while new.any():
+        related |= new
+        if related.sum() > most:
+            return None
+        prompts, bands = signed["prompt"].filter(new), signed["bands"].filter(new).explode()
+        new = signed["prompt"].is_in(prompts.implode())
+        for place in range(n_places(signed)):
+            band = signed["bands"].list.get(place, null_on_oob=True)
+            new |= band.is_in(bands.implode()).fill_null(False)
+        new &= ~related
+    return pl.concat([known, signed["id"].filter(related)]).unique().sort().to_list()
+
+
 def _share_bands(signed: pl.DataFrame) -> pl.Series:
     """Whether a row shares a band with another one of its block."""
     places = n_places(signed)

@@ -307,7 +307,7 @@ LINES = st.one_of(
     st.sampled_from(["{", "[1]", '{"prompt": "没有答案"}', "不是 JSON"]),
 )  # fmt: skip
 DELIVERY = st.tuples(
-    st.sampled_from(["append", "write", "write", "remove"]),
+    st.sampled_from(["append", "write", "write", "remove", "wrong"]),
     st.sampled_from(["seeds", "general", "exam", "traffic"]),
     st.sampled_from(["1.jsonl", "3.jsonl", "5.jsonl"]),
     st.lists(LINES, min_size=1, max_size=6),
@@ -335,16 +335,29 @@ def test_a_store_that_grew_says_what_a_fresh_one_says(tiny_base, deliveries):
         # No scorer here learns from the reference, which is frozen by design and would differ.
         grown = Project(Path(folder), tiny_base, sources=SOURCES, **PLAIN)
         for name in SOURCES:
-            grown.write(f"{name}/2.jsonl", talk(12, start=900) if name == "general" else [])
+            grown.write(f"{name}/2.jsonl", talk(40, start=900) if name == "general" else [])
         grown.write("seeds/2.jsonl", SEEDS)
         grown.build()
+        wrong: list[tuple[str, Any]] = []
         for number, (kind, source, file, lines) in enumerate(deliveries):
-            deliver(grown, kind, f"{source}/{file}", lines)
+            if kind == "wrong":
+                wrong += [(f"{number}:{i}", case_of(line)) for i, line in enumerate(lines)]
+                add_bad_cases(grown.store, wrong)
+            else:
+                deliver(grown, kind, f"{source}/{file}", lines)
             grown.build()
             fresh = Store(Path(folder) / f"fresh{number}")
+            add_bad_cases(fresh, wrong)
             grown.build(store=fresh)
             require_same(grown, fresh)
             require_books(grown.head(LAST))
+
+
+def case_of(line: Any) -> dict[str, Any]:
+    """What a product says of a line that its model answered with nothing."""
+    line = line if isinstance(line, dict) else {"prompt": str(line)}
+    gold = {"gold": line["answer"]} if "answer" in line else {}
+    return {"prompt": line["prompt"], "predicted": "{}", **gold}
 
 
 def deliver(project: Project, kind: str, file: str, lines: Sequence[Any]) -> None:

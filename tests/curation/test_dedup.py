@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.dedup import CONFLICT_SCHEMA, PAIR_SCHEMA, find_duplicates, turn_keys
+from curation.dedup import (
+    CONFLICT_SCHEMA,
+    PAIR_SCHEMA,
+    find_duplicates,
+    find_related,
+    sign_rows,
+    turn_keys,
+)
 from curation.fates import FATE_SCHEMA, require_conservation
 from curation.rows import ROW_SCHEMA, dialogue, make_row, rows_frame
 from curation.rules import judge_rows
@@ -243,3 +250,40 @@ def test_the_kept_set_does_not_depend_on_order_and_every_keeper_is_near(made, ra
         one, other = keys[pair["id"]], keys[pair["into"]]
         assert pair["into"] in kept_ids and one["answer_text"] == other["answer_text"]
         assert pair["similarity"] == jaccard(one["prompt"], other["prompt"]) >= 0.6
+
+
+# Sentences that share words, so that some repeat, some are near and some disagree.
+PIECES = ("请打开左边的车窗", "请关闭右边的天窗", "然后调高座椅加热", "播放一首轻松的歌", "谢谢你")
+SENTENCES = st.lists(st.sampled_from(PIECES), min_size=1, max_size=3).map("".join)
+SAID = st.lists(
+    st.tuples(SENTENCES, st.sampled_from(["", "吧", "！", "啊"]), st.sampled_from(["开", "关"])),
+    min_size=2,
+    max_size=14,
+)
+
+
+@given(SAID, SAID, st.booleans())
+def test_what_is_found_for_related_rows_alone_is_what_is_found_among_all(said, more, domain):
+    task, track = (TASK, "domain") if domain else (None, "general")
+    old, rows = (
+        commands(*[(p + tail, label(do=what)) for p, tail, what in lines], track=track)
+        for lines in (said, said + more)
+    )
+    signed = sign_rows(rows, task=task)
+    new = rows.join(old, on="id", how="anti")["id"].to_list()
+    ids = find_related(signed, new, most=rows.height)
+    assert ids is not None and set(new) <= set(ids)
+    part = find_duplicates(rows.filter(pl.col("id").is_in(ids)), task=task)
+    was, whole = find_duplicates(old, task=task), find_duplicates(rows, task=task)
+    for name in ("pairs", "fates", "facts"):
+        kept = getattr(was, name).filter(~pl.col("id").is_in(ids))
+        grown = pl.concat([kept, getattr(part, name)]).sort("id")
+        assert grown.equals(getattr(whole, name)), name
+
+
+def test_related_rows_are_not_followed_beyond_what_was_asked_for():
+    rows = commands(*[(f"请打开左边的车窗吧{i}", label(do="开")) for i in range(20)])
+    signed = sign_rows(rows, task=TASK)
+    assert find_related(signed, rows["id"][:1], most=20) == sorted(rows["id"])
+    assert find_related(signed, rows["id"][:1], most=5) is None
+    assert find_related(signed, [], most=0) == []

@@ -14,7 +14,7 @@ from assets.recipe import Plug, Recipe
 from assets.stage import Job, Stage, stage
 from curation.accounts import tally_rows
 from curation.dedup import find_duplicates, find_related, sign_rows
-from curation.exam import set_exam
+from curation.exam import Exam, set_exam
 from curation.fates import keep_rows, make_fates, require_share
 from curation.frames import Bare
 from curation.rows import PLAIN, ROW_SCHEMA, digest
@@ -22,7 +22,7 @@ from curation.rules import judge_rows, read_columns
 from curation.scorers._base import ScoreContext, Scorer
 from curation.scoring import failed_scores, join_facts, score_rows, take_reference
 from curation.store import Change, Made, Version
-from curation.tables import read_table
+from curation.tables import lookup, read_table
 
 GROUP = "4_curate"
 QUANTILES = (0.01, 0.1, 0.5, 0.9, 0.99)
@@ -70,7 +70,8 @@ def _read_rows(rows: Version, augmented_rows: Version, ids: Iterable[str]) -> pl
 )
 def duplicates(job: Job, rows: Version, augmented_rows: Version) -> Made:
     """Which rows repeat which: exact and near repeats, and prompts with two different answers."""
-    signed, memo = sign_all(job, rows, augmented_rows, "dedup")
+    entry, memo = sign_all(job, rows, augmented_rows, "dedup")
+    signed = read_table(job.store, entry)
     since, ids = _to_compare(job, rows, augmented_rows, signed, memo)
     if ids is None:
         entered = candidates(rows, augmented_rows, LABELS)
@@ -132,8 +133,8 @@ def _settle_repeats(entered: pl.DataFrame, made: pl.DataFrame, fates: pl.DataFra
 
 def sign_all(
     job: Job, rows: Version, augmented_rows: Version, section: str
-) -> tuple[pl.DataFrame, str]:
-    """Signatures of all imported and made rows, each signed once ever; and their memo's key.
+) -> tuple[dict[str, Any], str]:
+    """The table of signatures of all imported and made rows, each signed once ever; its memo's key.
 
     A section of the recipe says how near is near.
     """
@@ -156,7 +157,7 @@ def sign_all(
             memo=memo,
             kind="signatures",
         )
-    return read_table(job.store, entry), memo
+    return entry, memo
 
 
 @stage(GROUP)
@@ -184,28 +185,70 @@ def split_rows(
     unique_rows: Version,
 ) -> Made:
     """Rows that share nothing with the test set or the held-back half: the exam stays unseen."""
-    unique = unique_rows.table("rows", PLAIN)
-    signed, memo = sign_all(job, rows, augmented_rows, "split")
-    found = set_exam(
-        unique,
-        rows.table("rows", ["id", "split", "track"]),
-        bad_cases.table("rows"),
-        augmented_rows.table("edges"),
-        duplicates.table("pairs"),
-        task=job.recipe.task,
-        signed=signed,
-        read=lambda ids: _read_rows(rows, augmented_rows, ids),
-        report=job.report,
-        **job.recipe.options["split"],
-    )
-    came = {"duplicates/kept": tally_rows(unique)}
+    entry, memo = sign_all(job, rows, augmented_rows, "split")
+
+    def part(ids: list[str] | None) -> tuple[Exam, Settled]:
+        """The exam and the verdicts on these rows, or on all of them."""
+        if ids is None:
+            unique, signed = unique_rows.table("rows", PLAIN), read_table(job.store, entry)
+        else:
+            unique = unique_rows.lookup("rows", ids, texts=False)
+            signed = lookup(job.store, entry, ids)
+        found = set_exam(
+            unique,
+            rows.table("rows", ["id", "split", "track"]),
+            bad_cases.table("rows"),
+            augmented_rows.table("edges"),
+            duplicates.table("pairs"),
+            task=job.recipe.task,
+            signed=signed,
+            read=lambda ids: _read_rows(rows, augmented_rows, ids),
+            report=job.report,
+            **job.recipe.options["split"],
+        )
+        return found, settle({"duplicates/kept": tally_rows(unique)}, found.fates)
+
+    since, ids = _to_part(job, rows, augmented_rows, unique_rows)
+    if since and ids is not None:
+        found, settled = part(ids)
+        if found.exam.equals(since.table("exam")):
+            before = since.input("unique_rows").lookup("rows", ids, texts=False)
+            entered = {"duplicates/kept": tally_rows(before)}
+            was = settle(entered, since.lookup("fates", ids))
+            changes = {name: replacing(ids, getattr(found, name)) for name in ("rows", "fates")}
+            whole = {name: getattr(found, name) for name in ("exam", "clusters")}
+            books = resettle(since, was, settled)
+            return Made({**changes, **whole}, since=since, memos=[memo], **books)
+    found, settled = part(None)
     tables = {
         "rows": Bare(found.rows, ROW_SCHEMA),
         "exam": found.exam,
         "fates": found.fates,
         "clusters": found.clusters,
     }
-    return Made(tables, memos=[memo], **settle(came, found.fates))
+    return Made(tables, memos=[memo], **settled)
+
+
+def _to_part(
+    job: Job, rows: Version, augmented_rows: Version, unique_rows: Version
+) -> tuple[Version | None, list[str] | None]:
+    """The version to build on and the ids to look at anew; no version and None for all of them.
+
+    While the exam stays the same those are the changed rows and the domain's: of other rows only
+    those that stem from one another could share a cluster with the exam.
+    """
+    since = job.previous
+    if since is None or since.manifest["how"]["code"] != job.code:
+        return None, None
+    unique = unique_rows.table("rows", ["id", "track"])
+    general = unique.filter(pl.col("track") != "domain")
+    edges = augmented_rows.table("edges")
+    if general["id"].is_in(pl.concat([edges["child"], edges["parent"]]).implode()).any():
+        return None, None
+    tables = ((rows, "rows"), (augmented_rows, "rows"), (unique_rows, "rows"))
+    domain = unique.filter(pl.col("track") == "domain")["id"]
+    ids = sorted({*changed_ids(since, tables), *domain})
+    return (since, ids) if len(ids) <= unique.height // 4 else (None, None)
 
 
 @stage(GROUP, section=("reference",))

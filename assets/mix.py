@@ -14,8 +14,8 @@ from assets.stage import Job, stage
 from curation.accounts import tally_rows
 from curation.fates import chain_fates, keep_rows, make_fates
 from curation.frames import Bare
-from curation.mix import mix_tracks
-from curation.rows import PLAIN, ROW_SCHEMA, digest
+from curation.mix import STRATA, mix_tracks
+from curation.rows import ROW_SCHEMA, digest
 from curation.store import Change, Made, Version
 from training.tokens import tokenise_rows
 
@@ -25,11 +25,14 @@ TOKEN_COLUMNS = ("id", "n_tokens", "n_loss_tokens", "reason")
 @stage("5_train", section=("mix", "train"), checks=("conservation", "masks", "mix_ratio"))
 def training_set(job: Job, kept_rows: Version, base_model: Version) -> Made:
     """What the model is trained on: rows that fit its template, general to domain at the ratio."""
-    rows = kept_rows.table("rows", PLAIN)
+    rows = kept_rows.table("rows", ["id", "source", "track", *STRATA])
     tokens, memo = _count_tokens(job, kept_rows, base_model)
     fits = _token_fates(rows, tokens)
     mixed = mix_tracks(keep_rows(rows, fits), **job.recipe.options["mix"])
     fates = chain_fates(fits, mixed.fates)
+    chosen = mixed.rows.select("id", "repeats")
+    plain = kept_rows.lookup("rows", chosen["id"], texts=False)
+    trained = plain.join(chosen, on="id", maintain_order="left")
     counted = mixed.rows.join(tokens.select("id", "n_tokens", "n_loss_tokens"), on="id")
     report = _by_track(counted)
     settled = settle({"kept_rows/kept": tally_rows(rows)}, fates)
@@ -40,7 +43,7 @@ def training_set(job: Job, kept_rows: Version, base_model: Version) -> Made:
         report, _wanted_ratio(job.recipe.options["mix"]), mixed.note
     )
     schema = pl.Schema({**ROW_SCHEMA, "repeats": pl.Int64})
-    tables = {"rows": Bare(mixed.rows, schema), "tokens": tokens, "fates": fates}
+    tables = {"rows": Bare(trained, schema), "tokens": tokens, "fates": fates}
     return Made(tables, memos=[memo], **settled)
 
 

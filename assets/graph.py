@@ -5,14 +5,7 @@ from typing import Any
 
 from assets.augment import augmented_stage
 from assets.code import describe_code
-from assets.curate import (
-    duplicates,
-    fact_stages,
-    kept_stage,
-    reference,
-    split_rows,
-    unique_rows,
-)
+from assets.curate import fact_stages, kept_stage, reference
 from assets.evaluate import champion, evaluation, predictions
 from assets.feedback import bad_cases, error_types
 from assets.ingest import rows_stage, source_stages
@@ -21,6 +14,7 @@ from assets.recipe import Recipe
 from assets.release import model_version
 from assets.stage import Job, Stage
 from assets.train import adapter, base_model_stage, reward_model
+from assets.unique import duplicates, split_rows, unique_rows
 from curation.rows import digest
 
 

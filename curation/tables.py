@@ -7,12 +7,10 @@ one grown part by part.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import polars as pl
 
-from curation.blobs import Corrupt
 from curation.frames import (
     TEXT,
     Bare,
@@ -24,25 +22,13 @@ from curation.frames import (
     row_sum,
     say_schema,
 )
-from curation.rows import ROW_SCHEMA
+from curation.table_texts import Frames, put_texts, scan_ids, text_columns, with_texts
 
 MAX_PARTS = 24
 MAX_SHARE = 0.25
 """A change beyond this share of a table has it written whole; a part more than that merges some."""
-_TEXTS = 262_144
-"""Rows whose texts are written together, so that few of them are held twice in memory."""
-_FEW = 65_536
-"""So many texts are looked up; more are read with the rest."""
 Part = tuple[str, str]
 """Object keys of a part's rows and of what it takes away; "" for none."""
-
-
-class Frames(Protocol):
-    """What tables are written to and read from: frames as immutable objects named by content."""
-
-    def put_frame(self, kind: str, frame: pl.DataFrame) -> str: ...
-
-    def frame_path(self, key: str) -> Path: ...
 
 
 def write_table(
@@ -83,10 +69,10 @@ def read_table(
 ) -> pl.DataFrame:
     """A table in its canonical order, or some of its columns; without `texts` only plain ones."""
     wanted = [c for c in entry["columns"] if columns is None or c in columns]
-    plain = [c for c in wanted if c not in _text_columns(entry)]
+    plain = [c for c in wanted if c not in text_columns(entry)]
     frame = _read_parts(frames, entry, plain)
     if texts and len(plain) < len(wanted):
-        frame = _with_texts(frames, entry, frame, wanted)
+        frame = with_texts(frames, entry, frame, wanted)
     return frame.select([c for c in wanted if c in frame.columns])
 
 
@@ -97,12 +83,12 @@ def lookup(
 
     The table needs an `id` column, in which an id may also stand more than once.
     """
-    plain = [c for c in entry["columns"] if c not in _text_columns(entry)]
+    plain = [c for c in entry["columns"] if c not in text_columns(entry)]
     wanted = pl.Series(ids, dtype=pl.String).unique()
     keyed = entry["key"] == ["id"]
     found = (_last_wins if keyed else _filtered)(frames, entry, plain, wanted)
-    if texts and _text_columns(entry):
-        found = _with_texts(frames, entry, found, entry["columns"])
+    if texts and text_columns(entry):
+        found = with_texts(frames, entry, found, entry["columns"])
     return found
 
 
@@ -125,8 +111,8 @@ def change_between(
     else:
         sides = [lookup(frames, entry, ids.to_list(), texts=False) for entry in (old, new)]
     change = compare(*sides, key=["id"])
-    if texts and _text_columns(new):
-        upserts = _with_texts(frames, new, change.upserts, new["columns"])
+    if texts and text_columns(new):
+        upserts = with_texts(frames, new, change.upserts, new["columns"])
         return Change(upserts, change.gone)
     return change
 
@@ -144,9 +130,9 @@ def _write_whole(
 ) -> dict[str, Any]:
     entry = _entry(whole.schema, key_of(whole.frame))
     entry["parts"] = [(frames.put_frame(kind, whole.frame.drop(TEXT, strict=False)), "")]
-    if not _text_columns(entry):
+    if not text_columns(entry):
         entry["parts"] = [(frames.put_frame(kind, whole.frame), "")]
-    entry["texts"] = _put_texts(frames, whole.frame, _text_columns(entry), (), known_texts)
+    entry["texts"] = put_texts(frames, whole.frame, text_columns(entry), (), known_texts)
     return _finish(entry, whole.frame.height, row_sum(whole.frame))
 
 
@@ -178,12 +164,12 @@ def _grow(
     else:
         replaced = gone = change.gone
     part = (
-        frames.put_frame(kind, change.upserts.drop(_text_columns(entry), strict=False)),
+        frames.put_frame(kind, change.upserts.drop(text_columns(entry), strict=False)),
         frames.put_frame(kind, gone) if gone.height else "",
     )
     entry["parts"] = [*merged, part]
-    texts = _text_columns(entry)
-    entry["texts"] = _put_texts(frames, change.upserts, texts, previous["texts"], known_texts)
+    texts = text_columns(entry)
+    entry["texts"] = put_texts(frames, change.upserts, texts, previous["texts"], known_texts)
     total = int(previous["sum"], 16) - row_sum(replaced) + row_sum(change.upserts)
     return _finish(
         entry, previous["rows"] - replaced.height + change.upserts.height, total % 2**256
@@ -204,7 +190,7 @@ def _few_parts(frames: Frames, kind: str, entry: Mapping[str, Any]) -> list[Part
     if start == 0:
         return None
     tail = {**entry, "parts": parts[start:]}
-    rows = _read_parts(frames, tail, [c for c in entry["columns"] if c not in _text_columns(entry)])
+    rows = _read_parts(frames, tail, [c for c in entry["columns"] if c not in text_columns(entry)])
     taken = [pl.read_parquet(frames.frame_path(gone)) for _, gone in parts[start:] if gone]
     gone = pl.concat(taken).unique() if taken else rows.select(entry["key"]).clear()
     gone = gone.join(rows, on=entry["key"], how="anti", nulls_equal=True)
@@ -223,50 +209,6 @@ def _typed_like(frames: Frames, previous: Mapping[str, Any], change: Change) -> 
     upserts = change.upserts.with_columns(pl.col(c).cast(types[c]) for c in empty)
     same = all(upserts.schema[c] == kind for c, kind in types.items())
     return Change(upserts, change.gone) if same else None
-
-
-def _put_texts(
-    frames: Frames,
-    frame: pl.DataFrame,
-    columns: Sequence[str],
-    own: Sequence[str],
-    known: Iterable[str],
-) -> list[str]:
-    """Text objects that together hold the texts of a frame's rows; new texts are one new object."""
-    used = list(own)
-    if not columns:
-        return used
-    missing = frame.select("id").unique()
-    for key in [*own, *sorted(set(known) - set(own))]:
-        if missing.is_empty():
-            break
-        there = pl.scan_parquet(frames.frame_path(key))
-        if there.collect_schema().names() != ["id", *columns]:
-            continue
-        rest = missing.join(there.select("id").collect(), on="id", how="anti")
-        if rest.height < missing.height and key not in used:
-            used.append(key)
-        missing = rest
-    if missing.is_empty():  # an empty table has an empty object, to know its types by
-        return used or [frames.put_frame("texts", _no_texts(frame, columns))]
-    return used + _put_missing(frames, frame, columns, missing)
-
-
-def _put_missing(
-    frames: Frames, frame: pl.DataFrame, columns: Sequence[str], missing: pl.DataFrame
-) -> list[str]:
-    """New text objects for the ids of `missing`."""
-    if lost := [c for c in columns if c not in frame.columns]:
-        raise Corrupt(f"the {lost[0]} of row {missing['id'][0]} are nowhere in the store")
-    texts = frame.select("id", *columns)
-    if missing.height < texts.height:
-        texts = texts.join(missing, on="id", how="semi").unique("id", keep="any")
-    return [frames.put_frame("texts", part) for part in in_order(texts).iter_slices(_TEXTS)]
-
-
-def _no_texts(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
-    given = {c: frame.schema.get(c, ROW_SCHEMA[c]) for c in ("id", *columns)}
-    return pl.DataFrame(schema=given)
 
 
 def _entry(schema: pl.Schema, key: Sequence[str]) -> dict[str, Any]:
@@ -294,7 +236,7 @@ def _apply(
     frames: Frames, previous: Mapping[str, Any], change: Change, texts: set[str]
 ) -> tuple[Bare, set[str]]:
     """The whole table after a change without its texts, and the objects that they are in."""
-    key, columns = change.gone.columns, _text_columns(previous)
+    key, columns = change.gone.columns, text_columns(previous)
     frame = read_table(frames, previous, texts=False)
     drop = pl.concat([change.gone, change.upserts.select(key)])
     kept = frame.join(drop, on=key, how="anti", nulls_equal=True)
@@ -304,15 +246,10 @@ def _apply(
         types = lookup(frames, previous, ()).schema
         schema = pl.Schema({c: whole.schema.get(c, types[c]) for c in previous["columns"]})
     known = texts.union(previous["texts"])
-    return Bare(whole, schema), known.union(_put_texts(frames, change.upserts, columns, (), known))
+    return Bare(whole, schema), known.union(put_texts(frames, change.upserts, columns, (), known))
 
 
 # reading ------------------------------------------------------------------------------------------
-
-
-def _text_columns(entry: Mapping[str, Any]) -> list[str]:
-    has_id = "id" in entry["columns"]
-    return [c for c in entry["columns"] if has_id and c in TEXT]
 
 
 def _read_parts(frames: Frames, entry: Mapping[str, Any], columns: Sequence[str]) -> pl.DataFrame:
@@ -350,11 +287,11 @@ def _last_wins(
     for rows, gone in reversed(entry["parts"]):
         if wanted.is_empty() and found:
             break
-        frame = _scan(frames.frame_path(rows), wanted).select(columns).collect()
+        frame = scan_ids(frames.frame_path(rows), wanted).select(columns).collect()
         found.append(frame)
         settled = [frame["id"]]
         if gone:
-            settled.append(_scan(frames.frame_path(gone), wanted).collect()["id"])
+            settled.append(scan_ids(frames.frame_path(gone), wanted).collect()["id"])
         wanted = wanted.filter(~wanted.is_in(pl.concat(settled).implode()))
     return in_order(pl.concat(found))
 
@@ -366,18 +303,12 @@ def _filtered(
     kept: list[pl.DataFrame] = []
     gone: list[pl.DataFrame] = []
     for rows, less in reversed(entry["parts"]):
-        frame = _scan(frames.frame_path(rows), ids).collect()
+        frame = scan_ids(frames.frame_path(rows), ids).collect()
         if gone:
             frame = frame.join(pl.concat(gone), on=entry["key"], how="anti", nulls_equal=True)
         kept.append(frame)
-        gone += [_scan(frames.frame_path(less), ids).collect()] if less else []
+        gone += [scan_ids(frames.frame_path(less), ids).collect()] if less else []
     return in_order(pl.concat(kept).select(columns))
-
-
-def _scan(path: Path, ids: pl.Series) -> pl.LazyFrame:
-    """Rows of a file sorted by id; row groups that hold none of them are not read."""
-    among = pl.col("id").is_between(pl.lit(ids.min()), pl.lit(ids.max()))
-    return pl.scan_parquet(path).filter(among & pl.col("id").is_in(ids.implode()))
 
 
 def _touched(frames: Frames, old: Mapping[str, Any], new: Mapping[str, Any]) -> pl.Series | None:
@@ -393,21 +324,3 @@ def _touched(frames: Frames, old: Mapping[str, Any], new: Mapping[str, Any]) -> 
     keys = [key for side in parts for part in side[shared:] for key in part if key]
     ids = [pl.read_parquet(frames.frame_path(key), columns=["id"])["id"] for key in keys]
     return pl.concat(ids).unique() if ids else pl.Series("id", [], dtype=pl.String)
-
-
-def _with_texts(
-    frames: Frames, entry: Mapping[str, Any], frame: pl.DataFrame, wanted: Sequence[str]
-) -> pl.DataFrame:
-    """The frame with its texts joined by id, columns as `wanted`."""
-    columns = [c for c in _text_columns(entry) if c in wanted]
-    few = frame.height < _FEW
-    texts: list[pl.DataFrame] = []
-    for key in entry["texts"]:
-        lazy = pl.scan_parquet(frames.frame_path(key))
-        lazy = _scan(frames.frame_path(key), frame["id"]) if few and frame.height else lazy
-        texts.append(lazy.select("id", *columns).collect())
-    known = pl.concat(texts).unique("id", keep="any") if len(texts) > 1 else texts[0]
-    joined = frame.join(known, on="id", how="left", maintain_order="left")
-    if lost := joined[columns[0]].null_count():
-        raise Corrupt(f"the texts of {lost:,} rows are missing, such as of {frame['id'][0]}")
-    return joined.select([c for c in wanted if c in joined.columns])

@@ -2,9 +2,9 @@
 
 from assets import code, curate, ingest, mix
 from assets.code import code_version
-from assets.curate import duplicates
 from assets.recipe import load_recipe
 from assets.stage import Stage
+from assets.unique import duplicates
 from tests.assets.test_recipe import TINY
 
 

@@ -5,23 +5,16 @@ counted by what the stages report they have to do.
 """
 
 import json
-import random
-import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from assets.graph import build_stages
-from assets.recipe import load_recipe
-from assets.stage import CheckFailed, Job, run_stage
+from assets.stage import CheckFailed
 from curation.accounts import Account, prove_chain
 from curation.bad_cases import add_bad_cases
 from curation.rows import digest
@@ -29,97 +22,17 @@ from curation.scripted_llm import ScriptedLLM
 from curation.split import half_of
 from curation.store import Made, Store, Version
 from curation.text import text_key
-
-LAST = "training_set"
-WORK = re.compile(r"(\w+): ([\d,]+) rows to do, ([\d,]+) were done before")
-RULE_SCORERS = ("length", "repetition", "special_tokens")
-HAN = "天地玄黄宇宙洪荒日月盈昃辰宿列张寒来暑往秋收冬藏闰余成岁律吕调阳云腾致雨露结为霜金生丽水玉出"
-COMPARED = ("rows", "duplicates", "unique_rows", "split_rows", "kept_rows", LAST)
-RECIPE: dict[str, Any] = {
-    "name": "delta",
-    "task": {"use": "json_slots", "fields": ["actions"], "slots": {"actions": ["do", "what"]}},
-    "sources": {
-        "seeds": {"use": "jsonl", "path": "seeds", "track": "domain"},
-        "general": {"use": "jsonl", "path": "general", "track": "general"},
-    },
-    "augment": {"use": "rules", "per_seed": 1},
-    "scorers": {name: {} for name in RULE_SCORERS},
-    "keep": ["length <= 100", "not special_tokens", "repetition < 0.9", "not label_conflict"],
-    "dedup": {"threshold": 0.8},
-    "guard": {"max_share": 0.9},
-    "mix": {"general": 1, "domain": 1, "max_repeats": 1000, "min_share": 0.001},
-}
-
-
-@dataclass(frozen=True)
-class Build:
-    """What one run of the stages came to."""
-
-    counted: dict[str, int]
-    recalled: dict[str, bool]
-
-
-class Project:
-    """A recipe, the files of its sources and a store, built stage by stage without Dagster."""
-
-    def __init__(self, folder: Path, base_model: Path, **sections: Any):
-        self.folder, self.store = folder, Store(folder / "store")
-        self.said = RECIPE | {"train": {"base_model": str(base_model)}}
-        for name in sections.get("sources", RECIPE["sources"]):
-            (folder / name).mkdir()
-        self.change(**sections)
-
-    def change(self, **sections: Any) -> None:
-        """Write the recipe anew with these sections in place of what it said."""
-        self.said = self.said | sections
-        path = self.folder / "delta.yaml"
-        path.write_text(yaml.safe_dump(self.said, allow_unicode=True), encoding="utf-8")
-        self.recipe = load_recipe(path)
-        self.stages = build_stages(self.recipe)
-
-    def write(self, at: str, lines: Iterable[Any], *, append: bool = False) -> None:
-        """Lines of one file; text stands as it is, anything else as JSON."""
-        said = [x if isinstance(x, str) else json.dumps(x, ensure_ascii=False) for x in lines]
-        with (self.folder / at).open("a" if append else "w", encoding="utf-8") as file:
-            file.writelines(line + "\n" for line in said)
-
-    def build(self, *, store: Store | None = None, last: str = LAST) -> Build:
-        """Run every stage down to `last` and publish what comes out."""
-        counted, recalled = Counter(), {}
-
-        def count(line: str) -> None:
-            if found := WORK.search(line):
-                counted[found[1]] += int(found[2].replace(",", ""))
-
-        for stage in self.stages:
-            outcome = run_stage(Job(self.recipe, store or self.store, count), stage)
-            recalled[stage.name] = outcome.recalled
-            if stage.name == last:
-                break
-        return Build({name: n for name, n in counted.items() if n}, recalled)
-
-    def head(self, name: str, *, store: Store | None = None) -> Version:
-        version = (store or self.store).head(f"delta/{name}")
-        assert version is not None, name
-        return version
-
-
-def talk(n: int, *, start: int = 0) -> list[dict[str, str]]:
-    """General rows that resemble one another in nothing."""
-    drawn = (random.Random(start + i) for i in range(n))
-    names = ["".join(draw.choices(HAN, k=32)) for draw in drawn]
-    return [{"prompt": f"{name[:14]}？", "answer": f"好的，{name[14:]}。"} for name in names]
-
-
-def command(what: str, answer: str | None = None) -> dict[str, str]:
-    """A domain row."""
-    said = {"actions": [{"do": "打开", "what": answer or what}]}
-    return {"prompt": f"请打开{what}", "answer": json.dumps(said, ensure_ascii=False)}
-
-
-SEEDS = [
-    command(what) for what in ("空调", "天窗", "车灯", "雨刮", "音乐", "座椅加热", "the radio")
-]
+from tests.assets._project import (
+    COMPARED,
+    HAN,
+    LAST,
+    RECIPE,
+    RULE_SCORERS,
+    SEEDS,
+    Project,
+    command,
+    talk,
+)
 
 
 @pytest.fixture

@@ -131,6 +131,17 @@ def test_many_small_changes_are_drawn_together(tmp_path):
     assert version.table("rows").equals(contents[-1].sort("id"))
 
 
+def test_many_small_texts_are_drawn_together(tmp_path):
+    store, contents = Store(tmp_path), [talks(1000 + i) for i in range(9)]
+    with patch("curation.table_texts.MAX_TEXTS", 4):
+        version = grow(store, contents)
+        again = grow(store, contents, name="y/rows")
+    assert len(version.tables["rows"]["texts"]) <= 4
+    assert version.table("rows").equals(contents[-1].sort("id"))
+    assert version.lookup("rows", contents[-1]["id"][1000:]).height == 8
+    assert again.data_version == version.data_version
+
+
 def test_no_change_is_the_same_version(tmp_path):
     store = Store(tmp_path)
     assert grow(store, [talks(10)]).key == grow(store, [talks(10).reverse()]).key

@@ -116,7 +116,7 @@ SIGNATURE_SCHEMA = pl.Schema(
         "answer": pl.UInt64,  # short digest of the canonical answer, or of the answer key
         "labelled": pl.Boolean,  # the answer is the task's canonical one
         "certain": pl.Boolean,  # it names slots: equal answers prove that near prompts ask the same
-        "bands": pl.List(pl.UInt64),  # of the prompt key (`similarity.sign_keys`)
+        "bands": pl.List(pl.UInt32),  # of the prompt key (`similarity.sign_keys`)
     }
 )
 
@@ -140,7 +140,7 @@ def sign_rows(
         context=context,
         prompt=prompt,
         answer=_short_digests(texts["answer"]),
-        bands=bands if len(bands) else pl.Series([], dtype=pl.List(pl.UInt64)),
+        bands=bands if len(bands) else pl.Series([], dtype=pl.List(pl.UInt32)),
     )
     return signed.select(SIGNATURE_SCHEMA.names()).sort("id")
 
@@ -195,7 +195,11 @@ def blocks(signed: pl.DataFrame) -> pl.Series:
 
 def band_keys(signed: pl.DataFrame, block: pl.Series, place: int) -> pl.Series:
     """The `place`-th band of each row, mixed with its block; null for none."""
-    return signed.select(pl.col("bands").list.get(place, null_on_oob=True))["bands"] ^ block
+    return _band(signed, place).cast(pl.UInt64) ^ block
+
+
+def _band(signed: pl.DataFrame, place: int) -> pl.Series:
+    return signed["bands"].list.get(place, null_on_oob=True)
 
 
 def n_places(signed: pl.DataFrame) -> int:
@@ -215,23 +219,22 @@ def find_related(signed: pl.DataFrame, ids: Iterable[str], *, most: int) -> list
         related |= new
         if related.sum() > most:
             return None
-        prompts, bands = signed["prompt"].filter(new), signed["bands"].filter(new).explode()
-        new = signed["prompt"].is_in(prompts.implode())
-        for place in range(n_places(signed)):
-            band = signed["bands"].list.get(place, null_on_oob=True)
-            new |= band.is_in(bands.implode()).fill_null(False)
+        last = signed.filter(new)
+        new = signed["prompt"].is_in(last["prompt"].implode())
+        for places in _same_places(signed):
+            bands = pl.concat([_band(last, place) for place in places]).drop_nulls().implode()
+            for place in places:
+                new |= _band(signed, place).is_in(bands).fill_null(False)
         new &= ~related
     return pl.concat([known, signed["id"].filter(related)]).unique().sort().to_list()
 
 
 def _share_bands(signed: pl.DataFrame) -> pl.Series:
     """Whether a row shares a band with another one of its block."""
-    places = n_places(signed)
-    bands = places // 2 if places and _has_two_sizes(signed) else places
     shared = pl.repeat(False, signed.height, eager=True)
     block = blocks(signed)
-    for place in range(bands):
-        both = [band_keys(signed, block, p) for p in (place, place + bands) if p < places]
+    for places in _same_places(signed):
+        both = [band_keys(signed, block, place) for place in places]
         twice = pl.concat(both).is_duplicated()
         for i, keys in enumerate(both):
             found = twice[i * signed.height : (i + 1) * signed.height]
@@ -239,8 +242,14 @@ def _share_bands(signed: pl.DataFrame) -> pl.Series:
     return shared
 
 
-def _has_two_sizes(signed: pl.DataFrame) -> bool:
-    return signed["bands"].list.len().n_unique() > 1
+def _same_places(signed: pl.DataFrame) -> list[tuple[int, ...]]:
+    """Places whose bands can be the same: where rows have two sets of bands, each place twice.
+
+    An even number may also be one set; then bands of two places are compared that never agree.
+    """
+    places = n_places(signed)
+    half = places if places % 2 else places // 2
+    return [tuple(range(place, places, half)) for place in range(half)]
 
 
 def _rank(rows: pl.DataFrame, signed: pl.DataFrame, priority: Sequence[str]) -> pl.DataFrame:

@@ -100,7 +100,7 @@ class NearIndex:
 def sign_keys(
     keys: Sequence[str], *, threshold: float = 0.8, permutations: int = 128, seed: int = 1
 ) -> pl.Series:
-    """The bands of each text key, `List(UInt64)`: texts that share one may be near each other.
+    """The bands of each text key, `List(UInt32)`: texts that share one may be near each other.
 
     `solve_bands` says how many there are. A text near a limit of length has a second set of bands,
     for the n-grams of the texts beyond that limit. Raises `ValueError` for a threshold that is no
@@ -117,7 +117,8 @@ def sign_keys(
     tags = np.array([size for _, size in wanted], dtype=np.uint64)
     starts = tags[:, None] * 0x9E3779B97F4A7C15 + np.arange(bands, dtype=np.uint64)
     mixed = _mix_bands(np.array(signatures).reshape(-1, bands, rows), starts)
-    lists = pl.Series(mixed, dtype=pl.Array(pl.UInt64, bands)).cast(pl.List(pl.UInt64))
+    short = mixed.astype(np.uint32)  # every pair is verified, so a chance one costs only time
+    lists = pl.Series(short, dtype=pl.Array(pl.UInt32, bands)).cast(pl.List(pl.UInt32))
     owner = pl.Series(np.repeat(np.arange(len(keys)), [len(own) for own in sizes]))
     grouped = pl.DataFrame({"owner": owner, "bands": lists}).explode("bands")
     return grouped.group_by("owner", maintain_order=True).agg("bands")["bands"]

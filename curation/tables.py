@@ -265,7 +265,7 @@ def _read_parts(frames: Frames, entry: Mapping[str, Any], columns: Sequence[str]
         if len(parts) > 1:
             later.append(frame.select(key))
             later += [pl.read_parquet(frames.frame_path(gone))] if gone else []
-        if replaced is not None:
+        if replaced is not None and not frame.join(replaced, on=key, how="semi").is_empty():
             frame = frame.join(
                 replaced, on=key, how="anti", nulls_equal=True, maintain_order="left"
             )

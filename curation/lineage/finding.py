@@ -1,58 +1,71 @@
 """Finding: from what a person types, an id or the start of one or some text, to rows and cases."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import polars as pl
 
+from curation.lineage.shared import ids_where, lookup_each, texts_holding
 from curation.lineage.views import View, read_occurrences
 from curation.rows import ROW_SCHEMA
 from curation.store import Version
 
-ID_CHARS, SHORTEST = 32, 6
 _HEX = re.compile(r"[0-9a-f]{6,32}")
 
 
-def find_ids(versions: Iterable[Version], wanted: str) -> list[str]:
+def find_ids(versions: Sequence[Version], wanted: str) -> list[str]:
     """Ids in the `rows` tables that are, or begin with, what is wanted.
 
-    A whole id is taken as it is. Raises `ValueError` when a beginning fits several ids.
+    Raises `ValueError` when a beginning fits several ids.
     """
-    if not _HEX.fullmatch(wanted):
-        return []
-    if len(wanted) == ID_CHARS:
-        found = {i for v in versions for i in v.lookup("rows", [wanted])["id"].to_list()}
-    else:
-        starts = pl.col("id").str.starts_with(wanted)
-        found = {
-            i
-            for v in versions
-            for i in v.table("rows", columns=["id"]).filter(starts)["id"].to_list()
-        }
-    if len(found) > 1:
-        few = ", ".join(sorted(found)[:3])
-        raise ValueError(
-            f"{wanted!r} is the beginning of {len(found)} ids ({few}); give more of it"
-        )
-    return sorted(found)
+    held = _held(versions, _starting(versions, wanted))
+    return _one_id({i for ids in held.values() for i in ids}, wanted)
 
 
-def find_rows(view: View, wanted: str, *, places: Sequence[Version] | None = None) -> pl.DataFrame:
+def find_rows(view: View, wanted: str, *, limit: int | None = None) -> pl.DataFrame:
     """Rows (`ROW_SCHEMA`) by id, beginning of an id, position, or text; whole turns first.
 
-    Looked for is in `places`, else in the imported rows and then in the made ones.
+    At most `limit` of them. Imported rows go before made ones.
     """
-    if places is None:
-        places = [view.steps[name] for name in ("rows", "augmented_rows") if name in view.steps]
-    ids = find_ids(places, wanted) or _at_position(view, wanted)
-    if ids:
-        return rows_by_id(places, ids)
-    found = [_with_text(place, wanted) for place in places]
-    hits = pl.concat([pl.DataFrame(schema={"id": pl.String, "whole": pl.Boolean}), *found])
-    hits = hits.sort("whole", "id", descending=[True, False]).unique("id", maintain_order=True)
-    rows = rows_by_id(places, hits["id"].to_list())
-    return hits.select("id").join(rows, on="id", maintain_order="left").select(rows.columns)
+    places = row_places(view)
+    ((ids, _),) = find_in_each([view], [places], wanted)
+    rows = rows_by_id(places, ids[:limit])
+    order = pl.DataFrame({"id": ids[:limit]}, schema={"id": pl.String})
+    return order.join(rows, on="id", maintain_order="left").select(rows.columns)
+
+
+def row_places(view: View) -> list[Version]:
+    """The versions whose rows a view knows: the imported ones and then the made ones."""
+    return [view.steps[name] for name in ("rows", "augmented_rows") if name in view.steps]
+
+
+def find_in_each(
+    views: Sequence[View], places: Sequence[Sequence[Version]], wanted: str
+) -> list[tuple[list[str], int]]:
+    """For each view the ids meant, in its places, and how many of the first have it as a turn.
+
+    A text is looked for when no view knows such an id or position. What the views share is read
+    once. Raises `ValueError` for the beginning of several ids.
+    """
+    every = list({v.key: v for some in places for v in some}.values())
+    positions = _positions(views, wanted)
+    starting = _held(every, _starting(every, wanted))
+    ids = [
+        _one_id({i for v in some for i in starting[v.key]}, wanted)
+        or _at_position(view, wanted, positions)
+        for view, some in zip(views, places, strict=True)
+    ]
+    if any(ids):
+        return [(own, 0) for own in ids]
+    whole = texts_holding(every, wanted)
+    held = _held(every, whole)
+    found = []
+    for some in places:
+        hits = {i for v in some for i in held[v.key]}
+        ranked = sorted(hits, key=lambda i: (not whole[i], i))
+        found.append((ranked, sum(whole[i] for i in hits)))
+    return found
 
 
 def rows_by_id(places: Iterable[Version], ids: list[str]) -> pl.DataFrame:
@@ -103,21 +116,50 @@ def one_line(row: dict[str, Any], chars: int = 100) -> str:
     return said if len(said) <= chars else said[: chars - 1] + "…"
 
 
-def _at_position(view: View, wanted: str) -> list[str]:
-    """The row that was delivered at a position such as `seeds.jsonl:12`."""
-    if not re.fullmatch(r"\S+:\d+", wanted) or "rows" not in view.steps:
+def _starting(versions: Sequence[Version], wanted: str) -> list[str]:
+    """Ids that a part of the `rows` tables has and that begin with what is wanted."""
+    if not _HEX.fullmatch(wanted):
         return []
-    occurrences = read_occurrences(view, ["id", "position"])
+    return ids_where(
+        versions, "rows", pl.col("id").is_between(pl.lit(wanted), pl.lit(f"{wanted}g"))
+    )
+
+
+def _held(versions: Sequence[Version], ids: Collection[str]) -> dict[str, Collection[str]]:
+    """Key of each version -> those of the ids that its rows really have."""
+    found = lookup_each(versions, "rows", ids, ["id"])
+    return {v.key: rows.keys() for v, rows in zip(versions, found, strict=True)}
+
+
+def _one_id(found: Collection[str], wanted: str) -> list[str]:
+    if len(found) > 1:
+        few = ", ".join(sorted(found)[:3])
+        raise ValueError(
+            f"{wanted!r} is the beginning of {len(found)} ids ({few}); give more of it"
+        )
+    return sorted(found)
+
+
+def _positions(views: Sequence[View], wanted: str) -> list[str]:
+    """Ids of which any source says that they were delivered at a position such as `a.jsonl:12`."""
+    if not re.fullmatch(r"\S+:\d+", wanted):
+        return []
+    sources = {
+        step.key: step
+        for view in views
+        for name, step in view.steps.items()
+        if name.startswith("sources/") and "rows" in view.steps
+    }
+    return ids_where(sources.values(), "occurrences", pl.col("position") == wanted)
+
+
+def _at_position(view: View, wanted: str, positions: Sequence[str]) -> list[str]:
+    """Which of the rows was delivered there in this view."""
+    if not positions:
+        return []
+    occurrences = read_occurrences(view, ["id", "position"], positions)
     at = occurrences.filter((pl.col("position") == wanted) & (pl.col("id") != ""))
     return at["id"].unique().to_list()
-
-
-def _with_text(version: Version, wanted: str) -> pl.DataFrame:
-    contents = pl.col("messages").list.eval(pl.element().struct.field("content"))
-    rows = version.table("rows", columns=["id", "messages"])
-    turns = rows.select("id", text=contents).explode("text")
-    hits = turns.filter(_holds("text", wanted))
-    return hits.group_by("id").agg(whole=(pl.col("text") == wanted).any())
 
 
 def _holds(column: str, wanted: str) -> pl.Expr:

@@ -65,6 +65,12 @@ def describe_sources(
     }
 
 
+def source_licences(steps: Mapping[str, Version]) -> dict[str, str]:
+    """Each source with the licence that its recipe stated, "" for none."""
+    sources = {n.removeprefix("sources/"): v for n, v in steps.items() if n.startswith("sources/")}
+    return {name: _labels(version)["license"] for name, version in sorted(sources.items())}
+
+
 def explain_model(store: Store, recipe: str, name: str) -> dict[str, Any]:
     """`lineage model`: verdict, numbers, data and links of one model version."""
     entry = find_version(store, recipe, name)

@@ -1,6 +1,7 @@
 """Rows: what a model was trained on, and why any one row is or is not there."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -8,7 +9,7 @@ import polars as pl
 from curation.lineage.calls import read_call
 from curation.lineage.family import ancestors, edges_of, links_of
 from curation.lineage.finding import find_rows, rows_by_id, texts
-from curation.lineage.views import View, model_view, read_occurrences, views_to_ask
+from curation.lineage.views import View, model_view, read_occurrences, trace_upstream, views_to_ask
 from curation.store import Store, Version
 
 
@@ -60,7 +61,7 @@ def _with_scores(view: View, rows: pl.DataFrame) -> pl.DataFrame:
     """The rows with one column a scorer, and `parents` where they were made from something."""
     edges = edges_of(view)
     parents = edges.group_by("child").agg(pl.col("parent").unique().sort().alias("parents"))
-    scores = view.steps["kept_rows"].table("scores")
+    scores = view.steps["kept_rows"].lookup("scores", rows["id"])
     rows = rows.join(scores, on="id", how="left", maintain_order="left")
     return rows.join(parents, left_on="id", right_on="child", how="left", maintain_order="left")
 
@@ -77,7 +78,7 @@ def explain_row(
     or position, refused proposals of an augmenter by their text.
     """
     for view in views_to_ask(store, recipe, name):
-        found = find_rows(view, wanted).head(limit)
+        found = find_rows(view, wanted, limit=limit)
         answers = explain_rows(view, found) + _quarantined(view, wanted) + _refused(view, wanted)
         if answers:
             return answers[:limit]
@@ -98,13 +99,32 @@ def explain_rows(view: View, rows: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def row_fates(view: View, ids: list[str]) -> dict[str, dict[str, dict[str, Any]]]:
-    """For each id: step -> its fate there, without what says nothing."""
+    """For each id: step -> its fate there, without what says nothing.
+
+    A step judges what the steps before it kept. So the last is asked first, and no other is asked
+    of a row that it has, where each step was made from the ones before.
+    """
+    steps = view.fate_steps
+    chained = _is_chain(steps)
     found: dict[str, dict[str, dict[str, Any]]] = {i: {} for i in ids}
-    for name, step in view.fate_steps.items():
-        for fate in step.lookup("fates", ids).iter_rows(named=True):
-            said = {k: v for k, v in fate.items() if v not in (None, "")}
-            found[said.pop("id")][name] = {k: v for k, v in said.items() if k != "source"}
+    for place, name in reversed(list(enumerate(steps))):
+        passed = list(steps)[:place] if chained else []
+        asked = [i for i in found if not (chained and found[i])]
+        fates = steps[name].lookup("fates", asked) if asked else pl.DataFrame()
+        for fate in fates.iter_rows(named=True):
+            said = {k: v for k, v in fate.items() if v not in (None, "") and k != "source"}
+            before = {step: {"id": fate["id"], "fate": "kept"} for step in passed}
+            found[fate["id"]] = {**before, name: said, **found[fate["id"]]}
     return found
+
+
+def _is_chain(steps: Mapping[str, Version]) -> bool:
+    """Whether the last step was made from these very versions of the others."""
+    if not steps:
+        return True
+    *others, last = steps
+    upstream = trace_upstream(steps[last])
+    return all(n in upstream and upstream[n].key == steps[n].key for n in others)
 
 
 def say_verdict(view: View, row: Mapping[str, Any], fates: Mapping[str, Any]) -> str:
@@ -195,7 +215,9 @@ def _scores(view: View, ids: list[str]) -> pl.DataFrame:
 
 def _quarantined(view: View, wanted: str) -> list[dict[str, Any]]:
     """Records that could not be read, by their raw text or position."""
-    occurrences = read_occurrences(view, ["source", "position", "outcome", "reason", "raw"])
+    columns = ["source", "position", "outcome", "reason", "raw"]
+    steps = {n: step for n, step in view.steps.items() if _may_refuse(step)}
+    occurrences = read_occurrences(replace(view, steps=steps), columns, [""])  # none has an id
     refused = occurrences.filter(
         (pl.col("outcome") == "quarantined")
         & (pl.col("raw").str.contains(wanted, literal=True) | (pl.col("position") == wanted))
@@ -205,6 +227,12 @@ def _quarantined(view: View, wanted: str) -> list[dict[str, Any]]:
                      f"quarantined at {record['position']}: {record['reason']}")
         for record in refused.to_dicts()
     ]  # fmt: skip
+
+
+def _may_refuse(step: Version) -> bool:
+    """Whether it is a source some of whose records were quarantined, as its counts say."""
+    fates = step.values.get("fates", {"quarantined": 1})
+    return "/sources/" in step.name and any(fate.startswith("quarantined") for fate in fates)
 
 
 def _refused(view: View, wanted: str) -> list[dict[str, Any]]:

@@ -5,17 +5,19 @@ into, as an example in a call that wrote rows, or inside the base model. Whoever
 person's text needs all of these ways.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 import polars as pl
 
 from curation.lineage.calls import calls_showing
 from curation.lineage.family import descendants, edges_of, links_of
-from curation.lineage.finding import find_rows, one_line, texts
-from curation.lineage.model import describe_sources
+from curation.lineage.finding import find_in_each, one_line, row_places, rows_by_id, texts
+from curation.lineage.model import describe_sources, source_licences
+from curation.lineage.shared import Rows, lookup_each
 from curation.lineage.views import View, model_views, newest_view
 from curation.rows import ROW_SCHEMA
-from curation.store import Store
+from curation.store import Store, Version
 
 EXAMPLES = 5
 WAYS = ("trained", "through", "stands_for", "shown", "pretrained")
@@ -32,8 +34,8 @@ def find_users(store: Store, recipe: str, wanted: str, *, limit: int = 100) -> d
     """
     views = model_views(store, recipe)
     every = [*views, *_newest(store, recipe)]
-    sources = {name: said for view in every for name, said in _sources(view).items()}
-    licences = {said["license"] for said in sources.values()} - {""}
+    sources = {name: licence for view in every for name, licence in _licences(view).items()}
+    licences = {*sources.values()} - {""}
     if wanted in sources or wanted in licences:
         what = "source" if wanted in sources else "licence"
         versions = [_by_source(view, wanted, what) for view in views]
@@ -41,7 +43,7 @@ def find_users(store: Store, recipe: str, wanted: str, *, limit: int = 100) -> d
     rows = _rows(every, wanted, limit)
     if rows.is_empty():
         return {"what": "", "wanted": wanted, "versions": [], "sources": sorted(sources)}
-    found = _answer("row", wanted, [_by_rows(view, rows) for view in views])
+    found = _answer("row", wanted, _by_rows(views, rows))
     return {**found, "rows": [{"id": r["id"], "text": texts(r)} for r in rows.to_dicts()]}
 
 
@@ -60,6 +62,13 @@ def _newest(store: Store, recipe: str) -> list[View]:
         return [newest_view(store, recipe)]
     except LookupError:
         return []
+
+
+def _licences(view: View) -> dict[str, str]:
+    """Each source with its licence, without a look at any row."""
+    if not view.entry and {"training_set", "bad_cases", "rows"} <= view.steps.keys():
+        return source_licences(view.steps)
+    return {name: said["license"] for name, said in _sources(view).items()}
 
 
 def _sources(view: View) -> dict[str, dict[str, Any]]:
@@ -91,62 +100,116 @@ def _by_source(view: View, wanted: str, what: str) -> dict[str, Any]:
     }
 
 
-def _by_rows(view: View, rows: pl.DataFrame) -> dict[str, Any]:
+def _by_rows(views: list[View], rows: pl.DataFrame) -> list[dict[str, Any]]:
+    """What each view did with the rows; what the views share is read once."""
     ids = rows["id"].to_list()
-    made = list(descendants(links_of(view), ids))
-    merged = view.steps["duplicates"].lookup("fates", [*ids, *made])
-    keepers = merged.filter(pl.col("fate") == "merged")["into"].unique().to_list()
-    shown = _shown(view, rows)
-    trained = view.steps["training_set"].lookup("rows", [*ids, *made, *keepers, *shown])
-    there = dict(trained.select("id", "repeats").iter_rows())
-    example = {r["id"]: one_line(r) for r in trained.to_dicts()}
-    ways = {
-        "trained": [i for i in ids if i in there],
-        "through": [i for i in made if i in there and i not in ids],
-        "stands_for": [i for i in keepers if i in there and i not in {*ids, *made}],
-        "shown": [i for i in shown if i in there and i not in {*ids, *made}],
-    }
-    examples = [
-        {"way": way, "id": i, "text": example[i]} for way, found in ways.items() for i in found
+    ways = _ways(views, rows)
+    every = {i for reached in ways for found in reached.values() for i in found}
+    trained = _steps(views, "training_set", "rows", every, ["id"])
+    ways = [
+        {way: [i for i in found if i in there] for way, found in reached.items()}
+        for reached, there in zip(ways, trained, strict=True)
     ]
-    exam = view.steps["split_rows"].lookup("exam", ids).height
-    return {
-        **_head(view),
-        **{way: len(found) for way, found in ways.items()},
-        "pretrained": _pretrained(view, ids),
-        "measured": exam,
-        "rows": examples,
-    }
+    lines = _lines(views, ways)
+    exams = _steps(views, "split_rows", "exam", ids, ["id"])
+    bases = {view.steps["base_model"].key: view.steps["base_model"] for view in views}
+    pretrained = {key: _pretrained(base, ids) for key, base in bases.items()}
+    return [
+        {
+            **_head(view),
+            **{way: len(found) for way, found in reached.items()},
+            "pretrained": pretrained[view.steps["base_model"].key],
+            "measured": len(exam),
+            "rows": [
+                {"way": way, "id": i, "text": lines[i]}
+                for way, found in reached.items()
+                for i in found
+            ],
+        }
+        for view, reached, exam in zip(views, ways, exams, strict=True)
+    ]
 
 
-def _shown(view: View, rows: pl.DataFrame) -> list[str]:
-    """Made rows whose call showed one of the rows' prompts or answers as it stands."""
-    if "llm" not in view.entry.values["lineage"]["rows_by_origin"] if view.entry else True:
-        return []
+def _ways(views: list[View], rows: pl.DataFrame) -> list[dict[str, list[str]]]:
+    """For each view the rows on each way from the rows asked for, each on the first it is on."""
+    ids = rows["id"].to_list()
+    calls = _calls_showing(views, rows)
+    made = [list(descendants(links_of(view), ids)) for view in views]
+    asked = {i for own in made for i in own}.union(ids)
+    fates = _steps(views, "duplicates", "fates", asked, ["fate", "into"])
+    found = []
+    for view, own, fate in zip(views, made, fates, strict=True):
+        known = {*ids, *own}
+        into = {fate[i]["into"] for i in known & fate.keys() if fate[i]["fate"] == "merged"}
+        shown = edges_of(view).filter(pl.col("call").is_in(calls))["child"].unique().sort()
+        found.append(
+            {
+                "trained": ids,
+                "through": [i for i in own if i not in ids],
+                "stands_for": sorted(into - known),
+                "shown": [i for i in shown if i not in known],
+            }
+        )
+    return found
+
+
+def _steps(
+    views: list[View], step: str, table: str, ids: Collection[str], columns: list[str]
+) -> list[Rows]:
+    return lookup_each([view.steps[step] for view in views], table, ids, columns)
+
+
+def _lines(views: list[View], ways: list[dict[str, list[str]]]) -> dict[str, str]:
+    """The text of every trained row that was found, on one line."""
+    said: dict[str, str] = {}
+    for view, reached in zip(reversed(views), reversed(ways), strict=True):
+        if new := {i for found in reached.values() for i in found} - said.keys():
+            rows = view.steps["training_set"].lookup("rows", new).to_dicts()
+            said |= {row["id"]: one_line(row) for row in rows}
+    return said
+
+
+def _calls_showing(views: list[View], rows: pl.DataFrame) -> list[str]:
+    """Calls that wrote rows and showed one of the rows' prompts or answers as it stands."""
+    asked = [v for v in views if v.entry and "llm" in v.entry.values["lineage"]["rows_by_origin"]]
     said = {m["content"] for r in rows.to_dicts() for m in r["messages"] if m["role"] == "user"}
-    calls = {key for text in said if text for key in calls_showing(view.store.root, text)}
-    return edges_of(view).filter(pl.col("call").is_in(calls))["child"].unique().sort().to_list()
+    if not asked:
+        return []
+    return sorted(
+        {key for text in said if text for key in calls_showing(asked[0].store.root, text)}
+    )
 
 
-def _pretrained(view: View, ids: list[str]) -> bool:
+def _pretrained(base: Version, ids: list[str]) -> bool:
     """Whether the base model was trained here on a source that delivered one of the rows."""
-    base = view.steps["base_model"]
     names = [name for name in base.manifest["inputs"] if name.startswith("sources/")]
-    return any(base.input(name).lookup("rows", ids).height for name in names)
+    return any(base.input(name).lookup("rows", ids, texts=False).height for name in names)
 
 
 def _rows(views: list[View], wanted: str, limit: int) -> pl.DataFrame:
     """The rows meant: where a whole turn is the text, only those; each view may know others."""
+    newest = list(reversed(views))
+    places = _fresh_places(newest)
+    chosen: dict[str, int] = {}
+    for n, (ids, whole) in enumerate(find_in_each(newest, places, wanted)):
+        chosen |= {i: n for i in ids[:whole] or ids if i not in chosen}
+    first = dict(list(chosen.items())[:limit])
+    found = [rows_by_id(some, [i for i in first if first[i] == n]) for n, some in enumerate(places)]
+    order = pl.DataFrame({"id": list(first)}, schema={"id": pl.String})
+    return order.join(
+        pl.concat([ROW_SCHEMA.to_frame(), *found]), on="id", maintain_order="left"
+    ).select(ROW_SCHEMA.names())
+
+
+def _fresh_places(views: list[View]) -> list[list[Version]]:
+    """Where each view knows rows from, without what one before it has the very same of."""
     seen: set[str] = set()
-    found = [ROW_SCHEMA.to_frame()]
-    for view in reversed(views):
-        steps = [view.steps[n] for n in ("rows", "augmented_rows") if n in view.steps]
-        fresh = [step for step in steps if step.data_version not in seen]
-        seen |= {step.data_version for step in fresh}  # most versions share their imported rows
-        rows = find_rows(view, wanted, places=fresh)
-        whole = [any(m["content"] == wanted for m in r["messages"]) for r in rows.to_dicts()]
-        found.append(rows.filter(pl.Series(whole, dtype=pl.Boolean)) if any(whole) else rows)
-    return pl.concat(found).unique("id", keep="first", maintain_order=True).head(limit)
+    places = []
+    for view in views:
+        fresh = [step for step in row_places(view) if step.data_version not in seen]
+        seen |= {step.data_version for step in fresh}
+        places.append(fresh)
+    return places
 
 
 def _head(view: View) -> dict[str, Any]:

@@ -97,7 +97,8 @@ def read_occurrences(
             step.table("occurrences", needed) if ids is None else step.lookup("occurrences", ids)
         )
         found.append(table.select(needed))
-    shared = view.steps["rows"].table("shared") if "rows" in view.steps else None
+    rows = view.steps.get("rows")
+    shared = rows and (rows.table("shared") if ids is None else rows.lookup("shared", ids))
     told = pl.concat(found)
     if shared is not None and shared.height:
         told = told.join(shared, on=["id", "source"], how="left", maintain_order="left")

@@ -8,6 +8,8 @@ import pytest
 
 from curation.lineage import explain_model, explain_row, training_rows
 from curation.lineage.finding import find_ids
+from curation.lineage.rows import row_fates
+from curation.lineage.views import model_view
 from curation.llm_ledger import Call, Ledger
 from curation.rows import dialogue, row_id
 from curation.store import Made, Store
@@ -52,6 +54,17 @@ def test_every_end_of_a_row_is_said(tmp_path):
     assert verdict(store, '"a": 坏') == "quarantined at seeds.jsonl:7: broken JSON"
     assert verdict(store, "seeds.jsonl:7") == "quarantined at seeds.jsonl:7: broken JSON"
     assert verdict(store, "背诵第3段课文") == "not_sampled at training_set: mix"
+
+
+def test_the_fates_of_rows_are_those_that_each_step_gave_them(tmp_path):
+    rows = [*SEEDS, ("打开空调！", SEEDS[0][1]), ("长" * 400, answer("打开", "长"))]
+    view = model_view(build(tmp_path, sources={"seeds": rows}), "w", "latest")
+    fates = {name: step.table("fates") for name, step in view.fate_steps.items()}
+    ids = fates["duplicates"]["id"].to_list()
+    for id, found in row_fates(view, ids).items():
+        given = {name: said.filter(pl.col("id") == id) for name, said in fates.items()}
+        assert list(found) == [name for name, said in given.items() if said.height]
+        assert all(said["fate"] == given[name]["fate"][0] for name, said in found.items())
 
 
 def test_a_refused_proposal_is_found_by_its_text(tmp_path):

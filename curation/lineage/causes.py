@@ -72,14 +72,16 @@ def row_causes(sides: Sides, rows: pl.DataFrame) -> dict[str, Cause]:
     """The cause for each of the rows, which are on the one side only."""
     ids = rows["id"].to_list()
     fates = row_fates(sides.missing, ids)
-    imported = sides.missing.steps["rows"].lookup("rows", ids).select("id", "split")
-    splits: dict[str, str] = dict(imported.iter_rows())
     edges = edges_of(sides.there).filter(pl.col("child").is_in(ids)).sort("child", "kind", "parent")
     made = {i: group.to_dicts() for (i,), group in edges.group_by("child", maintain_order=True)}
     parents = _present_parents(sides, edges)
+    gone = {
+        i: next(((s, f) for s, f in fates[i].items() if f["fate"] != "kept"), None) for i in ids
+    }
+    splits = _splits(sides.missing, [i for i in ids if not gone[i] and i not in made])
     found: dict[str, Cause] = {}
     for row in rows.to_dicts():
-        fate = next(((s, f) for s, f in fates[row["id"]].items() if f["fate"] != "kept"), None)
+        fate = gone[row["id"]]
         if fate:
             found[row["id"]] = _fate_cause(sides, *fate)
         elif row["id"] in made:
@@ -202,6 +204,14 @@ def _imported_cause(sides: Sides, row: Mapping[str, Any], split: str) -> Cause:
 def _present_parents(sides: Sides, edges: pl.DataFrame) -> set[str]:
     """Those of the parents that the missing side could have made rows of."""
     parents = edges["parent"].unique().to_list()
-    step = sides.missing.steps["rows"]
-    train = step.lookup("rows", parents).filter(pl.col("split") == "train")["id"]
-    return set(train) | (set(parents) & sides.cases["missing"])
+    splits = _splits(sides.missing, parents)
+    train = {i for i, split in splits.items() if split == "train"}
+    return train | (set(parents) & sides.cases["missing"])
+
+
+def _splits(view: View, ids: list[str]) -> dict[str, str]:
+    """Which split the imported rows with these ids belong to."""
+    if not ids:
+        return {}
+    rows = view.steps["rows"].lookup("rows", ids, texts=False)
+    return dict(rows.select("id", "split").iter_rows())

@@ -11,9 +11,11 @@ import polars as pl
 
 from curation.lineage.causes import Sides, row_causes
 from curation.lineage.changes import list_changes
-from curation.lineage.finding import one_line
+from curation.lineage.finding import one_line, rows_by_id
+from curation.lineage.shared import lookup_each
 from curation.lineage.views import View, model_view
 from curation.store import Store
+from curation.tables import change_between
 
 ROWS_SCHEMA = pl.Schema(
     {"id": pl.String, "change": pl.String, "source": pl.String, "cause": pl.String,
@@ -48,15 +50,17 @@ def compare_models(store: Store, recipe: str, old: str, new: str) -> dict[str, A
 def compare_rows(old: View, new: View) -> tuple[pl.DataFrame, int]:
     """Rows that came or went (`ROWS_SCHEMA`, by change, cause and id), and how many stayed."""
     sets = [side.steps["training_set"] for side in (old, new)]
-    change = sets[1].changes("rows", since=sets[0])
-    had = sets[0].lookup("rows", change.upserts["id"].to_list())["id"]
-    came = change.upserts.filter(~pl.col("id").is_in(had.implode()))
-    went = sets[0].lookup("rows", change.gone["id"].to_list())
+    tables = [step.tables["rows"] for step in sets]
+    change = change_between(new.store, *tables, texts=False)
+    changed = change.upserts["id"].to_list()
+    had = lookup_each(sets[:1], "rows", changed, ["id"])[0]
+    came = rows_by_id(sets[1:], [i for i in changed if i not in had])
+    went = rows_by_id(sets[:1], change.gone["id"].to_list())
     parts = [
         _caused(came, "came", row_causes(Sides(missing=old, there=new, came=True), came)),
         _caused(went, "went", row_causes(Sides(missing=new, there=old, came=False), went)),
     ]
-    same = sets[1].tables["rows"]["rows"] - came.height
+    same = tables[1]["rows"] - came.height
     return pl.concat(parts).sort("change", "cause", "detail", "id"), same
 
 

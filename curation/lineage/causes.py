@@ -78,7 +78,9 @@ def row_causes(sides: Sides, rows: pl.DataFrame) -> dict[str, Cause]:
     gone = {
         i: next(((s, f) for s, f in fates[i].items() if f["fate"] != "kept"), None) for i in ids
     }
-    splits = _splits(sides.missing, [i for i in ids if not gone[i] and i not in made])
+    counted = sides.missing.steps["rows"].values.get("splits", {"": 0})
+    unknown = [i for i in ids if not gone[i] and i not in made]
+    splits = _splits(sides.missing, unknown) if {*counted} != {"train"} else {}
     found: dict[str, Cause] = {}
     for row in rows.to_dicts():
         fate = gone[row["id"]]

@@ -101,21 +101,27 @@ def explain_rows(view: View, rows: pl.DataFrame) -> list[dict[str, Any]]:
 def row_fates(view: View, ids: list[str]) -> dict[str, dict[str, dict[str, Any]]]:
     """For each id: step -> its fate there, without what says nothing.
 
-    A step judges what the steps before it kept. So the last is asked first, and no other is asked
-    of a row that it has, where each step was made from the ones before.
+    A step judges what the steps before it kept. So the last is asked first: those it knows were
+    kept before. The others go from the first step on as far as they were kept.
     """
     steps = view.fate_steps
-    chained = _is_chain(steps)
     found: dict[str, dict[str, dict[str, Any]]] = {i: {} for i in ids}
-    for place, name in reversed(list(enumerate(steps))):
-        passed = list(steps)[:place] if chained else []
-        asked = [i for i in found if not (chained and found[i])]
-        fates = steps[name].lookup("fates", asked) if asked else pl.DataFrame()
-        for fate in fates.iter_rows(named=True):
-            said = {k: v for k, v in fate.items() if v not in (None, "") and k != "source"}
-            before = {step: {"id": fate["id"], "fate": "kept"} for step in passed}
-            found[fate["id"]] = {**before, name: said, **found[fate["id"]]}
+    chained = _is_chain(steps)
+    known = _fates_at(steps[[*steps][-1]], [*found]) if chained and steps else {}
+    on_way = [i for i in found if i not in known]
+    for name, step in steps.items():
+        told = _fates_at(step, on_way)
+        kept = {i: {"id": i, "fate": "kept"} for i in known}
+        for i, fate in (told | (known if name == [*steps][-1] else kept)).items():
+            found[i][name] = fate
+        if chained:
+            on_way = [i for i, fate in told.items() if fate["fate"] == "kept"]
     return found
+
+
+def _fates_at(step: Version, ids: list[str]) -> dict[str, dict[str, Any]]:
+    fates = step.lookup("fates", ids).drop("source").iter_rows(named=True) if ids else ()
+    return {fate["id"]: {k: v for k, v in fate.items() if v not in (None, "")} for fate in fates}
 
 
 def _is_chain(steps: Mapping[str, Version]) -> bool:

@@ -94,7 +94,7 @@ def _screen(trained: pl.DataFrame, exam: pl.DataFrame) -> Any:
     leaves out less than that; so looking for a few of them misses none.
     """
     folded = trained.filter(pl.col("plain") != "").with_row_index("n")
-    if folded.is_empty():
+    if folded.is_empty() or exam.is_empty():
         return
     wanted: dict[str, list[int]] = {}
     asked = exam.to_dicts()

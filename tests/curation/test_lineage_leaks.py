@@ -95,3 +95,11 @@ def test_a_row_made_from_a_held_case_leaks_however_far_it_is(tmp_path):
     plant(store, entry, [child, grandchild])
     assert {how for how, _, _ in leaks(store)} == {"stems_from"}
     assert {id for _, id, _ in leaks(store)} == {row_id(dialogue(*r)) for r in (child, grandchild)}
+
+
+def test_without_an_exam_nothing_can_leak(tmp_path):
+    store = Store(tmp_path)
+    publish(store, Plan(sources={"seeds": [("打开空调", answer("打开", "空调"))]}))
+    found = find_model_leaks(store, "w", "latest", task=TASK)
+    assert found["leaks"] == []
+    assert found["compared"]["exam"] == 0

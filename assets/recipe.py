@@ -38,6 +38,8 @@ SECTIONS = {
 
 GIVEN = {"task", "report", "out", "now", "system", "signed", "read"}
 """Keyword arguments that the graph supplies; they never stand in a recipe."""
+_FROM_STAGE = {"source", "system", "put_texts", "report"}
+"""Those of `read_source`."""
 
 PLUGINS = {
     "task": "curation.tasks",
@@ -278,9 +280,8 @@ class _Reader:
         shared = _common_keys(read_source) - own
         unknown = [k for k in said if own and k not in {"use", *own, *shared}]
         self.errors += [f"{where}: unknown key {k!r}{nearest(k, [*own, *shared])}" for k in unknown]
-        given = {"source", "report", "system"}
         common = {k: v for k, v in said.items() if k in shared}
-        common, errors = self._check(read_source, common, where, given)
+        common, errors = self._check(read_source, common, where, _FROM_STAGE)
         self.errors += errors
         rest = {k: v for k, v in said.items() if k not in shared and k not in unknown}
         return self._plug("sources", key, rest, where, common)
@@ -332,7 +333,7 @@ def _without_folders(said: Any) -> Any:
 
 def _common_keys(function: Callable[..., Any]) -> set[str]:
     names = inspect.signature(function).parameters.values()
-    return {p.name for p in names if p.kind is p.KEYWORD_ONLY} - {"source", "report", "system"}
+    return {p.name for p in names if p.kind is p.KEYWORD_ONLY} - _FROM_STAGE
 
 
 def _path_digest(path: Path) -> Any:

@@ -103,11 +103,11 @@ def with_texts(
 ) -> pl.DataFrame:
     """The frame with its texts joined by id, columns as `wanted`."""
     columns = [c for c in text_columns(entry) if c in wanted]
-    few, wanted_ids = 0 < frame.height < _FEW, frame["id"]
+    few, wanted_ids = frame.height < _FEW, frame["id"]
     texts: list[pl.DataFrame] = []
     for key in reversed(entry["texts"]):  # what is asked for together often came together, lately
         path = frames.frame_path(key)
-        lazy = scan_ids(path, wanted_ids) if few else pl.scan_parquet(path)
+        lazy = scan_ids(path, wanted_ids) if few else pl.scan_parquet(path)  # of no ids: its types
         texts.append(lazy.select("id", *columns).collect())
         wanted_ids = wanted_ids.filter(~wanted_ids.is_in(texts[-1]["id"].implode()))
         if wanted_ids.is_empty():

@@ -247,7 +247,8 @@ def test_every_section_stands_in_the_reference_with_its_options(section: str):
 
 def test_what_all_sources_share_stands_in_the_reference():
     entry = parts(parts(REFERENCE, 2)["Sources"], 3)["Every source"]
-    assert dict(_OPTION.findall(entry)) == options(read_source, {"source", "report", "system"})
+    given = {"source", "system", "put_texts", "report"}
+    assert dict(_OPTION.findall(entry)) == options(read_source, given)
 
 
 def test_evaluate_stands_in_the_reference_with_its_defaults(tmp_path: Path):

@@ -24,7 +24,7 @@ from training.tokens import tokenise_rows
 ROOT = Path(__file__).parents[2]
 SHIPPED = ("assets", "benchmarks", "curation", "evaluation", "pipelines", "training")
 PICKLES = ("pickle", "cPickle", "_pickle", "dill", "cloudpickle", "marshal", "shelve", "joblib")
-CODE = ("eval", "exec", "compile", "__import__", "read_pickle", "to_pickle")
+CODE = ("eval", "exec", "__import__", "read_pickle", "to_pickle")
 
 
 class Plant:

@@ -25,8 +25,8 @@ ui: export DAGSTER_DISABLE_TELEMETRY = yes
 ui: $(STAMP)  ## the asset graph at http://127.0.0.1:3000
 	@$(VENV)/bin/dg dev --host 127.0.0.1
 
-test: lint  ## lint, then every test
-	@$(VENV)/bin/python -m pytest
+test: lint  ## lint, then every test, two at a time
+	@$(VENV)/bin/python -m pytest -n 2 --dist worksteal
 
 lint: $(STAMP)  ## ruff and pyright
 	@$(VENV)/bin/ruff check .

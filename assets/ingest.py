@@ -18,8 +18,10 @@ from curation.accounts import Account, Tally, count_records, count_rows, tally_r
 from curation.frames import Bare, compare
 from curation.ingest import Ingested, mark_known, merge_sources, read_source
 from curation.rows import PLAIN, ROW_SCHEMA
+from curation.runs import Run
 from curation.sources._base import Block, source_blocks
 from curation.store import Change, Made, Version
+from curation.table_texts import put_text_run
 
 GROUP = "1_ingest"
 
@@ -39,12 +41,12 @@ def _source_stage(recipe: Recipe, name: str, plug: Plug) -> Stage:
         blocks = [] if "max_rows" in common else source_blocks(reader)
         since, known = _read_before(job, blocks)
         records = (r for block in blocks[known:] for r in block.read()) if blocks else reader()
-        texts: list[str] = []
+        texts: list[Run] = []
 
         def put_texts(rows: pl.DataFrame) -> None:
             held = since.lookup("rows", rows["id"], texts=False) if since else rows.clear()
             fresh = rows.join(held, on="id", how="anti")
-            texts.extend([job.store.put_frame("texts", fresh)] if fresh.height else [])
+            texts.extend([put_text_run(job.store, fresh)] if fresh.height else [])
 
         read = read_source(
             records,

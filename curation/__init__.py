@@ -1,1 +1,7 @@
-"""Rows: everything that makes, judges, removes and remembers them."""
+"""Data in, data out: from delivered records to rows with a fate; knows no graph and no trainer."""
+
+import os
+
+# Polars' allocator would keep the memory of a step for ten seconds and more, beside that of the
+# next one; here it gives it back at once. It reads this when Polars is first imported.
+os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:0,muzzy_decay_ms:0")

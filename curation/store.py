@@ -77,7 +77,7 @@ class Store:
 
     def read_frame(self, key: str) -> pl.DataFrame:
         """Read a frame back; `Corrupt` when its bytes are not what its name promises."""
-        return pl.read_parquet(self.frame_path(key))
+        return pl.read_parquet(self.frame_path(key), glob=False)
 
     def frame_path(self, key: str, *, anew: bool = False) -> Path:
         """Where the verified bytes of an object lie, to read; `anew` trusts no local copy."""

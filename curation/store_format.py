@@ -6,7 +6,7 @@ from curation.blobs import Blobs
 from curation.locks import Leases
 from curation.rows import canonical_json
 
-FORMAT = 2
+FORMAT = 3
 
 
 def check_format(blobs: Blobs, leases: Leases, place: str) -> None:

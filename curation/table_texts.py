@@ -1,29 +1,21 @@
 """Texts of rows, which lie apart: once for all tables that hold the row, whose id names them."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 import polars as pl
 
 from curation.blobs import Corrupt
-from curation.frames import TEXT, in_order
+from curation.frames import ROW_GROUP, TEXT
 from curation.rows import ROW_SCHEMA
+from curation.runs import RUN, Frames, Run, as_run, look_in, no_rows, put_run, read_run, rows_in
 
-_TEXTS = 262_144
-"""Rows whose texts are written together, so that few of them are held twice in memory."""
-MAX_TEXTS = 32
-"""More text objects of one table than this are drawn together, so that few have to be opened."""
+MAX_TEXTS = 12
+"""More runs of texts of one table than this are drawn together, so that few have to be opened."""
+LEAST_SHARE = 8
+"""A table with fewer than one in so many of a run's texts has a copy of its own, quick to read."""
 _FEW = 65_536
 """So many texts are looked up; more are read with the rest."""
-
-
-class Frames(Protocol):
-    """What tables are written to and read from: frames as immutable objects named by content."""
-
-    def put_frame(self, kind: str, frame: pl.DataFrame) -> str: ...
-
-    def frame_path(self, key: str) -> Path: ...
 
 
 def text_columns(entry: Mapping[str, Any]) -> list[str]:
@@ -31,71 +23,43 @@ def text_columns(entry: Mapping[str, Any]) -> list[str]:
     return [c for c in entry["columns"] if has_id and c in TEXT]
 
 
-def scan_ids(path: Path, ids: pl.Series) -> pl.LazyFrame:
-    """Rows of a file sorted by id; row groups that hold none of them are not read."""
-    among = pl.col("id").is_between(pl.lit(ids.min()), pl.lit(ids.max()))
-    return pl.scan_parquet(path).filter(among & pl.col("id").is_in(ids.implode()))
+def texts_of(entry: Mapping[str, Any]) -> list[Run]:
+    """The runs that together hold the texts of a table."""
+    return [as_run(run) for run in entry["texts"]]
+
+
+def put_text_run(frames: Frames, texts: pl.DataFrame) -> Run:
+    """Write texts (`id`, `messages` and perhaps `tools`) with what it takes to search them."""
+    from curation.text_index import index_texts  # numpy, which a code location loads without
+
+    return put_run(frames, "texts", texts, index_texts if "messages" in texts.columns else None)
 
 
 def put_texts(
     frames: Frames,
     frame: pl.DataFrame,
     columns: Sequence[str],
-    own: Sequence[str],
-    known: Iterable[str],
-) -> list[str]:
-    """Text objects that together hold the texts of a frame's rows; new texts are a new object."""
-    used = list(own)
+    own: Sequence[Run],
+    known: Iterable[Run],
+) -> list[Run]:
+    """Runs that together hold the texts of a frame's rows: `own`, some that are known, a new one.
+
+    Raises `Corrupt` when the frame lacks texts that are in none of them.
+    """
+    used, every = list(own), {*own, *known}
     if not columns:
         return used
-    missing = frame.select("id").unique()
-    for key in [*own, *sorted(set(known) - set(own))]:
-        if missing.is_empty():
-            break
-        there = pl.scan_parquet(frames.frame_path(key))
-        if there.collect_schema().names() != ["id", *columns]:
+    missing = frame["id"].unique().sort()
+    for run in sorted(every, key=lambda run: (rows_in(run), run)):  # what came last is small
+        there = _ids_in(frames, run, missing, columns)
+        if run not in own and (there.is_empty() or len(there) * LEAST_SHARE < rows_in(run)):
             continue
-        rest = missing.join(there.select("id").collect(), on="id", how="anti")
-        if rest.height < missing.height and key not in used:
-            used.append(key)
-        missing = rest
-    if missing.is_empty():  # an empty table has an empty object, to know its types by
-        used = used or [frames.put_frame("texts", _no_texts(frame, columns))]
-    else:
-        used += _put_missing(frames, frame, columns, missing)
+        used += [run] if run not in used else []
+        missing = missing.filter(~missing.is_in(there.implode()))
+    if not missing.is_empty():
+        used.append(put_text_run(frames, _texts(frames, frame, columns, missing, every)))
+    used = used or [put_text_run(frames, _no_texts(frame, columns))]  # to know its types by
     return used if len(used) <= MAX_TEXTS else _merge_smallest(frames, used)
-
-
-def _merge_smallest(frames: Frames, keys: Sequence[str]) -> list[str]:
-    """The objects that are each larger than all smaller ones together, and these ones as one."""
-    sizes = {key: frames.frame_path(key).stat().st_size for key in keys}
-    ordered = sorted(keys, key=lambda key: (-sizes[key], key))
-    start = len(keys) - 2
-    for i in range(start):
-        if sizes[ordered[i]] <= sum(sizes[key] for key in ordered[i + 1 :]):
-            start = i
-            break
-    read = [pl.read_parquet(frames.frame_path(key)) for key in ordered[start:]]
-    texts = in_order(pl.concat(read).unique("id", keep="any"))
-    put = [frames.put_frame("texts", part) for part in texts.iter_slices(_TEXTS)]
-    return [*ordered[:start], *put]
-
-
-def _put_missing(
-    frames: Frames, frame: pl.DataFrame, columns: Sequence[str], missing: pl.DataFrame
-) -> list[str]:
-    """New text objects for the ids of `missing`."""
-    if lost := [c for c in columns if c not in frame.columns]:
-        raise Corrupt(f"the {lost[0]} of row {missing['id'][0]} are nowhere in the store")
-    texts = frame.select("id", *columns)
-    if missing.height < texts.height:
-        texts = texts.join(missing, on="id", how="semi").unique("id", keep="any")
-    return [frames.put_frame("texts", part) for part in in_order(texts).iter_slices(_TEXTS)]
-
-
-def _no_texts(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
-    given = {c: frame.schema.get(c, ROW_SCHEMA[c]) for c in ("id", *columns)}
-    return pl.DataFrame(schema=given)
 
 
 def with_texts(
@@ -103,17 +67,68 @@ def with_texts(
 ) -> pl.DataFrame:
     """The frame with its texts joined by id, columns as `wanted`."""
     columns = [c for c in text_columns(entry) if c in wanted]
-    few, wanted_ids = frame.height < _FEW, frame["id"]
-    texts: list[pl.DataFrame] = []
-    for key in reversed(entry["texts"]):  # what is asked for together often came together, lately
-        path = frames.frame_path(key)
-        lazy = scan_ids(path, wanted_ids) if few else pl.scan_parquet(path)  # of no ids: its types
-        texts.append(lazy.select("id", *columns).collect())
-        wanted_ids = wanted_ids.filter(~wanted_ids.is_in(texts[-1]["id"].implode()))
-        if wanted_ids.is_empty():
-            break
-    known = pl.concat(texts).unique("id", keep="any") if len(texts) > 1 else texts[0]
-    joined = frame.join(known, on="id", how="left", maintain_order="left")
-    if lost := joined[columns[0]].null_count():
-        raise Corrupt(f"the texts of {lost:,} rows are missing, such as of {frame['id'][0]}")
+    runs, ids = texts_of(entry), frame["id"].unique().sort()
+    known = [no_rows(frames, runs).select("id", *columns)]
+    small = [run for run in runs if rows_in(run) <= ROW_GROUP]  # few asked for are often in these
+    for some in (small, [run for run in runs if run not in small]):
+        found = _read(frames, some, ids, ["id", *columns])
+        ids = ids.filter(
+            ~ids.is_in(pl.concat([ids.clear(), *(part["id"] for part in found)]).implode())
+        )
+        known += found
+    if not ids.is_empty():
+        raise Corrupt(f"the texts of {len(ids):,} rows are missing, such as of {ids[0]}")
+    texts = pl.concat(known).unique("id", keep="any")
+    joined = frame.join(texts, on="id", how="left", maintain_order="left")
     return joined.select([c for c in wanted if c in joined.columns])
+
+
+def _read(
+    frames: Frames, runs: Sequence[Run], ids: pl.Series, columns: Sequence[str]
+) -> list[pl.DataFrame]:
+    if len(ids) < _FEW:
+        return [found.drop(RUN) for found in look_in(frames, runs, ids, columns)]
+    return [read_run(frames, run, columns) for run in runs]
+
+
+def _ids_in(frames: Frames, run: Run, ids: pl.Series, columns: Sequence[str]) -> pl.Series:
+    """Those of the ids whose texts, these columns of them, are in a run."""
+    none = ids.clear()
+    if ids.is_empty() or no_rows(frames, [run]).columns != ["id", *columns]:
+        return none
+    return pl.concat([none, *(found["id"] for found in look_in(frames, [run], ids, ["id"]))])
+
+
+def _texts(
+    frames: Frames,
+    frame: pl.DataFrame,
+    columns: Sequence[str],
+    ids: pl.Series,
+    known: Collection[Run],
+) -> pl.DataFrame:
+    """The texts of these ids: from the frame, or else from where they are known to be."""
+    if set(columns) <= {*frame.columns}:
+        texts = frame.select("id", *columns)
+        if len(ids) == texts.height:
+            return texts
+        return texts.join(ids.to_frame("id"), on="id", how="semi").unique("id", keep="any")
+    runs = [run for run in known if len(_ids_in(frames, run, ids, columns))]
+    found = [part.drop(RUN) for part in look_in(frames, runs, ids)]
+    texts = pl.concat(found).unique("id", keep="any") if found else None
+    if texts is None or texts.height < len(ids):
+        lost = ids if texts is None else ids.filter(~ids.is_in(texts["id"].implode()))
+        raise Corrupt(f"the {columns[0]} of row {lost[0]} are nowhere in the store")
+    return texts
+
+
+def _merge_smallest(frames: Frames, runs: Sequence[Run]) -> list[Run]:
+    """The runs that are each larger than all smaller ones together, and these ones as one."""
+    ordered = sorted(runs, key=lambda run: (-rows_in(run), run))
+    sizes = [rows_in(run) for run in ordered]
+    start = next((i for i, n in enumerate(sizes[:-2]) if n <= sum(sizes[i + 1 :])), len(sizes) - 2)
+    read = pl.concat(read_run(frames, run) for run in ordered[start:])
+    return [*ordered[:start], put_text_run(frames, read.unique("id", keep="any"))]
+
+
+def _no_texts(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    return pl.DataFrame(schema={c: frame.schema.get(c, ROW_SCHEMA[c]) for c in ("id", *columns)})

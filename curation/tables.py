@@ -6,13 +6,12 @@ holds the id needs no second copy. A table's digest says the same of a table wri
 one grown part by part.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
 from curation.frames import (
-    TEXT,
     Bare,
     Change,
     compare,
@@ -22,13 +21,25 @@ from curation.frames import (
     row_sum,
     say_schema,
 )
-from curation.table_texts import Frames, put_texts, scan_ids, text_columns, with_texts
+from curation.runs import (
+    RUN,
+    SLICE,
+    Frames,
+    Run,
+    as_run,
+    look_in,
+    no_rows,
+    put_run,
+    read_run,
+    rows_in,
+)
+from curation.table_texts import put_texts, text_columns, texts_of, with_texts
 
-MAX_PARTS = 24
+MAX_PARTS = 12
 MAX_SHARE = 0.25
 """A change beyond this share of a table has it written whole; a part more than that merges some."""
-Part = tuple[str, str]
-"""Object keys of a part's rows and of what it takes away; "" for none."""
+Part = tuple[Run, Run]
+"""A part's rows, and the keys of what it takes away."""
 
 
 def write_table(
@@ -37,12 +48,12 @@ def write_table(
     content: pl.DataFrame | Bare | Change,
     *,
     previous: Mapping[str, Any] | None = None,
-    texts: Iterable[str] = (),
+    texts: Iterable[Run] = (),
 ) -> dict[str, Any]:
     """The entry of a table in a manifest; only what differs from the entry `previous` is written.
 
-    `content` is the whole table, or the change that leads to it from `previous`. `texts` are text
-    objects that may hold the rows' texts already; those of a `Bare` table must. Raises `Corrupt`
+    `content` is the whole table, or the change that leads to it from `previous`. `texts` are
+    runs that may hold the rows' texts already; those of a `Bare` table must. Raises `Corrupt`
     when they do not.
     """
     known = {*texts}
@@ -54,10 +65,10 @@ def write_table(
         return _write_whole(frames, kind, whole, known)
     whole = content if isinstance(content, Bare) else Bare(content, content.schema)
     if previous is not None and _alike(previous, whole):
-        change = compare(read_table(frames, previous, texts=False), whole.frame)
-        if grown := _grow(frames, kind, previous, change, texts):
+        change = _change_to(frames, previous, whole.frame)
+        if change and (grown := _grow(frames, kind, previous, change, texts)):
             return grown
-    return _write_whole(frames, kind, whole, known.union((previous or {}).get("texts", ())))
+    return _write_whole(frames, kind, whole, known.union(texts_of(previous) if previous else ()))
 
 
 def read_table(
@@ -84,11 +95,19 @@ def lookup(
     The table needs an `id` column, in which an id may also stand more than once.
     """
     plain = [c for c in entry["columns"] if c not in text_columns(entry)]
-    wanted = pl.Series(ids, dtype=pl.String).unique()
-    keyed = entry["key"] == ["id"]
-    found = (_last_wins if keyed else _filtered)(frames, entry, plain, wanted)
+    wanted = pl.Series(ids, dtype=pl.String).unique().sort()
+    key, parts = entry["key"], parts_of(entry)
+    upserts, taken = [rows for rows, _ in parts], [gone for _, gone in parts]
+    found = no_rows(frames, upserts).with_columns(pl.lit(0, pl.UInt32).alias(RUN))
+    found = pl.concat([found, *look_in(frames, upserts, wanted)])
+    if len(parts) > 1:  # the last part that speaks of a row is right
+        spoken = [found, *look_in(frames, taken, wanted)]
+        last = pl.concat(frame.select(*key, RUN) for frame in spoken)
+        last = last.group_by(key).agg(pl.col(RUN).max())
+        found = found.join(last, on=[*key, RUN], how="semi", nulls_equal=True)
+    found = in_order(found.select(plain))
     if texts and text_columns(entry):
-        found = with_texts(frames, entry, found, entry["columns"])
+        return with_texts(frames, entry, found, entry["columns"])
     return found
 
 
@@ -119,19 +138,25 @@ def change_between(
 
 def objects_of(entry: Mapping[str, Any]) -> list[str]:
     """Keys of every object that a table is made of."""
-    return [key for part in entry["parts"] for key in part if key] + list(entry["texts"])
+    runs = [run for part in parts_of(entry) for run in part] + texts_of(entry)
+    slices = dict.fromkeys(one for run in runs for one in run)
+    return [key for one in slices for key in (one.key, one.index) if key]
+
+
+def parts_of(entry: Mapping[str, Any]) -> list[Part]:
+    """The parts of a table, of which the last that speaks of a row is right."""
+    return [(as_run(rows), as_run(gone)) for rows, gone in entry["parts"]]
 
 
 # writing ------------------------------------------------------------------------------------------
 
 
 def _write_whole(
-    frames: Frames, kind: str, whole: Bare, known_texts: Iterable[str]
+    frames: Frames, kind: str, whole: Bare, known_texts: Iterable[Run]
 ) -> dict[str, Any]:
     entry = _entry(whole.schema, key_of(whole.frame))
-    entry["parts"] = [(frames.put_frame(kind, whole.frame.drop(TEXT, strict=False)), "")]
-    if not text_columns(entry):
-        entry["parts"] = [(frames.put_frame(kind, whole.frame), "")]
+    plain = whole.frame.drop(text_columns(entry), strict=False)
+    entry["parts"] = [(put_run(frames, kind, plain), ())]
     entry["texts"] = put_texts(frames, whole.frame, text_columns(entry), (), known_texts)
     return _finish(entry, whole.frame.height, row_sum(whole.frame))
 
@@ -141,16 +166,13 @@ def _grow(
     kind: str,
     previous: Mapping[str, Any],
     change: Change,
-    known_texts: Iterable[str],
+    known_texts: Iterable[Run],
 ) -> dict[str, Any] | None:
     """The entry after a change, with one more part; None when it should be written whole."""
     size = change.upserts.height + change.gone.height
     if not size:
         return dict(previous)
     if size > MAX_SHARE * max(previous["rows"], 1):
-        return None
-    merged = _few_parts(frames, kind, previous)
-    if merged is None:
         return None
     typed = _typed_like(frames, previous, change)
     if typed is None:
@@ -163,16 +185,34 @@ def _grow(
         gone = change.gone.join(replaced, on="id", how="semi")
     else:
         replaced = gone = change.gone
-    part = (
-        frames.put_frame(kind, change.upserts.drop(text_columns(entry), strict=False)),
-        frames.put_frame(kind, gone) if gone.height else "",
-    )
-    entry["parts"] = [*merged, part]
-    texts = text_columns(entry)
-    entry["texts"] = put_texts(frames, change.upserts, texts, previous["texts"], known_texts)
+    texts, parts = text_columns(entry), parts_of(previous)
+    after = gone.is_empty() and _come_after(parts[-1][0], change.upserts, entry["key"])
+    few = parts if after else _few_parts(frames, kind, previous)
+    if few is None:
+        return None
+    upserts = put_run(frames, kind, change.upserts.drop(texts, strict=False))
+    taken = put_run(frames, kind, gone) if gone.height else ()
+    *before, last = few
+    entry["parts"] = [*before, (last[0] + upserts, last[1])] if after else [*few, (upserts, taken)]
+    entry["texts"] = put_texts(frames, change.upserts, texts, texts_of(previous), known_texts)
     total = int(previous["sum"], 16) - row_sum(replaced) + row_sum(change.upserts)
     return _finish(
         entry, previous["rows"] - replaced.height + change.upserts.height, total % 2**256
+    )
+
+
+def _change_to(frames: Frames, previous: Mapping[str, Any], new: pl.DataFrame) -> Change | None:
+    """What leads from a table to a frame of its columns; None when most of it is new."""
+    rest, size, changes = in_order(new), 0, list[Change]()
+    plain = [c for c in rest.columns if c not in text_columns(previous)]
+    for old, last in _pieces(frames, previous, plain):
+        here, rest = _until(last, rest)
+        changes.append(compare(old, here, key=previous["key"]))
+        size += changes[-1].upserts.height + changes[-1].gone.height
+        if size > MAX_SHARE * max(previous["rows"], 1):
+            return None
+    return Change(
+        pl.concat(change.upserts for change in changes), pl.concat(c.gone for c in changes)
     )
 
 
@@ -182,20 +222,26 @@ def _few_parts(frames: Frames, kind: str, entry: Mapping[str, Any]) -> list[Part
     Left as they are the leading parts that are each larger than all after it together; so a row is
     written anew only as often as what it stands with has doubled.
     """
-    parts: list[Part] = [tuple(part) for part in entry["parts"]]
+    parts = parts_of(entry)
     if len(parts) < MAX_PARTS:
         return parts
-    sizes = [sum(frames.frame_path(k).stat().st_size for k in part if k) for part in parts]
+    sizes = [rows_in(rows) + rows_in(gone) for rows, gone in parts]
     start = next((i for i, n in enumerate(sizes) if n <= sum(sizes[i + 1 :])), len(sizes) - 1)
     if start == 0:
         return None
     tail = {**entry, "parts": parts[start:]}
     rows = _read_parts(frames, tail, [c for c in entry["columns"] if c not in text_columns(entry)])
-    taken = [pl.read_parquet(frames.frame_path(gone)) for _, gone in parts[start:] if gone]
+    taken = [read_run(frames, gone) for _, gone in parts[start:] if gone]
     gone = pl.concat(taken).unique() if taken else rows.select(entry["key"]).clear()
     gone = gone.join(rows, on=entry["key"], how="anti", nulls_equal=True)
-    put = (frames.put_frame(kind, rows), frames.put_frame(kind, gone) if gone.height else "")
+    put = (put_run(frames, kind, rows), put_run(frames, kind, gone) if gone.height else ())
     return [*parts[:start], put]
+
+
+def _come_after(run: Run, upserts: pl.DataFrame, key: Sequence[str]) -> bool:
+    """Whether rows can be added to a run as they are: many enough, and all of them behind it."""
+    many = key == ["id"] and upserts.height >= SLICE // 8
+    return many and str(upserts["id"].min()) > run[-1].last
 
 
 def _typed_like(frames: Frames, previous: Mapping[str, Any], change: Change) -> Change | None:
@@ -203,7 +249,7 @@ def _typed_like(frames: Frames, previous: Mapping[str, Any], change: Change) -> 
 
     A column of nothing but nulls has whatever type the table gives it.
     """
-    types = pl.read_parquet_schema(frames.frame_path(previous["parts"][0][0]))
+    types = no_rows(frames, [rows for rows, _ in parts_of(previous)]).schema
     given = change.upserts.schema
     empty = [c for c, kind in types.items() if given[c] == pl.Null != kind]
     upserts = change.upserts.with_columns(pl.col(c).cast(types[c]) for c in empty)
@@ -233,9 +279,9 @@ def _alike(previous: Mapping[str, Any], whole: Bare) -> bool:
 
 
 def _apply(
-    frames: Frames, previous: Mapping[str, Any], change: Change, texts: set[str]
-) -> tuple[Bare, set[str]]:
-    """The whole table after a change without its texts, and the objects that they are in."""
+    frames: Frames, previous: Mapping[str, Any], change: Change, texts: set[Run]
+) -> tuple[Bare, set[Run]]:
+    """The whole table after a change without its texts, and the runs that they are in."""
     key, columns = change.gone.columns, text_columns(previous)
     frame = read_table(frames, previous, texts=False)
     drop = pl.concat([change.gone, change.upserts.select(key)])
@@ -245,7 +291,7 @@ def _apply(
     if columns:
         types = lookup(frames, previous, ()).schema
         schema = pl.Schema({c: whole.schema.get(c, types[c]) for c in previous["columns"]})
-    known = texts.union(previous["texts"])
+    known = texts.union(texts_of(previous))
     return Bare(whole, schema), known.union(put_texts(frames, change.upserts, columns, (), known))
 
 
@@ -253,67 +299,77 @@ def _apply(
 
 
 def _read_parts(frames: Frames, entry: Mapping[str, Any], columns: Sequence[str]) -> pl.DataFrame:
-    """Plain columns in canonical order: each part without what later ones replace or take away."""
-    key, parts = entry["key"], entry["parts"]
-    needed = list(dict.fromkeys([*columns, *(key if len(parts) > 1 else ())]))
-    needed = needed or entry["columns"][:1]
-    kept: list[pl.DataFrame] = []
-    later: list[pl.DataFrame] = []
-    for rows, gone in reversed(parts):
-        frame = pl.read_parquet(frames.frame_path(rows), columns=needed)
-        replaced = pl.concat(later) if later else None
-        if len(parts) > 1:
-            later.append(frame.select(key))
-            later += [pl.read_parquet(frames.frame_path(gone))] if gone else []
-        if replaced is not None and not frame.join(replaced, on=key, how="semi").is_empty():
-            frame = frame.join(
-                replaced, on=key, how="anti", nulls_equal=True, maintain_order="left"
-            )
-        kept.append(frame)
-    if len(kept) == 1:
-        return kept[0].rechunk()  # as it was written
-    if key != ["id"]:
-        return in_order(pl.concat(kept))
-    small = pl.concat(kept[:-1]).sort("id")
-    return kept[-1].merge_sorted(small, key="id").rechunk()
+    """Plain columns in canonical order."""
+    return pl.concat(frame for frame, _ in _pieces(frames, entry, columns))
 
 
-def _last_wins(
-    frames: Frames, entry: Mapping[str, Any], columns: Sequence[str], ids: pl.Series
-) -> pl.DataFrame:
-    """Rows with these ids from the last part that speaks of each."""
-    found: list[pl.DataFrame] = []
-    wanted = ids
-    for rows, gone in reversed(entry["parts"]):
-        if wanted.is_empty() and found:
-            break
-        frame = scan_ids(frames.frame_path(rows), wanted).select(columns).collect()
-        found.append(frame)
-        settled = [frame["id"]]
-        if gone:
-            settled.append(scan_ids(frames.frame_path(gone), wanted).collect()["id"])
-        wanted = wanted.filter(~wanted.is_in(pl.concat(settled).implode()))
-    return in_order(pl.concat(found))
+def _pieces(
+    frames: Frames, entry: Mapping[str, Any], columns: Sequence[str]
+) -> Iterator[tuple[pl.DataFrame, str | None]]:
+    """A table in canonical order, few rows at a time, and the last id that may be in each piece.
+
+    Pieces are slices of the first part, without what later ones replace or take away and with what
+    they bring there. The last has no last id, nor has the one piece of a table without ids.
+    """
+    key, ((base, _), *later) = entry["key"], parts_of(entry)
+    needed = list(dict.fromkeys([*columns, *(key if later else ())])) or entry["columns"][:1]
+    pieces = _apart(base) if "id" in entry["columns"] else [base]
+    if not later:
+        for piece in pieces:
+            yield read_run(frames, piece, needed), _last_id(piece, pieces)
+        return
+    came, replaced = _resolved(frames, key, later, needed)
+    for piece in pieces:
+        last = _last_id(piece, pieces)
+        here, came = _until(last, came)
+        less, replaced = _until(last, replaced)
+        frame = read_run(frames, piece, needed)
+        if not less.is_empty():
+            frame = frame.join(less, on=key, how="anti", nulls_equal=True, maintain_order="left")
+        if not here.is_empty():
+            both = [frame, here]
+            frame = frame.merge_sorted(here, "id") if key == ["id"] else in_order(pl.concat(both))
+        yield frame, last
 
 
-def _filtered(
-    frames: Frames, entry: Mapping[str, Any], columns: Sequence[str], ids: pl.Series
-) -> pl.DataFrame:
-    """Rows with these ids of a table in which a whole row is the key."""
-    kept: list[pl.DataFrame] = []
-    gone: list[pl.DataFrame] = []
-    for rows, less in reversed(entry["parts"]):
-        frame = scan_ids(frames.frame_path(rows), ids).collect()
-        if gone:
-            frame = frame.join(pl.concat(gone), on=entry["key"], how="anti", nulls_equal=True)
-        kept.append(frame)
-        gone += [scan_ids(frames.frame_path(less), ids).collect()] if less else []
-    return in_order(pl.concat(kept).select(columns))
+def _apart(run: Run) -> list[Run]:
+    """The slices of a run, those together that share an id."""
+    pieces: list[Run] = []
+    for one in run:
+        if pieces and pieces[-1][-1].last == one.first:
+            pieces[-1] += (one,)
+        else:
+            pieces.append((one,))
+    return pieces
+
+
+def _last_id(piece: Run, pieces: Sequence[Run]) -> str | None:
+    return None if piece is pieces[-1] else piece[-1].last
+
+
+def _resolved(
+    frames: Frames, key: Sequence[str], parts: Iterable[Part], columns: Sequence[str]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """What later parts bring, and every key that they speak of, in canonical order."""
+    came: list[pl.DataFrame] = []
+    spoken: list[pl.DataFrame] = []
+    for rows, gone in reversed([*parts]):
+        frame = read_run(frames, rows, columns)
+        later = pl.concat(spoken) if spoken else frame.select(key).clear()
+        came.append(frame.join(later, on=key, how="anti", nulls_equal=True))
+        spoken += [frame.select(key), *([read_run(frames, gone)] if gone else [])]
+    return in_order(pl.concat(came)), in_order(pl.concat(spoken).unique())
+
+
+def _until(last: str | None, frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """A frame in canonical order in two: up to an id, None for all of it, and what comes after."""
+    at = frame.height if last is None else frame["id"].search_sorted(last, side="right")
+    return frame[:at], frame[at:]
 
 
 def _touched(frames: Frames, old: Mapping[str, Any], new: Mapping[str, Any]) -> pl.Series | None:
     """Ids that the parts which two versions do not share speak of; None when that is everything."""
-    parts = [[tuple(part) for part in entry["parts"]] for entry in (old, new)]
+    parts = [parts_of(entry) for entry in (old, new)]
     shared = 0
     for one, other in zip(*parts, strict=False):
         if one != other:
@@ -321,6 +377,6 @@ def _touched(frames: Frames, old: Mapping[str, Any], new: Mapping[str, Any]) -> 
         shared += 1
     if not shared:
         return None
-    keys = [key for side in parts for part in side[shared:] for key in part if key]
-    ids = [pl.read_parquet(frames.frame_path(key), columns=["id"])["id"] for key in keys]
+    runs = [run for side in parts for part in side[shared:] for run in part if run]
+    ids = [read_run(frames, run, ["id"])["id"] for run in runs]
     return pl.concat(ids).unique() if ids else pl.Series("id", [], dtype=pl.String)

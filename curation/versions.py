@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from curation.blobs import Corrupt
+from curation.runs import Run
 from curation.store_format import FORMAT
+from curation.table_texts import texts_of
 from curation.tables import (
     Bare,
     Change,
@@ -35,7 +37,7 @@ class Made:
 
     A table is a whole frame, or the `Change` that leads to it from the version `since`. A check is
     (passed, one line that says why). `memos` are keys of what it remembered for later runs, and
-    `texts` of objects with texts that it wrote while it worked.
+    `texts` are runs of texts that it wrote while it worked.
     """
 
     tables: Mapping[str, pl.DataFrame | Bare | Change] = field(default_factory=dict)
@@ -44,7 +46,7 @@ class Made:
     checks: Mapping[str, tuple[bool, str]] = field(default_factory=dict)
     since: "Version | None" = None
     memos: Sequence[str] = ()
-    texts: Sequence[str] = ()
+    texts: Sequence[Run] = ()
 
 
 @dataclass(frozen=True)
@@ -128,10 +130,10 @@ def make_manifest(
     Of each table only what differs from the version `since` is written.
     """
     texts = {
-        key
+        run
         for version in inputs.values()
         for entry in version.tables.values()
-        for key in entry["texts"]
+        for run in texts_of(entry)
     }.union(made.texts)
     before = since.tables if since else {}
     tables = {
@@ -159,7 +161,7 @@ def make_manifest(
 
 
 def _write_table(
-    store: "Store", name: str, content: pl.DataFrame | Bare | Change, previous: Any, texts: set[str]
+    store: "Store", name: str, content: pl.DataFrame | Bare | Change, previous: Any, texts: set[Run]
 ) -> dict[str, Any]:
     kind = name.split("/")[-1]
     if previous and not all(store.has(key) for key in objects_of(previous)):

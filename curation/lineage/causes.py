@@ -45,7 +45,13 @@ class Sides:
 
     def step_cause(self, step: str) -> Cause | None:
         """What changed in a step, or upstream of it, between the older and the newer version."""
-        return step_cause(self.old, self.new, step)
+        if step not in self._step_causes:
+            self._step_causes[step] = step_cause(self.old, self.new, step)
+        return self._step_causes[step]
+
+    @cached_property
+    def _step_causes(self) -> dict[str, Cause | None]:
+        return {}
 
     @cached_property
     def recipe_changes(self) -> list[Cause]:

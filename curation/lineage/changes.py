@@ -5,6 +5,7 @@ What differs there is a cause; what differs only because an input does is follow
 """
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -114,7 +115,12 @@ def recipe_text(view: View) -> str:
 
 
 def _recipe(view: View) -> Any:
-    return yaml.safe_load(recipe_text(view)) or {}
+    return _parsed(recipe_text(view))
+
+
+@lru_cache(2)
+def _parsed(text: str) -> Any:
+    return yaml.safe_load(text) or {}
 
 
 def _recipe_pairs(was: Any, now: Any) -> Iterator[Cause]:

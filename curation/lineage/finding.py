@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from curation.lineage.shared import ids_where, lookup_each, texts_holding
+from curation.lineage.shared import ids_starting, ids_where, lookup_each, texts_holding
 from curation.lineage.views import View, read_occurrences
 from curation.rows import ROW_SCHEMA
 from curation.store import Version
@@ -120,9 +120,7 @@ def _starting(versions: Sequence[Version], wanted: str) -> list[str]:
     """Ids that a part of the `rows` tables has and that begin with what is wanted."""
     if not _HEX.fullmatch(wanted):
         return []
-    return ids_where(
-        versions, "rows", pl.col("id").is_between(pl.lit(wanted), pl.lit(f"{wanted}g"))
-    )
+    return ids_starting(versions, "rows", wanted)
 
 
 def _held(versions: Sequence[Version], ids: Collection[str]) -> dict[str, Collection[str]]:

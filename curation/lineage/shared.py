@@ -9,7 +9,11 @@ from typing import Any
 
 import polars as pl
 
+from curation.runs import RUN, Run, Slice, between, look_in, scan_files
 from curation.store import Store, Version
+from curation.table_texts import texts_of
+from curation.tables import Part, parts_of
+from curation.text_index import groups_to_search
 
 Rows = dict[str, dict[str, Any]]
 """Rows by their id."""
@@ -22,14 +26,14 @@ def lookup_each(
 
     The ids of the table must be unique, as they are in `rows`, `fates` and `exam`.
     """
-    keys = dict.fromkeys(key for v in versions for part in _parts(v, table) for key in part if key)
-    if not keys or not ids:
-        return [{} for _ in versions]
-    wanted = pl.Series(list(ids), dtype=pl.String)
-    among = pl.col("id").is_between(pl.lit(wanted.min()), pl.lit(wanted.max()))
-    these = among & pl.col("id").is_in(wanted.implode())
-    told = {key: _rows_of(versions[0].store, key, these, columns) for key in keys}
-    return [_last_said(told, _parts(v, table)) for v in versions]
+    wanted = pl.Series(list(ids), dtype=pl.String).unique().sort()
+    entries = [v.tables[table] for v in versions]
+    told: dict[Run, Rows] = {}
+    for schema in {entry["schema"] for entry in entries}:
+        parts = [p for entry in entries if entry["schema"] == schema for p in parts_of(entry)]
+        for side in zip(*parts, strict=True):  # rows, and what was taken away
+            told |= _read_each(versions[0].store, list(dict.fromkeys(side)), wanted, columns)
+    return [_last_said(told, parts_of(entry)) for entry in entries]
 
 
 def ids_where(versions: Iterable[Version], table: str, condition: pl.Expr) -> list[str]:
@@ -37,11 +41,17 @@ def ids_where(versions: Iterable[Version], table: str, condition: pl.Expr) -> li
 
     A later part may say otherwise, so look up what was found.
     """
-    lazy = [
-        pl.scan_parquet(path).filter(condition).select("id")
-        for path in _files(versions, lambda v: [rows for rows, _ in _parts(v, table)])
-    ]
-    return list(dict.fromkeys(i for found in lazy for i in found.collect()["id"]))
+    return _ids(versions, lambda v: [rows for rows, _ in _parts(v, table)], condition)
+
+
+def ids_starting(versions: Iterable[Version], table: str, start: str) -> list[str]:
+    """Ids that any part of these tables has and that begin so; look up which are still there."""
+    low, high = start, f"{start}\U0010ffff"
+
+    def runs(version: Version) -> list[Run]:
+        return [between(rows, low, high) for rows, _ in _parts(version, table)]
+
+    return _ids(versions, runs, pl.col("id").is_between(pl.lit(low), pl.lit(high)))
 
 
 def texts_holding(versions: Iterable[Version], wanted: str) -> dict[str, bool]:
@@ -50,8 +60,10 @@ def texts_holding(versions: Iterable[Version], wanted: str) -> dict[str, bool]:
     What lies with the texts of these versions is found, if they have such a row or not.
     """
     found: dict[str, bool] = {}
-    for path in _files(versions, lambda v: v.tables["rows"]["texts"]):
-        messages = pl.scan_parquet(path).select("id", "messages").explode("messages")
+    stores = {one: v.store for v in versions for run in texts_of(v.tables["rows"]) for one in run}
+    searched = (_search_in(store, one, wanted) for one, store in stores.items())
+    for texts in (part for parts in searched for part in parts):
+        messages = texts.select("id", "messages").explode("messages")
         turns = messages.select("id", text=pl.col("messages").struct.field("content"))
         hits = turns.filter(pl.col("text").str.contains(wanted, literal=True))
         whole = hits.group_by("id").agg((pl.col("text") == wanted).any()).collect()
@@ -59,28 +71,48 @@ def texts_holding(versions: Iterable[Version], wanted: str) -> dict[str, bool]:
     return found
 
 
-def _files(versions: Iterable[Version], keys: Callable[[Version], list[str]]) -> list[Path]:
-    """Where the objects lie that the versions name, each once."""
-    stores = {key: version.store for version in versions for key in keys(version)}
+def _search_in(store: Store, one: Slice, wanted: str) -> list[pl.LazyFrame]:
+    """The parts of a slice of texts that may hold what is wanted."""
+    if not one.index:
+        return [scan_files(store.frame_path(one.key))]
+    groups = list(groups_to_search(store.read_frame(one.index), wanted))
+    return [scan_files(store.frame_path(one.key)).slice(*group) for group in groups]
+
+
+def _ids(
+    versions: Iterable[Version], runs: Callable[[Version], list[Run]], condition: pl.Expr
+) -> list[str]:
+    lazy = [scan_files(path).filter(condition).select("id") for path in _files(versions, runs)]
+    return list(dict.fromkeys(i for found in lazy for i in found.collect()["id"]))
+
+
+def _files(versions: Iterable[Version], runs: Callable[[Version], list[Run]]) -> list[Path]:
+    """Where the slices lie that the versions name, each once."""
+    stores = {one.key: v.store for v in versions for run in runs(v) for one in run}
     return [store.frame_path(key) for key, store in stores.items()]
 
 
-def _parts(version: Version, table: str) -> list[tuple[str, str]]:
-    return version.tables[table]["parts"]
+def _parts(version: Version, table: str) -> list[Part]:
+    return parts_of(version.tables[table])
 
 
-def _rows_of(store: Store, key: str, these: pl.Expr, columns: Sequence[str]) -> Rows:
-    lazy = pl.scan_parquet(store.frame_path(key)).filter(these)
-    there = lazy.collect_schema().names()
-    frame = lazy.select(c for c in there if not columns or c in ("id", *columns)).collect()
-    return {row["id"]: row for row in frame.iter_rows(named=True)}
+def _read_each(
+    store: Store, runs: Sequence[Run], ids: pl.Series, columns: Sequence[str]
+) -> dict[Run, Rows]:
+    """For each run its rows with these ids."""
+    told: list[Rows] = [{} for _ in runs]
+    for found in look_in(store, runs, ids):
+        there = [c for c in found.columns if c != RUN and (not columns or c in ("id", *columns))]
+        for n, row in zip(found[RUN], found.select(there).iter_rows(named=True), strict=True):
+            told[n][row["id"]] = row
+    return dict(zip(runs, told, strict=True))
 
 
-def _last_said(told: dict[str, Rows], parts: Iterable[tuple[str, str]]) -> Rows:
+def _last_said(told: dict[Run, Rows], parts: Iterable[Part]) -> Rows:
     """What the last part that speaks of a row says."""
     found: Rows = {}
     for rows, gone in parts:
-        for id in told[gone] if gone else ():
+        for id in told[gone]:
             found.pop(id, None)
         found |= told[rows]
     return found

@@ -68,8 +68,8 @@ def test_a_whole_version_can_be_reproduced(store):
 
 
 def test_a_damaged_and_a_missing_object_are_named(store):
-    rows = store.head("w/rows").tables["rows"]["parts"][0][0]
-    gone = store.head("w/training_set").tables["fates"]["parts"][0][0]
+    rows = store.head("w/rows").tables["rows"]["parts"][0][0][0][0]
+    gone = store.head("w/training_set").tables["fates"]["parts"][0][0][0][0]
     path = store.root / "objects" / rows
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1

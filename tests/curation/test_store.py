@@ -43,7 +43,7 @@ def test_other_content_has_another_data_version(tmp_path):
 
 def test_a_flipped_bit_is_noticed_on_reading(tmp_path):
     version = write(Store(tmp_path))
-    path = tmp_path / "objects" / version.tables["rows"]["parts"][0][0]
+    path = tmp_path / "objects" / version.tables["rows"]["parts"][0][0][0][0]
     damaged = bytearray(path.read_bytes())
     damaged[len(damaged) // 2] ^= 1
     path.write_bytes(bytes(damaged))
@@ -53,7 +53,7 @@ def test_a_flipped_bit_is_noticed_on_reading(tmp_path):
 
 def test_a_missing_object_is_named(tmp_path):
     version = write(Store(tmp_path))
-    (tmp_path / "objects" / version.tables["rows"]["parts"][0][0]).unlink()
+    (tmp_path / "objects" / version.tables["rows"]["parts"][0][0][0][0]).unlink()
     with pytest.raises(Corrupt, match="missing"):
         Store(tmp_path).version(version.key).table("rows")
 

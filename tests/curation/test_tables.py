@@ -67,9 +67,9 @@ CHANGES = st.lists(
 )
 
 
-@given(CHANGES, st.booleans())
-def test_merged_parts_say_what_they_said_apart(tmp_path_factory, changes, keyed):
-    """Rows come, change and leave while only a few parts are allowed, by id and by whole row."""
+@given(CHANGES, st.sampled_from(["by id", "by row with ids", "by row"]), st.integers(0, 400))
+def test_merged_parts_say_what_they_said_apart(tmp_path_factory, changes, kind, asked):
+    """Rows come, change and leave while parts and their slices are few and small."""
     now = {i: "甲" for i in range(300)}
     folder, columns = tmp_path_factory.mktemp("store"), ["id", "n"]
     grown, histories = Store(folder / "grown"), [dict(now)]
@@ -80,14 +80,20 @@ def test_merged_parts_say_what_they_said_apart(tmp_path_factory, changes, keyed)
         pl.DataFrame([(digest(i), v) for i, v in said.items()], schema=columns, orient="row")
         for said in histories
     ]
-    if not keyed:
+    if kind != "by id":
         frames = [frame.rename({"id": "row"}) for frame in frames]
-    with patch("curation.tables.MAX_PARTS", 4):
+    if kind == "by row with ids":
+        frames = [frame.with_columns(id=pl.col("row").str.head(1)) for frame in frames]
+    with patch("curation.tables.MAX_PARTS", 4), patch("curation.runs.SLICE", 7):
         version = grow(grown, frames)
         assert len(version.tables["rows"]["parts"]) <= 8
     whole = grow(Store(folder / "whole"), frames[-1:])
     assert version.data_version == whole.data_version
     assert version.table("rows").equals(whole.table("rows"))
+    if kind != "by row":
+        ids = [digest(asked), digest(asked)[0]]
+        there = whole.table("rows").filter(pl.col("id").is_in(ids))
+        assert version.lookup("rows", ids).equals(there)
 
 
 @given(VALUES, VALUES)

@@ -52,7 +52,7 @@ def damage(store, key):
 
 
 def table_key(version):
-    return version.tables["rows"]["parts"][0][0]
+    return version.tables["rows"]["parts"][0][0][0][0]
 
 
 def test_the_last_versions_and_what_they_were_made_from_stay(store):
@@ -145,7 +145,7 @@ def test_a_build_that_recalled_an_old_version_may_publish_it(store):
     assert collect_garbage(store, keep=1).memos == 1
     mine.publish(old)
     assert verify_store(store) == []
-    assert mine.frame_path(entry["parts"][0][0]).is_file()
+    assert mine.frame_path(entry["parts"][0][0][0][0]).is_file()
 
 
 def test_a_build_that_failed_while_writing_does_not_stop_the_collector(store):

@@ -187,7 +187,7 @@ def _damaged(folder: Path) -> None:
     head = open_store(folder, UnsyncedDisk()).head("storm/kept")
     assert head
     objects = folder / "store" / "objects"
-    (objects / head.tables["rows"]["parts"][0][0]).write_bytes(b"rot")
+    (objects / head.tables["rows"]["parts"][0][0][0][0]).write_bytes(b"rot")
     next((objects / "folders").rglob("one.json")).unlink()
 
 

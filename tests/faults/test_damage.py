@@ -208,7 +208,7 @@ def test_damaged_memos_cost_time_and_nothing_else(world):
 def test_a_memo_table_that_rotted_is_made_anew(tmp_path):
     frame = pl.DataFrame({"id": ["甲", "b"], "length": [1, 2]})
     entry = Store(tmp_path).remember_table("facts", "facts", frame)
-    path = tmp_path / "objects" / entry["parts"][0][0]
+    path = tmp_path / "objects" / entry["parts"][0][0][0][0]
     path.write_bytes(path.read_bytes()[:-1])
     store = Store(tmp_path)
     assert store.recall_table("facts") is None

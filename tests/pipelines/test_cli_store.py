@@ -40,7 +40,7 @@ def winnow(store, capsys):
 
 
 def damage(store, version):
-    path = store.root / "objects" / version.tables["rows"]["parts"][0][0]
+    path = store.root / "objects" / version.tables["rows"]["parts"][0][0][0][0]
     path.write_bytes(b"x" + path.read_bytes()[1:])
 
 

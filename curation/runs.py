@@ -1,0 +1,139 @@
+"""Runs: frames in canonical order as slices, so that a few rows are found without reading all.
+
+A slice is one immutable object. What names it says which ids it may hold, so a question about some
+rows reads, and verifies, the slices that hold them and no others.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import polars as pl
+
+from curation.frames import ROW_GROUP, in_order
+
+RUN = "__run"
+_AT = "__at"
+SLICE = 65_536
+"""Rows of one object: few to verify when one is wanted, enough to compress well."""
+
+
+class Frames(Protocol):
+    """What runs are written to and read from: frames as immutable objects named by content."""
+
+    def put_frame(self, kind: str, frame: pl.DataFrame) -> str: ...
+
+    def frame_path(self, key: str) -> Path: ...
+
+
+class Slice(NamedTuple):
+    """One object of a run, how many rows are in it, and the first and last id; "" without ids.
+
+    `index` is an object that helps to search it, "" for none.
+    """
+
+    key: str
+    rows: int
+    first: str
+    last: str
+    index: str
+
+
+Run = tuple[Slice, ...]
+
+
+def as_run(said: Iterable[Any]) -> Run:
+    """A run as a manifest says it."""
+    return tuple(Slice(*one) for one in said)
+
+
+def put_run(
+    frames: Frames,
+    kind: str,
+    frame: pl.DataFrame,
+    index: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
+) -> Run:
+    """Write a frame in canonical order; one without rows is an object too, to know its types by.
+
+    `index` makes what helps to search a slice, in the order of its rows.
+    """
+    frame = in_order(frame)
+    parts = frame.iter_slices(SLICE) if frame.height else [frame]
+    return tuple(_put_slice(frames, kind, part, index) for part in parts)
+
+
+def read_run(frames: Frames, run: Run, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """All rows in canonical order, or some of their columns."""
+    chosen = list(columns) if columns is not None else None
+    read = [
+        pl.read_parquet(frames.frame_path(part.key), columns=chosen, glob=False) for part in run
+    ]
+    return pl.concat(read) if len(read) > 1 else read[0]
+
+
+def look_in(
+    frames: Frames, runs: Sequence[Run], ids: pl.Series, columns: Sequence[str] | None = None
+) -> list[pl.DataFrame]:
+    """Rows with these ids (sorted) in frames with one more column, `RUN`: which run they are in.
+
+    No frame comes back where no slice may hold such a row. The runs have the same columns and
+    types. Small slices are read together, of others the row groups that may hold an id.
+    """
+    held = [(n, one, those) for n, run in enumerate(runs) for one, those in holding(run, ids)]
+    small = [(str(frames.frame_path(one.key)), n) for n, one, _ in held if one.rows <= ROW_GROUP]
+    found: list[pl.DataFrame] = []
+    if small:
+        at = pl.DataFrame(small, schema={_AT: pl.String, RUN: pl.UInt32}, orient="row")
+        lazy = scan_files([*dict.fromkeys(at[_AT])], include_file_paths=_AT)
+        lazy = lazy.filter(pl.col("id").is_in(ids.implode()))
+        rows = (lazy.select(*columns, _AT) if columns is not None else lazy).collect()
+        found.append(rows.join(at, on=_AT, maintain_order="left").drop(_AT))
+    for n, one, those in (part for part in held if part[1].rows > ROW_GROUP):
+        among = pl.col("id").is_between(pl.lit(those[0]), pl.lit(those[-1]))
+        lazy = scan_files(frames.frame_path(one.key))
+        lazy = lazy.filter(among & pl.col("id").is_in(those.implode()))
+        rows = (lazy.select(columns) if columns is not None else lazy).collect()
+        found.append(rows.with_columns(pl.lit(n, pl.UInt32).alias(RUN)))
+    return found
+
+
+def scan_files(paths: Path | list[str], **options: Any) -> pl.LazyFrame:
+    """Parquet files whose names mean themselves, whatever characters are in them."""
+    return pl.scan_parquet(paths, glob=False, **options)
+
+
+def holding(run: Run, ids: pl.Series) -> list[tuple[Slice, pl.Series]]:
+    """The slices that may hold some of these ids (sorted), each with those that it may hold."""
+    if ids.is_empty() or not run:
+        return []
+    starts = ids.search_sorted(pl.Series([part.first for part in run]), side="left")
+    ends = ids.search_sorted(pl.Series([part.last for part in run]), side="right")
+    pairs = zip(run, starts, ends, strict=True)
+    return [(part, ids[start:end]) for part, start, end in pairs if start < end]
+
+
+def between(run: Run, low: str, high: str) -> Run:
+    """The slices of a run that may hold an id from `low` to `high`."""
+    return tuple(part for part in run if part.first <= high and low <= part.last)
+
+
+def no_rows(frames: Frames, runs: Iterable[Run]) -> pl.DataFrame:
+    """An empty frame with the columns and types of these runs, which are the same in all."""
+    least = min((part for run in runs for part in run), key=lambda part: part.rows)
+    return pl.DataFrame(schema=pl.read_parquet_schema(frames.frame_path(least.key)))
+
+
+def rows_in(run: Run) -> int:
+    return sum(part.rows for part in run)
+
+
+def _put_slice(
+    frames: Frames,
+    kind: str,
+    part: pl.DataFrame,
+    index: Callable[[pl.DataFrame], pl.DataFrame] | None,
+) -> Slice:
+    ids = part["id"] if "id" in part.columns and part.height else None
+    ends = ("", "") if ids is None else (ids[0] or "", ids[-1] or "")
+    found = frames.put_frame(f"{kind}-index", index(part)) if index and part.height else ""
+    return Slice(frames.put_frame(kind, part), part.height, *ends, found)

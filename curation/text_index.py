@@ -1,0 +1,63 @@
+"""Which rows may hold a text: for each group of rows the trigrams of characters that occur in it.
+
+A group that lacks a trigram of the text cannot hold it, so a search reads the few groups that may.
+The trigrams are a Bloom filter of one hash function (Bloom, 1970), at most half full.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import polars as pl
+
+from curation.frames import ROW_GROUP
+
+LEAST = 3
+"""A text of fewer characters is looked for everywhere."""
+_SCHEMA = pl.Schema({"first": pl.UInt32, "bits": pl.Binary})
+_BITS = 22
+_LEAST_BITS = 10
+
+
+def index_texts(texts: pl.DataFrame) -> pl.DataFrame:
+    """One line for each `ROW_GROUP` rows (`messages`): its `first` row and its `bits`."""
+    groups = [_filter(_contents(part)) for part in texts.iter_slices(ROW_GROUP)]
+    firsts = range(0, texts.height, ROW_GROUP)
+    return pl.DataFrame({"first": firsts, "bits": groups}, schema=_SCHEMA)
+
+
+def groups_to_search(index: pl.DataFrame, wanted: str) -> Iterator[tuple[int, int]]:
+    """(first row, number of rows) of each group that may hold a text in one of its turns."""
+    hashes = _hashes(wanted)
+    for first, bits in index.iter_rows():
+        at = hashes & (len(bits) * 8 - 1)
+        held = np.frombuffer(bits, np.uint8)[at >> 3] >> (7 - (at & 7)) & 1
+        if held.all():
+            yield first, ROW_GROUP
+
+
+def _contents(texts: pl.DataFrame) -> str:
+    turns = texts["messages"].explode().struct.field("content").drop_nulls()
+    return "\0".join(turns)
+
+
+def _filter(text: str) -> bytes:
+    """The trigrams of a text, folded in half while no more than half of the bits are set."""
+    held = np.zeros(1 << _BITS, bool)
+    held[_hashes(text)] = True
+    while len(held) > 1 << _LEAST_BITS:
+        folded = held[: len(held) // 2] | held[len(held) // 2 :]
+        if 2 * folded.sum() > len(folded):
+            break
+        held = folded
+    return np.packbits(held).tobytes()
+
+
+def _hashes(text: str) -> np.ndarray:
+    """A hash of `_BITS` bits for each trigram; splitmix64's finalizer (Steele et al., 2014)."""
+    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.uint64)
+    if len(points) < LEAST:
+        return np.zeros(0, np.int64)
+    mixed = points[:-2] << np.uint64(42) ^ points[1:-1] << np.uint64(21) ^ points[2:]
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ mixed >> np.uint64(shift)) * np.uint64(factor)
+    return (mixed >> np.uint64(64 - _BITS)).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Data in, data out: from delivered records to rows with a fate; knows no graph and no trainer."""
+"""Rows: everything that makes, judges, removes and remembers them."""
 
 import os
 

@@ -120,7 +120,7 @@ def between(run: Run, low: str, high: str) -> Run:
 def no_rows(frames: Frames, runs: Iterable[Run]) -> pl.DataFrame:
     """An empty frame with the columns and types of these runs, which are the same in all."""
     least = min((part for run in runs for part in run), key=lambda part: part.rows)
-    return pl.DataFrame(schema=pl.read_parquet_schema(frames.frame_path(least.key)))
+    return pl.DataFrame(schema=scan_files(frames.frame_path(least.key)).collect_schema())
 
 
 def rows_in(run: Run) -> int:

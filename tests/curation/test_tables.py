@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.frames import frame_digest, row_sum
+from curation.frames import Bare, frame_digest, row_sum
 from curation.rows import digest
 from curation.store import Change, Made, Store
-from curation.tables import MAX_PARTS, write_table
+from curation.tables import MAX_PARTS, lookup, read_table, write_table
 
 VALUES = st.dictionaries(
     st.integers(0, 30), st.tuples(st.sampled_from(["甲", "b", ""]), st.floats() | st.none())
@@ -127,6 +127,48 @@ def test_a_table_made_from_rows_shares_their_texts(tmp_path):
     assert kept.tables["rows"]["texts"] == rows.tables["rows"]["texts"]
     assert written(store) - before < before
     assert kept.table("rows").equals(talks(3000).filter(pl.col("id") > "8").sort("id"))
+
+
+def test_a_few_rows_of_a_large_table_have_their_own_texts(tmp_path):
+    store, few = Store(tmp_path), talks(3000).head(30)
+    rows = grow(store, [talks(3000)])
+    plain = Bare(few.drop("messages", "tools"), few.schema)
+    kept = store.write_version("x/kept", Made({"rows": plain}), inputs={"rows": rows}, how={})
+    assert not set(map(str, kept.tables["rows"]["texts"])) & set(
+        map(str, rows.tables["rows"]["texts"])
+    )
+    assert kept.table("rows").equals(few.sort("id"))
+
+
+def test_rows_behind_all_others_are_added_without_a_new_part(tmp_path):
+    """So a table that is made in batches, in the order of its ids, is one part in the end."""
+    store, rows, entry = Store(tmp_path), talks(100).sort("id"), None
+    with patch("curation.runs.SLICE", 16), patch("curation.tables.SLICE", 16):
+        for batch in rows.iter_slices(20):
+            none_gone = batch.select("id").clear()
+            content = batch if entry is None else Change(batch, none_gone)
+            entry = store.remember_table("facts", "facts", content, entry)
+    assert entry and len(entry["parts"]) == 1
+    assert entry["digest"] == frame_digest(rows)
+    assert read_table(store, entry).equals(rows)
+
+
+def test_a_lookup_reads_only_what_may_hold_the_rows(tmp_path):
+    rows = talks(100).sort("id")
+    with patch("curation.runs.SLICE", 16):
+        version = grow(Store(tmp_path), [rows])
+    store = Store(tmp_path)
+    with patch.object(store, "frame_path", wraps=store.frame_path) as paths:
+        found = lookup(store, version.tables["rows"], [rows["id"][50]])
+    assert found.equals(rows[50:51])
+    assert len({call.args[0] for call in paths.call_args_list}) <= 4  # and the smallest, for types
+
+
+def test_no_character_of_a_folder_s_name_has_a_meaning(tmp_path):
+    store = Store(tmp_path / "[a] *?%20车")
+    version = grow(store, [talks(10), talks(11)])
+    assert version.table("rows").equals(talks(11).sort("id"))
+    assert version.lookup("rows", talks(11)["id"][10:]).height == 1
 
 
 def test_many_small_changes_are_drawn_together(tmp_path):

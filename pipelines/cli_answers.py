@@ -143,12 +143,13 @@ def say_users(answer: Answer, limit: int = SHOWN) -> Lines:
     yield from section(
         "rows", [[r["id"][:12], cut(" ⏎ ".join(r["text"][-2:]))] for r in rows[:limit]]
     )
-    ways = ["trained", "through", *(["stands_for", "shown"] if rows else [])]
+    ways = ["trained", "through", *(["stands_for", "shown", "judges"] if rows else [])]
     names = {
         "trained": "trained on",
         "through": "made from it",
         "stands_for": "merged into",
         "shown": "shown in a call",
+        "judges": "in a judge",
     }
     head = ["", "verdict", *(names[w] for w in ways), "in base model"]
     table = [

@@ -1,7 +1,8 @@
 """Who used it: every model version that a row, a source or a licence went into, on any way.
 
-A row reaches a model in its own words, through rows made from it, through a row that it was merged
-into, as an example in a call that wrote rows, or inside the base model. Whoever must delete a
+A row or a bad case reaches a model in its own words, through rows made from it, through a row that
+it was merged into, as an example in a call that wrote rows, through what judged the rows (the
+reward model, the reference of the scorers), or inside the base model. Whoever must delete a
 person's text needs all of these ways.
 """
 
@@ -12,7 +13,14 @@ import polars as pl
 
 from curation.lineage.calls import calls_showing
 from curation.lineage.family import descendants, edges_of, links_of
-from curation.lineage.finding import find_in_each, one_line, row_places, rows_by_id, texts
+from curation.lineage.finding import (
+    find_cases,
+    find_in_each,
+    one_line,
+    row_places,
+    rows_by_id,
+    texts,
+)
 from curation.lineage.model import describe_sources, source_licences
 from curation.lineage.shared import Rows, lookup_each
 from curation.lineage.views import View, model_views, newest_view
@@ -20,17 +28,18 @@ from curation.rows import ROW_SCHEMA
 from curation.store import Store, Version
 
 EXAMPLES = 5
-WAYS = ("trained", "through", "stands_for", "shown", "pretrained")
+WAYS = ("trained", "through", "stands_for", "shown", "judges", "pretrained")
 
 
 def find_users(store: Store, recipe: str, wanted: str, *, limit: int = 100) -> dict[str, Any]:
-    """`lineage who-used`: model versions that used a row (id or text), a source or a licence.
+    """`lineage who-used`: model versions that used a row or bad case (id or text), source, licence.
 
-    `what` is row, source, licence or "" when nothing of the kind is known; `versions` has one
-    entry for each model version that used it. For rows these count: `trained` (this very text),
+    `what` is row, bad case, source, licence or "" when nothing of the kind is known; `versions` has
+    one entry for each model version that used it. For rows these count: `trained` (this very text),
     `through` (rows made from it), `stands_for` (a kept row that it was merged into), `shown` (rows
-    written by a call that showed it) and `pretrained` (the base model read it). `measured_by` are
-    versions that were asked it in their exam, which is no training.
+    written by a call that showed it), `judges` (what the reward model and the reference of the
+    scorers took of it) and `pretrained` (the base model read it). `measured_by` are versions that
+    were asked it in their exam, which is no training.
     """
     views = model_views(store, recipe)
     every = [*views, *_newest(store, recipe)]
@@ -40,11 +49,16 @@ def find_users(store: Store, recipe: str, wanted: str, *, limit: int = 100) -> d
         what = "source" if wanted in sources else "licence"
         versions = [_by_source(view, wanted, what) for view in views]
         return _answer(what, wanted, versions)
-    rows = _rows(every, wanted, limit)
-    if rows.is_empty():
+    rows, cases = _rows(every, wanted, limit), _cases(every, wanted)
+    if rows.is_empty() and not cases:
         return {"what": "", "wanted": wanted, "versions": [], "sources": sorted(sources)}
-    found = _answer("row", wanted, _by_rows(views, rows))
-    return {**found, "rows": [{"id": r["id"], "text": texts(r)} for r in rows.to_dicts()]}
+    given = rows.to_dicts()
+    prompts = {m["content"] for r in given for m in r["messages"] if m["role"] == "user"}
+    ids = dict.fromkeys([*rows["id"], *(case["id"] for case in cases)])
+    used = _by_rows(views, list(ids), prompts.union(case["prompt"] for case in cases) - {""})
+    said = [{"id": r["id"], "text": texts(r)} for r in given]
+    said += [{"id": c["id"], "text": [c["prompt"], c["gold"]]} for c in cases]
+    return {**_answer("row" if given else "bad case", wanted, used), "rows": said}
 
 
 def _answer(what: str, wanted: str, versions: list[dict[str, Any]]) -> dict[str, Any]:
@@ -100,10 +114,9 @@ def _by_source(view: View, wanted: str, what: str) -> dict[str, Any]:
     }
 
 
-def _by_rows(views: list[View], rows: pl.DataFrame) -> list[dict[str, Any]]:
-    """What each view did with the rows; what the views share is read once."""
-    ids = rows["id"].to_list()
-    ways = _ways(views, rows)
+def _by_rows(views: list[View], ids: list[str], prompts: set[str]) -> list[dict[str, Any]]:
+    """What each view did with rows and bad cases; what the views share is read once."""
+    ways = _ways(views, ids, prompts)
     every = {i for reached in ways for found in reached.values() for i in found}
     trained = _steps(views, "training_set", "rows", every, ["id"])
     ways = [
@@ -114,10 +127,12 @@ def _by_rows(views: list[View], rows: pl.DataFrame) -> list[dict[str, Any]]:
     exams = _steps(views, "split_rows", "exam", ids, ["id"])
     bases = {view.steps["base_model"].key: view.steps["base_model"] for view in views}
     pretrained = {key: _pretrained(base, ids) for key, base in bases.items()}
+    judges = _judges(views, ids, prompts)
     return [
         {
             **_head(view),
             **{way: len(found) for way, found in reached.items()},
+            "judges": sum(judges.get(step.key, 0) for step in view.steps.values()),
             "pretrained": pretrained[view.steps["base_model"].key],
             "measured": len(exam),
             "rows": [
@@ -130,10 +145,9 @@ def _by_rows(views: list[View], rows: pl.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def _ways(views: list[View], rows: pl.DataFrame) -> list[dict[str, list[str]]]:
-    """For each view the rows on each way from the rows asked for, each on the first it is on."""
-    ids = rows["id"].to_list()
-    calls = _calls_showing(views, rows)
+def _ways(views: list[View], ids: list[str], prompts: set[str]) -> list[dict[str, list[str]]]:
+    """For each view the rows on each way from what is asked for, each on the first it is on."""
+    calls = _calls_showing(views, prompts)
     made = [list(descendants(links_of(view), ids)) for view in views]
     asked = {i for own in made for i in own}.union(ids)
     fates = _steps(views, "duplicates", "fates", asked, ["fate", "into"])
@@ -169,15 +183,33 @@ def _lines(views: list[View], ways: list[dict[str, list[str]]]) -> dict[str, str
     return said
 
 
-def _calls_showing(views: list[View], rows: pl.DataFrame) -> list[str]:
-    """Calls that wrote rows and showed one of the rows' prompts or answers as it stands."""
+def _calls_showing(views: list[View], prompts: set[str]) -> list[str]:
+    """Calls that wrote rows and showed one of the prompts as it stands."""
     asked = [v for v in views if v.entry and "llm" in v.entry.values["lineage"]["rows_by_origin"]]
-    said = {m["content"] for r in rows.to_dicts() for m in r["messages"] if m["role"] == "user"}
     if not asked:
         return []
-    return sorted(
-        {key for text in said if text for key in calls_showing(asked[0].store.root, text)}
-    )
+    return sorted({key for text in prompts for key in calls_showing(asked[0].store.root, text)})
+
+
+def _judges(views: list[View], ids: list[str], prompts: set[str]) -> dict[str, int]:
+    """Key of each reward model and reference -> what it took of these rows."""
+    found: dict[str, int] = {}
+    for step in {v.key: v for view in views for v in view.steps.values()}.values():
+        if step.name.endswith("/reward_model"):
+            found[step.key] = int(step.table("rows", ["prompt"])["prompt"].is_in(prompts).sum())
+        elif step.name.endswith("/reference"):
+            found[step.key] = step.lookup("rows", ids, texts=False).height
+    return found
+
+
+def _cases(views: list[View], wanted: str) -> list[dict[str, Any]]:
+    """Bad cases that any view knows, by id, id of the corrected row, or prompt."""
+    steps = {
+        v.steps["bad_cases"].key: v.steps["bad_cases"] for v in views if "bad_cases" in v.steps
+    }
+    columns = ["id", "row_id", "prompt", "gold"]
+    found = [find_cases(step.table("rows", columns), wanted) for step in steps.values()]
+    return pl.concat(found).unique("id").sort("id").to_dicts() if found else []
 
 
 def _pretrained(base: Version, ids: list[str]) -> bool:

@@ -75,6 +75,7 @@ class Plan:
     how: dict[str, dict[str, Any]] = field(default_factory=dict)  # step -> what differs in `how`
     promoted: bool = True
     call: str = ""  # the archived call that wrote the made rows
+    reference: list[tuple[str, str]] = field(default_factory=list)  # what scorers were fitted on
 
     @property
     def said(self) -> dict[str, Any]:
@@ -188,7 +189,9 @@ class _World:
         scores = scored.select("id", "n_chars", "label_conflict").rename({"n_chars": "chars"})
         kept = {"rows": keep_rows(exam.rows, fates), "fates": fates, "scores": scores}
         section = {"keep": self.plan.keep}
-        inputs = {"split_rows": split, "duplicates": duplicates}
+        trusted = rows_frame(make_row(dialogue(*pair)) for pair in self.plan.reference)
+        reference = self.step("reference", {"rows": trusted}, inputs={"rows": rows})
+        inputs = {"split_rows": split, "duplicates": duplicates, "reference": reference}
         return {"split_rows": split, "kept_rows": self._judged("kept_rows", kept, inputs, section)}
 
     def mix(self, kept: Version, base: Version) -> Version:

@@ -131,6 +131,26 @@ def test_a_row_is_used_in_its_own_words_through_its_children_and_its_keeper(tmp_
     ]  # fmt: skip
 
 
+def test_a_bad_case_from_outside_is_used_by_what_was_made_from_it(tmp_path):
+    """Its prompt was never a row of its own: it is known by the inbox alone."""
+    store = Store(tmp_path)
+    publish(store, plan())
+    publish(store, plan(cases=[LEARN], made=[VARIANT]))
+    said = find_users(store, "w", LEARN["prompt"])
+    assert said["what"] == "bad case"
+    assert [(v["version"], v["trained"], v["through"]) for v in said["versions"]] == [("v2", 0, 1)]
+    assert said["rows"][0]["text"] == [LEARN["prompt"], LEARN["gold"]]
+
+
+def test_a_row_that_a_judge_was_fitted_on_is_used(tmp_path):
+    """The scorers still hold it as the measure of good text, though it is no longer delivered."""
+    store = Store(tmp_path)
+    publish(store, plan(reference=SEEDS))
+    publish(store, plan(sources={"seeds": SEEDS[1:]}, reference=SEEDS))
+    used = find_users(store, "w", SEEDS[0][0])["versions"]
+    assert [(v["version"], v["trained"], v["judges"]) for v in used] == [("v1", 1, 1), ("v2", 0, 1)]
+
+
 def test_a_row_shown_as_an_example_in_a_call_is_used(tmp_path):
     inner = json.dumps({"prompt": SEEDS[0][0], "answer": {}}, ensure_ascii=False)
     request = {"messages": [{"role": "user", "content": f"<example>\n{inner}\n</example>"}]}

@@ -24,6 +24,7 @@ def augmented_stage(recipe: Recipe) -> Stage:
         code=(plug.module, recipe.task_plug.module),
         reads=lambda job: plug.files_digest(),
         files=plug.files_state,
+        checks=("conservation",),
     )
 
 
@@ -42,7 +43,13 @@ def augmented_rows(job: Job, rows: Version, bad_cases: Version, error_types: Ver
     rejected = pl.DataFrame(made.rejected, schema=REJECTED_SCHEMA)
     reasons = rejected.group_by("reason").len().sort("len", "reason", descending=[True, False])
     rows_made = rows_frame(made.rows)
-    tally = tally_rows(rows_made)
+    created = pl.DataFrame(
+        [(row["id"], row["source"]) for row in made.rows],
+        schema={"id": pl.String, "source": pl.String},
+        orient="row",
+    )
+    account = Account({"created": tally_rows(created)}, {"made": tally_rows(rows_made)})
+    wrong = account.problems()
     return Made(
         tables={
             "rows": rows_made,
@@ -52,6 +59,7 @@ def augmented_rows(job: Job, rows: Version, bad_cases: Version, error_types: Ver
         values={
             "usage": dict(made.usage),
             "rejected": dict(reasons.iter_rows()),
-            "account": Account({"created": tally}, {"made": tally}).to_dict(),
+            "account": account.to_dict(),
         },
+        checks={"conservation": (not wrong, "; ".join(wrong) or account.line())},
     )

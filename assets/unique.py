@@ -192,9 +192,10 @@ def split_rows(
         else:
             unique = unique_rows.lookup("rows", ids, texts=False)
             signed = lookup(job.store, entry, ids)
+        imported = rows.table("rows", ["id", "split", "track", "source"])
         found = set_exam(
             unique,
-            rows.table("rows", ["id", "split", "track"]),
+            imported,
             bad_cases.table("rows"),
             augmented_rows.table("edges"),
             duplicates.table("pairs"),
@@ -204,15 +205,15 @@ def split_rows(
             report=job.report,
             **job.recipe.options["split"],
         )
-        return found, settle({"duplicates/kept": tally_rows(unique)}, found.fates)
+        return found, _settle_exam(unique, found.fates, imported, found.exam)
 
     since, ids = _to_part(job, rows, augmented_rows, unique_rows)
     if since and ids is not None:
         found, settled = part(ids)
         if found.exam.equals(since.table("exam")):
             before = since.input("unique_rows").lookup("rows", ids, texts=False)
-            entered = {"duplicates/kept": tally_rows(before)}
-            was = settle(entered, since.lookup("fates", ids))
+            imported = rows.table("rows", ["id", "split", "source"])  # the same while the exam is
+            was = _settle_exam(before, since.lookup("fates", ids), imported, found.exam)
             changes = {name: replacing(ids, getattr(found, name)) for name in ("rows", "fates")}
             whole = {name: getattr(found, name) for name in ("exam", "clusters")}
             books = resettle(since, was, settled)
@@ -225,6 +226,18 @@ def split_rows(
         "clusters": found.clusters,
     }
     return Made(tables, memos=[memo], **settled)
+
+
+def _settle_exam(
+    unique: pl.DataFrame, fates: pl.DataFrame, imported: pl.DataFrame, exam: pl.DataFrame
+) -> Settled:
+    """The books of the candidates, and of the rows that were imported to be examined by."""
+    held = imported.filter(pl.col("split") != "train")
+    by_split = held.partition_by("split", as_dict=True)
+    entered = {f"rows/{split}": tally_rows(part) for (split,), part in by_split.items()}
+    asked = exam.join(held, on="id", how="semi")
+    entered["duplicates/kept"] = tally_rows(unique)
+    return settle(entered, fates, besides={"exam": tally_rows(asked)})
 
 
 def _to_part(

@@ -18,6 +18,8 @@ Tally = dict[str, list[Any]]
 """source -> [rows, sum of ids in hex]; the sum is "" for records that never got an id."""
 
 _MODULUS = 2**128
+GO_ON = ("new", "train", "heldout", "test", "made", "kept")
+"""Labels of rows that another step takes; rows of any other label end where they are."""
 
 
 @dataclass(frozen=True)
@@ -123,9 +125,30 @@ class Link:
 def prove_chain(version: Version) -> list[Link]:
     """Every account upstream of a version checked in itself and against those it took from.
 
+    Of a training set, and what was made from one, also that some step took every row that went on.
     Only manifests are read. Nearest to the sources first.
     """
-    return [link for step in _upstream(version) for link in _prove_step(step)]
+    links = [link for step in _upstream(version) for link in _prove_step(step)]
+    last = {"": version, **version.upstream()}
+    trained = next((v for v in last.values() if v.name.endswith("/training_set")), None)
+    return links + (list(_prove_taken(trained)) if trained else [])
+
+
+def _prove_taken(last: Version) -> Iterator[Link]:
+    """One link for each step and label of rows that go on: whether another step took them."""
+    steps = [last, *last.upstream().values()]
+    accounts = {step.key: account for step in steps if (account := Account.read(step))}
+    taken: set[tuple[str, str]] = set()
+    for step in steps:
+        for label in accounts[step.key].entered if step.key in accounts else ():
+            upstream, _, part = label.rpartition("/")
+            taken |= {(step.input(upstream).key, part)} if upstream else set()
+    for step in reversed(steps[1:]):
+        left = accounts[step.key].left if step.key in accounts else {}
+        for label in (label for label in GO_ON if count_rows(left.get(label, {}))):
+            holds, name = (step.key, label) in taken, step.name.partition("/")[2]
+            said = "taken by the next step" if holds else "no step took them"
+            yield Link(name, holds, f"{count_rows(left[label]):,} rows ({label}): {said}")
 
 
 def _prove_step(version: Version) -> Iterator[Link]:

@@ -104,6 +104,20 @@ class Version:
         """The very version of an upstream step this one was made from."""
         return self.store.version(self.manifest["inputs"][name])
 
+    def upstream(self) -> dict[str, "Version"]:
+        """Everything it was made from, by the name of its step, nearest first.
+
+        Of two versions of a step, such as one that an older judge was fitted on, the nearest.
+        """
+        found: dict[str, Version] = {}
+        todo: list[Version] = [self]
+        for known in todo:
+            for name in known.manifest["inputs"]:
+                if name not in found:
+                    found[name] = known.input(name)
+                    todo.append(found[name])
+        return found
+
     @property
     def objects(self) -> list[str]:
         """Keys of all objects this version is made of: manifest, tables and folders."""

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import polars as pl
 
 from curation.lineage.family import root_sources
-from curation.lineage.views import View, trace_upstream
+from curation.lineage.views import View
 from curation.registry import champion_at, find_version, registered
 from curation.store import Store, Version
 
@@ -22,7 +22,7 @@ def summarise_model(
 ) -> dict[str, Any]:
     """What a model was trained on, in counts: by source, by origin, by step and fate."""
     rows = training_set.table("rows", columns=["id", "source", "origin", "license", "repeats"])
-    steps = {"training_set": training_set, **trace_upstream(training_set)}
+    steps = {"training_set": training_set, **training_set.upstream()}
     names = [n for n in ("duplicates", "split_rows", "kept_rows", "training_set") if n in steps]
     return {
         "n_rows": int(rows["repeats"].sum()),

@@ -9,7 +9,7 @@ import polars as pl
 from curation.lineage.calls import read_call
 from curation.lineage.family import ancestors, edges_of, links_of
 from curation.lineage.finding import find_rows, rows_by_id, texts
-from curation.lineage.views import View, model_view, read_occurrences, trace_upstream, views_to_ask
+from curation.lineage.views import View, model_view, read_occurrences, views_to_ask
 from curation.store import Store, Version
 
 
@@ -129,7 +129,7 @@ def _is_chain(steps: Mapping[str, Version]) -> bool:
     if not steps:
         return True
     *others, last = steps
-    upstream = trace_upstream(steps[last])
+    upstream = steps[last].upstream()
     return all(n in upstream and upstream[n].key == steps[n].key for n in others)
 
 

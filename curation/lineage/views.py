@@ -52,7 +52,7 @@ def view_of(store: Store, recipe: str, entry: Version) -> View:
     """The view of one registered model version: what it was trained on goes before the rest."""
     first = entry.input("training_set")
     return View(
-        store, recipe, {**trace_upstream(entry), "training_set": first, **trace_upstream(first)},
+        store, recipe, {**entry.upstream(), "training_set": first, **first.upstream()},
         entry,
     )  # fmt: skip
 
@@ -68,7 +68,7 @@ def newest_view(store: Store, recipe: str) -> View:
     found = {name: head for name, head in heads.items() if head}
     if not found:
         raise LookupError(f"nothing of recipe {recipe!r} has been built yet: run `winnow run`")
-    sources = trace_upstream(found["rows"]) if "rows" in found else {}
+    sources = found["rows"].upstream() if "rows" in found else {}
     return View(store, recipe, {**sources, **found})
 
 
@@ -107,15 +107,3 @@ def read_occurrences(
             outcome=pl.when(beaten).then(pl.lit("duplicate")).otherwise("outcome")
         )
     return told.select(columns)
-
-
-def trace_upstream(version: Version) -> dict[str, Version]:
-    """Everything a version was made from, by step name, nearest first."""
-    found: dict[str, Version] = {}
-    todo = [version]
-    for known in todo:
-        for name, key in known.manifest["inputs"].items():
-            if name not in found:
-                found[name] = version.store.version(key)
-                todo.append(found[name])
-    return found

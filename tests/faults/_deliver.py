@@ -10,7 +10,7 @@ from assets.ingest import rows_stage, source_stages
 from assets.recipe import Plug, load_recipe
 from assets.stage import Job, run_stage
 from curation.accounts import prove_chain
-from curation.lineage.views import View, read_occurrences, trace_upstream
+from curation.lineage.views import View, read_occurrences
 from curation.plugins import find_plugin
 from curation.rows import OCCURRENCE_SCHEMA
 from curation.store import Store
@@ -55,7 +55,7 @@ def deliver(job):
 
 def occurrences(rows):
     """What became of every record of every source."""
-    view = View(rows.store, "", {"rows": rows, **trace_upstream(rows)})
+    view = View(rows.store, "", {"rows": rows, **rows.upstream()})
     return read_occurrences(view, OCCURRENCE_SCHEMA.names())
 
 
@@ -63,7 +63,7 @@ def counts(rows):
     """Delivered records by outcome; each of them has exactly one."""
     outcome = occurrences(rows).group_by("outcome").len()
     found = dict(outcome.iter_rows())
-    sources = trace_upstream(rows).values()
+    sources = rows.upstream().values()
     assert sum(found.values()) == sum(sum(s.values["fates"].values()) for s in sources)
     assert rows.tables["rows"]["rows"] == found.get("new", 0)
     return found

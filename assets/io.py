@@ -17,7 +17,6 @@ from assets.recipe import Recipe
 from assets.stage import CheckFailed, Job, NotBuilt, Outcome, Stage, run_stage
 from curation.llm import CallsStopped
 from curation.markdown import plain, table
-from curation.progress import Report
 from curation.store import Conflict, Corrupt, Store, Version
 
 Listener = Callable[[str, Stage, Any], None]
@@ -25,6 +24,9 @@ Listener = Callable[[str, Stage, Any], None]
 
 MENDABLE = (ValueError, OSError, CheckFailed, NotBuilt, Conflict, Corrupt, CallsStopped)
 """What the user or the data can mend: said in one line. Anything else is a fault of ours."""
+
+RETRIES = 2
+"""Times a stage runs again when another writer published first; what it worked out is recalled."""
 
 PREVIEW_ROWS, PREVIEW_CHARS = 5, 60
 MARKDOWN = ("card", "table")
@@ -74,7 +76,7 @@ def build_asset(runtime: Runtime, stage: Stage) -> dg.AssetsDefinition:
     )
     def compute(context: dg.AssetExecutionContext) -> Iterator[Any]:
         options = dict(context.op_execution_context.op_config or {}) if stage.options else {}
-        outcome = _run(runtime, stage, context.log.info, options)
+        outcome = _run(runtime, stage, context, options)
         checks = [
             dg.AssetCheckResult(
                 passed=passed,
@@ -97,12 +99,17 @@ def build_asset(runtime: Runtime, stage: Stage) -> dg.AssetsDefinition:
     return compute
 
 
-def _run(runtime: Runtime, stage: Stage, log: Report, options: Mapping[str, Any]) -> Outcome:
-    """Run a stage; what the user can mend becomes one line instead of a traceback."""
+def _run(
+    runtime: Runtime, stage: Stage, context: dg.AssetExecutionContext, options: Mapping[str, Any]
+) -> Outcome:
+    """Run a stage; what the user can mend becomes one line instead of a traceback.
+
+    A `Conflict` asks Dagster to run it again first.
+    """
     listener = runtime.listener or (lambda *_: None)
 
     def report(line: str) -> None:
-        log(line)
+        context.log.info(line)
         listener("line", stage, line)
 
     listener("start", stage, "")
@@ -110,11 +117,12 @@ def _run(runtime: Runtime, stage: Stage, log: Report, options: Mapping[str, Any]
         runtime.store.lock_writer()
         outcome = run_stage(Job(runtime.recipe, runtime.store, report, options), stage)
     except MENDABLE as error:
+        if isinstance(error, Conflict) and context.retry_number < RETRIES:
+            report(str(error))
+            raise dg.RetryRequested(max_retries=RETRIES) from error
         listener("fail", stage, error)
-        raise dg.Failure(
-            description=str(error), allow_retries=isinstance(error, Conflict)
-        ) from error
-    log(summary(stage, outcome))
+        raise dg.Failure(description=str(error), allow_retries=False) from error
+    context.log.info(summary(stage, outcome))
     listener("end", stage, outcome)
     return outcome
 

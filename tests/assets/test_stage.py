@@ -7,7 +7,9 @@ import pytest
 
 from assets.recipe import load_recipe
 from assets.stage import CheckFailed, Job, NotBuilt, Stage, run_stage
-from curation.store import Made, Store
+from curation.disk import Disk
+from curation.seals import seal
+from curation.store import Conflict, Made, Store
 from tests.assets.test_recipe import TINY
 
 calls: list[str] = []
@@ -75,3 +77,35 @@ def test_a_guard_that_says_no_publishes_nothing(job):
 def test_a_version_names_the_very_inputs_it_was_made_from(job):
     first, second = run_stage(job, FIRST), run_stage(job, SECOND)
     assert second.version.input("numbers").key == first.version.key
+
+
+class RivalFirst(Disk):
+    """Lets another writer publish a version in the moment before each of the first `times` refs."""
+
+    def __init__(self, rival, times=1):
+        super().__init__()
+        self.rival, self.left = rival, times
+
+    def link(self, path, to):
+        if self.left and to.parent == self.rival.store.root / "refs" / self.rival.name:
+            self.left -= 1
+            ref = to.relative_to(self.rival.store.root).as_posix()
+            to.write_bytes(seal(ref, {"manifest": self.rival.key}))
+        super().link(path, to)
+
+
+def rival_of(store, name="tiny/numbers"):
+    """A version that another writer has made of the first stage, not yet published."""
+    return store.write_version(name, Made(values={"by": "another"}), inputs={}, how={})
+
+
+def test_after_a_conflict_the_next_run_recalls_what_was_worked_out(job):
+    rival = rival_of(job.store)
+    ours = replace(job, store=Store(job.store.root, disk=RivalFirst(rival)))
+    with pytest.raises(Conflict, match="tiny/numbers got another version 1 meanwhile"):
+        run_stage(ours, FIRST)
+    head = job.store.head(rival.name)
+    assert head and head.key == rival.key  # what the other published stays
+    again = run_stage(ours, FIRST)
+    assert again.recalled and calls == ["numbers"]
+    assert [v.key for v in job.store.history(rival.name)] == [again.version.key, rival.key]

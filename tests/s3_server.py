@@ -83,6 +83,10 @@ class S3:
         yield mine
         mine += self.log[start:]
 
+    def contents(self) -> dict[str, bytes]:
+        """All objects in the bucket by name, as the server holds them."""
+        return {name: self._bucket.keys[name].value for name in self.names()}
+
     @property
     def _bucket(self) -> Any:
         return s3_backends["123456789012"]["aws"].buckets[BUCKET]

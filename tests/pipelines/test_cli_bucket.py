@@ -1,11 +1,12 @@
 """A recipe built in a bucket: another machine finds all of it done."""
 
 import json
+from base64 import b64encode
 from dataclasses import replace
 
 import pytest
 
-from tests.s3_server import BUCKET, serve
+from tests.s3_server import BUCKET, KEYS, serve
 
 PLACE = f"s3://{BUCKET}/座舱"
 SOURCES = ["seeds", "dirt", "traffic", "test", "general", "general_test"]
@@ -49,3 +50,21 @@ def test_a_bucket_out_of_reach_is_one_line(project, s3):
     done = project.winnow("store", "pins", "--store", PLACE, **nowhere)
     assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1
     assert "cannot be used" in done.stderr and "not-a-real-secret" not in done.stderr
+
+
+def test_the_secret_of_a_bucket_is_written_nowhere(project, s3):
+    here = {**s3.environment, "WINNOW_STORE": PLACE, "AWS_SESSION_TOKEN": "session-token-canary"}
+    done = project.winnow("run", "--select", "sources/seeds", **here)
+    assert done.returncode == 0, done.stdout + done.stderr
+    s3.lose_reply = lambda method, path: method == "PUT" and "/objects/" in path
+    stopped = project.winnow("run", "--select", "sources/dirt", **here)
+    assert stopped.returncode != 0 and "cannot be used" in stopped.stderr
+    s3.lose_reply = lambda method, path: False
+    files = {str(p): p.read_bytes() for p in project.folder.rglob("*") if p.is_file()}
+    assert any(".dagster" in name and name.endswith(".db") for name in files)
+    assert any("/cache/objects/" in name for name in files) and s3.names()
+    heard = done.stdout + done.stderr + stopped.stdout + stopped.stderr + str(s3.log)
+    for secret in (KEYS["AWS_SECRET_ACCESS_KEY"], here["AWS_SESSION_TOKEN"]):
+        spelt = [secret.encode(), b64encode(secret.encode())]
+        for place, data in {**files, **s3.contents(), "output": heard.encode()}.items():
+            assert not any(form in data for form in spelt), place

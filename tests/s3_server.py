@@ -39,12 +39,17 @@ class S3:
     url: str = ""
     log: list[tuple[str, str]] = field(default_factory=list)
     ignores_conditions: bool = False
+    moved_to: str = ""
     lose_reply: Callable[[str, str], bool] = lambda _method, _path: False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
         self.log.append((method, environ.get("RAW_URI", path)))
+        if self.moved_to:
+            to = f"{self.moved_to}{environ.get('RAW_URI', path)}"
+            start_response("307 Temporary Redirect", [("Location", to), ("Content-Length", "0")])
+            return []
         if self.ignores_conditions:
             environ.pop("HTTP_IF_NONE_MATCH", None)
         with self._lock:

@@ -101,7 +101,7 @@ def another_host() -> Iterator[tuple[str, list[str]]]:
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        do_GET = do_POST = do_HEAD = answer
+        do_GET = do_POST = do_PUT = do_HEAD = do_DELETE = answer
 
         def log_message(self, format: str, *args: object) -> None:
             """Say nothing."""

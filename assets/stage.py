@@ -111,8 +111,9 @@ def stage(group: str, **options: Any) -> Callable[[Callable[..., Made]], Callabl
 def run_stage(job: Job, stage: Stage) -> Outcome:
     """Build a stage, or recall it when nothing it depends on changed, and publish the result.
 
-    Raises `NotBuilt` when an upstream stage has no version, `CheckFailed` when a guard says no and
-    `ChangedMeanwhile` when a file it reads was written to, replaced or moved during the work.
+    Raises `NotBuilt` when an upstream stage has no version, `CheckFailed` when a guard says no,
+    `ChangedMeanwhile` when a file it reads was written to, replaced or moved during the work, and
+    `Conflict` when another machine published the stage meanwhile.
     """
     start = time.monotonic()
     inputs = {name: _head(job, name) for name in stage.inputs}
@@ -129,10 +130,11 @@ def run_stage(job: Job, stage: Stage) -> Outcome:
     )
     remembered = job.store.recall(key) or {}
     known = job.store.find_version(remembered["manifest"]) if remembered else None
+    over = None if known else job.store.newest(f"{job.recipe.name}/{stage.name}")[1]
     version = known or _build(job, stage, inputs, files, reads)
     if known is None:
         job.store.remember(key, {"manifest": version.key, "seconds": time.monotonic() - start})
-    job.store.publish(version)
+    job.store.publish(version, over=over)
     return Outcome(version, known is not None, time.monotonic() - start)
 
 

@@ -197,17 +197,19 @@ class Store:
         """The version whose manifest has this object key."""
         return Version(self, key, self.read_json(key))
 
-    def publish(self, version: Version) -> None:
+    def publish(self, version: Version, *, over: str | None = None) -> None:
         """Make a version the head of its name; the whole commit is this one file.
 
-        Publishing the present head again changes nothing. Raises `Conflict` when another writer
-        took the next place first, and `Corrupt` when an object of the version, or the manifest of
-        one it was made from, is gone.
+        Publishing the present head again changes nothing. `over` is the key of the head when the
+        work began, "" for none. Raises `Conflict` when another writer published meanwhile, and
+        `Corrupt` when an object of it, or the manifest of a version it was made from, is gone.
         """
-        seq, head, _ = self._head(version.name)
+        seq, head, _ = self.newest(version.name)
         if head == version.key:  # perhaps by a process that was killed before it was safe
             self.blobs.settle([_ref(version.name, seq)])
             return
+        if over is not None and head != over:
+            raise Conflict(f"{version.name} got another version {seq} meanwhile; run again")
         with self.leases.adding(*version.needs):
             if lost := self.missing(version.needs):
                 raise Corrupt(f"{version.name} cannot be published: object {lost[0]} is missing")
@@ -220,14 +222,11 @@ class Store:
 
     def head(self, name: str) -> Version | None:
         """The newest published version of a step, or None."""
-        _, key, at = self._head(name)
+        _, key, at = self.newest(name)
         return Version(self, key, self.read_json(key), at) if key else None
 
     def base(self, name: str) -> Version | None:
-        """The head to build the next version on; None where a part that is needed for it is gone.
-
-        Needed are its own objects and those of what it was made from, to tell what changed since.
-        """
+        """The head to build on; None where an object of it, or of what it was made from, is gone."""
         try:
             head = self.head(name)
             before = [head, *map(head.input, head.manifest["inputs"])] if head else []
@@ -281,7 +280,8 @@ class Store:
         """Look at every object anew when it is next read."""
         self._verified.clear()
 
-    def _head(self, name: str) -> tuple[int, str, float | None]:
+    def newest(self, name: str) -> tuple[int, str, float | None]:
+        """Number, manifest's key and time of the head of a step; 0, "" and None without one."""
         refs = self.refs(name)
         if not refs:
             return 0, "", None

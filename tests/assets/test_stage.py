@@ -109,3 +109,19 @@ def test_after_a_conflict_the_next_run_recalls_what_was_worked_out(job):
     again = run_stage(ours, FIRST)
     assert again.recalled and calls == ["numbers"]
     assert [v.key for v in job.store.history(rival.name)] == [again.version.key, rival.key]
+
+
+def test_what_another_published_during_the_work_is_not_followed_by_what_knew_nothing_of_it(job):
+    rival, asked = rival_of(job.store), []
+
+    def publish_late():
+        asked.append("before the work" if not asked else "after it")
+        if asked[-1] == "after it":
+            job.store.publish(rival)
+        return {}
+
+    with pytest.raises(Conflict, match="tiny/numbers got another version 1 meanwhile"):
+        run_stage(job, replace(FIRST, files=publish_late))
+    head = job.store.head(rival.name)
+    assert head and head.key == rival.key
+    assert run_stage(job, FIRST).version.key != rival.key

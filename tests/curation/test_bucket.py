@@ -78,7 +78,7 @@ def test_of_two_writers_at_once_one_wins_and_the_other_gets_a_conflict(store, tm
     gate, outcomes = threading.Barrier(4), []
 
     def race(one, version):
-        seq, _, _ = one._head(version.name)
+        seq, _, _ = one.newest(version.name)
         gate.wait()
         try:
             one.publish(version)

@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test lint bench chaos lock clean
+.PHONY: help setup demo ui test lint bench large chaos lock clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -33,8 +33,11 @@ lint: $(STAMP)  ## ruff and pyright
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
 
-bench: $(STAMP)  ## measure against peers and limits
+bench: $(STAMP)  ## measure against peers and limits (an hour)
 	@for script in benchmarks/[!_]*.py; do echo "== $$script"; $(VENV)/bin/python $$script || exit 1; done
+
+large: $(STAMP)  ## measure the store at ten million rows (most of a day, 30 GB of disk)
+	@$(VENV)/bin/python benchmarks/store.py --rows 1000000 10000000
 
 chaos: MINUTES ?= 5
 chaos: SEED ?= 1

@@ -226,7 +226,7 @@ class Store:
         return Version(self, key, self.read_json(key), at) if key else None
 
     def base(self, name: str) -> Version | None:
-        """The head to build on; None where an object of it, or of what it was made from, is gone."""
+        """The head to build on; None where an object of it, or of one it was made from, is gone."""
         try:
             head = self.head(name)
             before = [head, *map(head.input, head.manifest["inputs"])] if head else []

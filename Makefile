@@ -33,10 +33,10 @@ lint: $(STAMP)  ## ruff and pyright
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
 
-bench: $(STAMP)  ## measure against peers and limits (an hour)
+bench: $(STAMP)  ## measure against peers and limits (about an hour)
 	@for script in benchmarks/[!_]*.py; do echo "== $$script"; $(VENV)/bin/python $$script || exit 1; done
 
-large: $(STAMP)  ## measure the store at ten million rows (most of a day, 30 GB of disk)
+large: $(STAMP)  ## measure the store at ten million rows (hours)
 	@$(VENV)/bin/python benchmarks/store.py --rows 1000000 10000000
 
 chaos: MINUTES ?= 5

@@ -90,8 +90,8 @@ def _questions() -> dict[str, tuple[Command, str, list[Argument]]]:
         "trace": (show_trace, "a bad case from the inbox to the models", [case, _LIMIT]),
         "who-used": (
             show_users,
-            "the model versions a row, a source or a licence went into",
-            [_word("what", "a row's id or text, a source or a licence"), _LIMIT],
+            "the model versions a row, a bad case, a source or a licence went into",
+            [_word("what", "id or text of a row or bad case, a source or a licence"), _LIMIT],
         ),
         "blame": (
             show_blame,

@@ -95,17 +95,21 @@ def _kept_rows(job: Job, split_rows: Version, duplicates: Version, *facts: Versi
     """Rows that pass every rule of the recipe, and for every other row the first rule it broke."""
     scorers = {f.name.rpartition("/")[2]: f for f in facts} | {"label_conflict": duplicates}
     since, ids = _to_judge(job, split_rows, scorers)
-    if ids is None:
-        entered = split_rows.table("rows", PLAIN)
-        found = {name: version.table("facts") for name, version in scorers.items()}
+    named = read_columns(job.recipe.keep, [*PLAIN, *scorers])
+    if ids is None:  # of all rows only what is judged by; a scorer with a column's name shows there
+        needed = [c for c in PLAIN if c in {"id", "source", *named, *scorers}]
+        entered = split_rows.table("rows", needed)
     else:
         entered = split_rows.lookup("rows", ids, texts=False)
-        found = {name: version.lookup("facts", ids) for name, version in scorers.items()}
-    scored = join_facts(entered, found)
-    failed = failed_scores(found, read_columns(job.recipe.keep, scored.columns))
-    fates = _judge(scored, failed, job.recipe.keep)
+    scored, errors = entered, dict[str, pl.DataFrame]()
+    for name, version in scorers.items():
+        facts_of = version.table("facts") if ids is None else version.lookup("facts", ids)
+        scored = join_facts(scored, {name: facts_of})
+        errors[name] = facts_of.filter(pl.col("status") == "error")
+    fates = _judge(scored, failed_scores(errors, named), job.recipe.keep)
+    rows = entered if ids is not None else split_rows.table("rows", PLAIN)
     tables: dict[str, Any] = {
-        "rows": keep_rows(entered, fates),
+        "rows": keep_rows(rows, fates),
         "fates": fates,
         "scores": scored.select("id", *scorers),
     }

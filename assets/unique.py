@@ -14,7 +14,7 @@ from curation.accounts import tally_rows
 from curation.dedup import Duplicates, find_duplicates, find_related, sign_rows
 from curation.exam import Exam, set_exam
 from curation.fates import keep_rows
-from curation.frames import Bare
+from curation.frames import Bare, in_order
 from curation.rows import PLAIN, ROW_SCHEMA, digest
 from curation.store import Made, Version
 from curation.tables import lookup, read_table
@@ -25,9 +25,7 @@ LABELS = ("id", "prompt_id", "split", "track", "source", "origin")
 """What the steps that compare rows read of every row; the texts only of those in question."""
 
 
-def candidates(
-    rows: Version, augmented_rows: Version, columns: Sequence[str] | None = None
-) -> pl.DataFrame:
+def candidates(rows: Version, augmented_rows: Version, columns: Sequence[str]) -> pl.DataFrame:
     """Every row that may be trained on: the imported ones of the train split and the made ones."""
     imported = rows.table("rows", columns).filter(pl.col("split") == "train")
     made = augmented_rows.table("rows", columns).join(imported, on="id", how="anti")
@@ -163,9 +161,11 @@ def unique_rows(job: Job, rows: Version, augmented_rows: Version, duplicates: Ve
     """One row per meaning: the keepers of the merged rows and everything that repeats nothing."""
     since = job.previous
     if since is None or since.manifest["how"]["code"] != job.code:
-        entered = candidates(rows, augmented_rows, PLAIN)
-        kept = keep_rows(entered, duplicates.table("fates", ["id", "fate"]))
-        return Made(tables={"rows": Bare(kept, ROW_SCHEMA)})
+        fates = duplicates.table("fates", ["id", "fate"])
+        imported = keep_rows(rows.table("rows", PLAIN), fates).filter(pl.col("split") == "train")
+        made = keep_rows(augmented_rows.table("rows", PLAIN), fates)
+        both = [imported, made.join(imported, on="id", how="anti")]
+        return Made(tables={"rows": Bare(in_order(pl.concat(both)), ROW_SCHEMA)})
     tables = ((rows, "rows"), (augmented_rows, "rows"), (duplicates, "fates"))
     ids = changed_ids(since, tables)
     entered = _read_candidates(rows, augmented_rows, ids, texts=False)
@@ -188,7 +188,7 @@ def split_rows(
     def part(ids: list[str] | None) -> tuple[Exam, Settled]:
         """The exam and the verdicts on these rows, or on all of them."""
         if ids is None:
-            unique, signed = unique_rows.table("rows", PLAIN), read_table(job.store, entry)
+            unique, signed = unique_rows.table("rows", LABELS), read_table(job.store, entry)
         else:
             unique = unique_rows.lookup("rows", ids, texts=False)
             signed = lookup(job.store, entry, ids)
@@ -219,8 +219,9 @@ def split_rows(
             books = resettle(since, was, settled)
             return Made({**changes, **whole}, since=since, memos=[memo], **books)
     found, settled = part(None)
+    kept = unique_rows.table("rows", PLAIN).join(found.rows, on="id", how="semi")
     tables = {
-        "rows": Bare(found.rows, ROW_SCHEMA),
+        "rows": Bare(kept, ROW_SCHEMA),
         "exam": found.exam,
         "fates": found.fates,
         "clusters": found.clusters,

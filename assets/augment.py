@@ -6,6 +6,7 @@ from assets.recipe import Recipe
 from assets.stage import Job, Stage
 from curation.accounts import Account, tally_rows
 from curation.augmenters._base import AugmentWork
+from curation.llm_ledger import LEDGER, read_calls
 from curation.rows import EDGE_SCHEMA, rows_frame
 from curation.store import Made, Version
 
@@ -40,6 +41,7 @@ def augmented_rows(job: Job, rows: Version, bad_cases: Version, error_types: Ver
         cache=job.store.root,
     )
     made = job.recipe.augment.make()(work)
+    edges = pl.DataFrame(made.edges, schema=EDGE_SCHEMA).unique()
     rejected = pl.DataFrame(made.rejected, schema=REJECTED_SCHEMA)
     reasons = rejected.group_by("reason").len().sort("len", "reason", descending=[True, False])
     rows_made = rows_frame(made.rows)
@@ -53,8 +55,9 @@ def augmented_rows(job: Job, rows: Version, bad_cases: Version, error_types: Ver
     return Made(
         tables={
             "rows": rows_made,
-            "edges": pl.DataFrame(made.edges, schema=EDGE_SCHEMA).unique(),
+            "edges": edges,
             "rejected": rejected,
+            "calls": _calls(job, edges, rejected),
         },
         values={
             "usage": dict(made.usage),
@@ -63,3 +66,10 @@ def augmented_rows(job: Job, rows: Version, bad_cases: Version, error_types: Ver
         },
         checks={"conservation": (not wrong, "; ".join(wrong) or account.line())},
     )
+
+
+def _calls(job: Job, edges: pl.DataFrame, rejected: pl.DataFrame) -> pl.DataFrame:
+    """The paid calls that wrote or were refused rows, kept with them; of one key in their order."""
+    keys = {*edges["call"], *rejected["call"]} - {"", None}
+    found = read_calls(job.store.root / LEDGER, keys)
+    return found.with_columns(number=pl.int_range(pl.len()).over("key"))

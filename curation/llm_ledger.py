@@ -6,11 +6,17 @@ was killed goes on where it stood and pays for nothing twice.
 
 import asyncio
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import closing
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
+import polars as pl
+
+LEDGER = "calls.sqlite"
 _GROUP = 256
+_COLUMNS = "key, request, body, prompt_tokens, completion_tokens, cost_usd"
+_FIND = f"select {_COLUMNS} from calls where key = ? order by seq"
 _SCHEMA = """
 create table if not exists calls (
     seq integer primary key, key text not null, request text not null, body text not null,
@@ -32,6 +38,24 @@ class Call:
     cost_usd: float
 
 
+CALL_SCHEMA = pl.Schema(
+    {"key": pl.String, "request": pl.String, "body": pl.String, "prompt_tokens": pl.Int64,
+     "completion_tokens": pl.Int64, "cost_usd": pl.Float64}
+)  # fmt: skip
+"""A call in a table: what is kept with the rows that it wrote."""
+
+
+def read_calls(path: Path, keys: Collection[str]) -> pl.DataFrame:
+    """Every answer to these keys in a ledger, oldest first, as `CALL_SCHEMA`; none without one."""
+    if not path.is_file() or not keys:
+        return CALL_SCHEMA.to_frame()
+    with closing(
+        sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=60)
+    ) as db:
+        found = [row for key in sorted(keys) for row in db.execute(_FIND, (key,))]
+    return pl.DataFrame(found, schema=CALL_SCHEMA, orient="row")
+
+
 class Ledger:
     """Paid answers by key; several answers to one key mean that earlier ones were unusable."""
 
@@ -48,9 +72,7 @@ class Ledger:
 
     def find(self, key: str) -> list[Call]:
         """Answers to a key, oldest first."""
-        columns = "key, request, body, prompt_tokens, completion_tokens, cost_usd"
-        found = self._db.execute(f"select {columns} from calls where key = ? order by seq", (key,))
-        return [Call(*row) for row in found]
+        return [Call(*row) for row in self._db.execute(_FIND, (key,))]
 
     async def put(self, call: Call) -> None:
         """Return when the answer is on disk; raises `sqlite3.Error` when it cannot be."""
@@ -73,10 +95,9 @@ class Ledger:
                     done.set_exception(error) if error else done.set_result(None)
 
     def _write(self, calls: Sequence[Call]) -> None:
-        columns = "key, request, body, prompt_tokens, completion_tokens, cost_usd"
         with self._db:
             self._db.executemany(
-                f"insert into calls ({columns}) values (?, ?, ?, ?, ?, ?)", map(astuple, calls)
+                f"insert into calls ({_COLUMNS}) values (?, ?, ?, ?, ?, ?)", map(astuple, calls)
             )
 
     def close(self) -> None:

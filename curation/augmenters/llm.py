@@ -19,6 +19,7 @@ from curation.augmenters._llm_prompt import build_messages
 from curation.augmenters._llm_rows import parse_rows, proposal_text, read_proposal, refusal
 from curation.llm import Reply, complete_all
 from curation.llm_door import check_base_url
+from curation.llm_ledger import LEDGER
 from curation.plugins import Secret, plugin
 from curation.rows import ANSWER, UTTERANCE, dialogue, digest, make_row
 from curation.text import text_key
@@ -73,7 +74,7 @@ def llm(
                 base_url=base_url,
                 api_key=secret,
                 model=model,
-                cache=work.cache / "calls.sqlite",
+                cache=work.cache / LEDGER,
                 concurrency=concurrency,
                 timeout_s=timeout_s,
                 budget_usd=budget_usd - batch.usage["cost_usd"] if budget_usd is not None else None,

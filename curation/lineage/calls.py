@@ -1,64 +1,52 @@
 """Archived calls to a language model: what was asked and answered for a row, and what was shown.
 
-The ledger is opened read-only. It never held a key: requests are kept without their headers.
+They lie with the rows that they wrote, so whoever can read the rows can read them. They never held
+a key: requests are kept without their headers.
 """
 
 import json
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import Any
 
-LEDGER = "calls.sqlite"
+import polars as pl
+
+from curation.lineage.views import View
+from curation.llm_ledger import CALL_SCHEMA
 
 
-def read_call(root: Path, key: str) -> dict[str, Any] | None:
+def read_call(view: View, key: str) -> dict[str, Any] | None:
     """The last answer to a call: request, answer, model, tokens and cost of all its answers."""
-    columns = "request, body, prompt_tokens, completion_tokens, cost_usd"
-    with _ledger(root) as ledger:
-        found = ledger.execute(
-            f"select {columns} from calls where key = ? order by seq", (key,)
-        ).fetchall()
-    if not found:
+    found = _calls(view).filter(pl.col("key") == key)
+    if found.is_empty():
         return None
-    request, body = _json(found[-1][0]), _json(found[-1][1])
+    last = found.row(-1, named=True)
+    request, body = _json(last["request"]), _json(last["body"])
     return {
         "key": key,
         "model": body.get("model", ""),
         "messages": request.get("messages", []),
         "parameters": {k: v for k, v in request.items() if k != "messages"},
-        "answer": _answer(body) or found[-1][1],
-        "prompt_tokens": sum(row[2] for row in found),
-        "completion_tokens": sum(row[3] for row in found),
-        "cost_usd": sum(row[4] for row in found),
+        "answer": _answer(body) or last["body"],
+        "prompt_tokens": found["prompt_tokens"].sum(),
+        "completion_tokens": found["completion_tokens"].sum(),
+        "cost_usd": found["cost_usd"].sum(),
     }
 
 
-def calls_showing(root: Path, text: str) -> list[str]:
+def calls_showing(view: View, text: str) -> list[str]:
     """Keys of the calls whose request held a text, such as a seed shown as an example."""
     inner = json.dumps(text, ensure_ascii=False).replace("<", "\\u003c").replace(">", "\\u003e")
     written = json.dumps(inner[1:-1], ensure_ascii=False)[1:-1]  # JSON inside a JSON request
     # The quotes around it keep a short text from being found inside a longer one.
-    with _ledger(root) as ledger:
-        found = ledger.execute(
-            "select distinct key from calls where instr(request, ?) order by key",
-            (f'\\"{written}\\"',),
-        ).fetchall()
-    return [key for (key,) in found]
+    holds = pl.col("request").str.contains(f'\\"{written}\\"', literal=True)
+    return _calls(view).filter(holds)["key"].unique().sort().to_list()
 
 
-@contextmanager
-def _ledger(root: Path) -> Iterator[sqlite3.Connection]:
-    path = root / LEDGER
-    where = f"{path.absolute().as_uri()}?mode=ro" if path.is_file() else ":memory:"
-    with closing(sqlite3.connect(where, uri=where != ":memory:", timeout=60)) as ledger:
-        if where == ":memory:":
-            ledger.execute(
-                "create table calls (seq, key, request, body, prompt_tokens, completion_tokens, "
-                "cost_usd)"
-            )
-        yield ledger
+def _calls(view: View) -> pl.DataFrame:
+    """Every archived call of a view; of one key the answers in the order in which they came."""
+    step = view.steps.get("augmented_rows")
+    if step is None or "calls" not in step.tables:
+        return CALL_SCHEMA.to_frame()
+    return step.table("calls").sort("key", "number")
 
 
 def _answer(body: dict[str, Any]) -> str:

@@ -168,7 +168,7 @@ def _explain(
     own = pl.col("id") == row["id"]
     made_from = parts["edges"].filter(pl.col("child") == row["id"])
     calls = made_from["call"].unique().sort().to_list() if row["origin"] == "llm" else []
-    call = read_call(view.store.root, calls[0]) if calls else None
+    call = read_call(view, calls[0]) if calls else None
     return {
         "id": row["id"],
         "text": texts(dict(row)),
@@ -249,7 +249,7 @@ def _refused(view: View, wanted: str) -> list[dict[str, Any]]:
     refused = step.table("rejected").filter(pl.col("text").str.contains(wanted, literal=True))
     answers = []
     for record in refused.unique(maintain_order=True).to_dicts():
-        call = read_call(view.store.root, record["call"])
+        call = read_call(view, record["call"])
         said = _never_a_row(view, record["text"], "the augmenter", f"refused: {record['reason']}")
         answers.append({**said, "made_by": record["call"], **({"call": call} if call else {})})
     return answers

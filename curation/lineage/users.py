@@ -147,12 +147,13 @@ def _by_rows(views: list[View], ids: list[str], prompts: set[str]) -> list[dict[
 
 def _ways(views: list[View], ids: list[str], prompts: set[str]) -> list[dict[str, list[str]]]:
     """For each view the rows on each way from what is asked for, each on the first it is on."""
-    calls = _calls_showing(views, prompts)
     made = [list(descendants(links_of(view), ids)) for view in views]
     asked = {i for own in made for i in own}.union(ids)
     fates = _steps(views, "duplicates", "fates", asked, ["fate", "into"])
     found = []
+    written = _calls_showing(views, prompts)
     for view, own, fate in zip(views, made, fates, strict=True):
+        calls = written.get(view.steps["augmented_rows"].key, [])
         known = {*ids, *own}
         into = {fate[i]["into"] for i in known & fate.keys() if fate[i]["fate"] == "merged"}
         shown = edges_of(view).filter(pl.col("call").is_in(calls))["child"].unique().sort()
@@ -183,12 +184,13 @@ def _lines(views: list[View], ways: list[dict[str, list[str]]]) -> dict[str, str
     return said
 
 
-def _calls_showing(views: list[View], prompts: set[str]) -> list[str]:
-    """Calls that wrote rows and showed one of the prompts as it stands."""
-    asked = [v for v in views if v.entry and "llm" in v.entry.values["lineage"]["rows_by_origin"]]
-    if not asked:
-        return []
-    return sorted({key for text in prompts for key in calls_showing(asked[0].store.root, text)})
+def _calls_showing(views: list[View], prompts: set[str]) -> dict[str, list[str]]:
+    """Key of each version of made rows -> calls that wrote some and showed a prompt as it is."""
+    made = {view.steps["augmented_rows"].key: view for view in views}
+    return {
+        key: sorted({call for text in prompts for call in calls_showing(view, text)})
+        for key, view in made.items()
+    }
 
 
 def _judges(views: list[View], ids: list[str], prompts: set[str]) -> dict[str, int]:

@@ -16,6 +16,7 @@ from curation.exam import set_exam
 from curation.fates import keep_rows
 from curation.ingest import merge_sources, read_source
 from curation.lineage.model import summarise_model
+from curation.llm_ledger import LEDGER, read_calls
 from curation.mix import mix_tracks
 from curation.registry import next_number
 from curation.rows import (
@@ -161,6 +162,9 @@ class _World:
             "rows": rows_frame(rows),
             "edges": pl.DataFrame(edges, schema=EDGE_SCHEMA),
             "rejected": pl.DataFrame(self.plan.rejected, schema=REJECTED, orient="row"),
+            "calls": read_calls(self.store.root / LEDGER, {self.plan.call} - {""}).with_columns(
+                number=pl.int_range(pl.len()).over("key")
+            ),
         }
         section = [
             ["augment", "rules", self.plan.said.get("augment", {}), {}],

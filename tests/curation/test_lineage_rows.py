@@ -138,6 +138,8 @@ def test_a_written_row_leads_to_its_bad_case_and_to_the_archived_call(tmp_path):
     assert found["call"]["prompt_tokens"] == 200 and found["call"]["cost_usd"] == pytest.approx(
         0.002
     )
+    (tmp_path / "calls.sqlite").unlink()  # as on another machine: the calls lie with the rows
+    assert explain_row(Store(tmp_path), "w", "请把后排音响打开") == [found]
     (parent,) = [p for p in found["stems_from"] if "bad_case" in p]
     assert parent["bad_case"] == learn["id"] and parent["prompt"] == learn["prompt"]
 

@@ -112,7 +112,7 @@ class LocalBlobs:
         return _is_plain(self.root / key)
 
     def read(self, key: str) -> bytes:
-        return self.fetch(key).read_bytes()
+        return self.disk.read(self.fetch(key))
 
     def scan(self, prefix: str) -> list[Blob]:
         """By the clock of the file system, which a test file just written tells."""

@@ -5,11 +5,18 @@ A file is safe once it was synced and every folder that names it was synced: `sa
 merely there is not safe: a process that was killed may have made it and never synced it.
 """
 
+import hashlib
 import os
 import shutil
 import uuid
 from contextlib import suppress
 from pathlib import Path
+
+
+def sha256_file(path: Path) -> str:
+    """sha256 of a file's bytes, as hex."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 class Disk:
@@ -22,6 +29,14 @@ class Disk:
         """Create a file; its bytes are safe only after `sync`."""
         with path.open("xb") as handle:
             handle.write(data)
+
+    def read(self, path: Path) -> bytes:
+        """All bytes of a file."""
+        return path.read_bytes()
+
+    def digest(self, path: Path) -> str:
+        """The sha256 of a file's bytes."""
+        return sha256_file(path)
 
     def copy(self, path: Path, to: Path) -> None:
         """Copy a file's bytes; safe only after `sync`."""

@@ -8,16 +8,11 @@ import re
 from pathlib import Path
 
 from curation.blobs import Corrupt
+from curation.disk import sha256_file
 from curation.rows import canonical_json
 
 NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
 _KEY = re.compile(r"\w[\w.-]*/[0-9a-f]{2}/([0-9a-f]{64})(\.parquet|\.json)?")
-
-
-def sha256_file(path: Path) -> str:
-    """sha256 of a file's bytes, as hex."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def sha256_path(path: Path) -> str:

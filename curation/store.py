@@ -23,10 +23,10 @@ import polars as pl
 
 from curation.blobs import Blobs, Corrupt, LocalBlobs
 from curation.bucket import BucketBlobs
-from curation.disk import Disk
+from curation.disk import Disk, sha256_file
 from curation.frames import frame_digest, parquet_bytes
 from curation.locks import Leases, lock_writer, unlock_writer
-from curation.names import NAME, check_name, checked_key, link_in, sha256_file, sha256_path
+from curation.names import NAME, check_name, checked_key, link_in, sha256_path
 from curation.seals import read_sealed, seal, unseal
 from curation.store_format import check_format
 from curation.tables import Change, objects_of, write_table
@@ -87,9 +87,9 @@ class Store:
         name = checked_key(key)
         try:
             path = self.blobs.fetch(at, anew=anew)
-            whole = sha256_file(path) == name
+            whole = self.disk.digest(path) == name
             if not whole and self.blobs.shared:  # perhaps it was only the local copy
-                whole = sha256_file(self.blobs.fetch(at, anew=True)) == name
+                whole = self.disk.digest(self.blobs.fetch(at, anew=True)) == name
         except FileNotFoundError:
             raise Corrupt(f"object {key} is missing from {self.place!r}") from None
         if not whole:
@@ -104,7 +104,7 @@ class Store:
 
     def read_json(self, key: str) -> Any:
         """Read a small value back, verified like a table."""
-        return json.loads(self.frame_path(key).read_bytes())
+        return json.loads(self.disk.read(self.frame_path(key)))
 
     def put_folder(self, source: Path) -> str:
         """Copy a folder in, named by the digest of its file names and contents.

@@ -9,7 +9,7 @@ from tests.faults._shim import LOSSES, Fault
 from tests.faults._sweep import Sweeper
 
 Faults = Callable[[int], Iterator[Fault]]
-"""How many operations a scenario has, to the faults that can hit it."""
+"""How many operations of its sort a scenario has, to the faults that can hit it."""
 
 READ_ONLY = ("store/objects", "store/refs", "store/tmp")
 
@@ -45,6 +45,14 @@ def failed_for_ever(n: int) -> Iterator[Fault]:
     return (Fault("error", at, ever=True) for at in range(1, n + 1))
 
 
+def read_failed_once(reads: int) -> Iterator[Fault]:
+    return (Fault("read", at) for at in range(1, reads + 1))
+
+
+def read_failed_for_ever(reads: int) -> Iterator[Fault]:
+    return (Fault("read", at, ever=True) for at in range(1, reads + 1))
+
+
 def disk_full(n: int) -> Iterator[Fault]:
     return (Fault("full", at, ever=True, code=errno.ENOSPC) for at in range(1, n + 1))
 
@@ -68,6 +76,8 @@ KINDS: dict[str, Faults] = {
     "power cut after a retry": power_cut_after_a_retry,
     "failed once": failed_once,
     "failed for ever": failed_for_ever,
+    "read failed once": read_failed_once,
+    "read failed for ever": read_failed_for_ever,
     "disk full": disk_full,
     "read-only": read_only,
     "too many files": too_many_files,
@@ -84,7 +94,8 @@ def try_all(
     assert scenario in SCENARIOS
     faults, lines = [], []
     for kind in kinds:
-        every = list(KINDS[kind](sweeper.count(scenario)))
+        changes, reads = sweeper.count(scenario)
+        every = list(KINDS[kind](reads if kind.startswith("read failed") else changes))
         chosen = take(every, most, seed=f"{scenario}, {kind}") if most else every
         left = f", {len(every) - len(chosen):,} left out" if len(chosen) < len(every) else ""
         lines.append(f"{scenario}, {kind}: {len(chosen):,} faults tried{left}")

@@ -27,9 +27,10 @@ names that were not; the names of refs, pins and memos only; all names but those
 class Fault:
     """What goes wrong, at which operation, and whether it stays wrong.
 
-    `kind`: none | kill | power | error | full | files (so many may be open) | time (killed after
-    `at` thousandths of the undisturbed time). `where` limits an error to a folder of the store.
-    `retry`: the process does its work again after the error, and then the power goes.
+    `kind`: none | kill | power | error | read (reads have numbers of their own) | full | files (so
+    many may be open) | time (killed after `at` thousandths of the undisturbed time). `where` limits
+    an error to a folder of the store. `retry`: the process does its work again after the error, and
+    then the power goes.
     """
 
     kind: str = "none"
@@ -49,12 +50,23 @@ class UnsyncedDisk(Disk):
 
 
 class FaultyDisk(UnsyncedDisk):
-    """A disk with one fault; `n` counts its operations. `place` is the folder all lies in."""
+    """A disk with one fault; `n` counts what changes something, `reads` what is read.
+
+    `place` is the folder all lies in.
+    """
 
     def __init__(self, fault: Fault, place: Path):
         super().__init__()
-        self.fault, self.place, self.n = fault, place, 0
+        self.fault, self.place, self.n, self.reads = fault, place, 0, 0
         self.unsynced = Unsynced(place) if fault.kind == "power" or fault.retry else None
+
+    def read(self, path: Path) -> bytes:
+        self._look(path)
+        return super().read(path)
+
+    def digest(self, path: Path) -> str:
+        self._look(path)
+        return super().digest(path)
 
     def write(self, path: Path, data: bytes) -> None:
         self._step("create", path)
@@ -106,6 +118,12 @@ class FaultyDisk(UnsyncedDisk):
         assert self.unsynced
         self.unsynced.lose(self.fault.loses)
         os.kill(os.getpid(), signal.SIGKILL)
+
+    def _look(self, path: Path) -> None:
+        self.reads += 1
+        at, ever = self.fault.at, self.fault.ever
+        if self.fault.kind == "read" and (self.reads >= at if ever else self.reads == at):
+            raise OSError(self.fault.code, os.strerror(self.fault.code), str(path))
 
     def _step(self, operation: str, path: Path) -> None:
         self.n += 1

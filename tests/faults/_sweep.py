@@ -45,9 +45,10 @@ class Sweeper:
             env=os.environ | threads,
         )
 
-    def count(self, scenario: str) -> int:
-        """How many operations a scenario has."""
-        return self._ask({"scenario": scenario, "faults": []})["operations"]
+    def count(self, scenario: str) -> tuple[int, int]:
+        """How many operations of a scenario change something, and how many read."""
+        said = self._ask({"scenario": scenario, "faults": []})
+        return said["changes"], said["reads"]
 
     def run(self, scenario: str, faults: Iterable[Fault]) -> list[str]:
         """Try each fault on a copy of what the scenario starts from; what went wrong."""
@@ -85,7 +86,8 @@ def serve(folder: Path) -> None:
             continue
         bench = Bench(folder, asked["scenario"])
         problems = bench.run([Fault(**fault) for fault in asked["faults"]])
-        print(json.dumps({"operations": bench.operations, "problems": problems}), flush=True)
+        counted = {"changes": bench.changes, "reads": bench.reads}
+        print(json.dumps({**counted, "problems": problems}), flush=True)
 
 
 def _recipe(folder: Path) -> Path:
@@ -104,7 +106,8 @@ class Bench:
         if not said.exists():
             code = wait(fork(lambda: said.write_text(json.dumps(self._prepare()))))
             assert code == ACKNOWLEDGED, f"{name} fails without any fault"
-        self.operations, self.seconds, self.old, self.new = json.loads(said.read_text())
+        found = json.loads(said.read_text())
+        self.changes, self.reads, self.seconds, self.old, self.new = found
 
     def run(self, faults: list[Fault]) -> list[str]:
         """Problems of all trials, a few at once."""
@@ -123,7 +126,7 @@ class Bench:
                 shutil.rmtree(place)
         return problems
 
-    def _prepare(self) -> tuple[int, float, dict, dict]:
+    def _prepare(self) -> tuple[int, int, float, dict, dict]:
         self.scenario.prepare(self.before)
         shutil.copytree(self.before, self.after)
         disk = FaultyDisk(Fault(), self.after)
@@ -132,7 +135,7 @@ class Bench:
         seconds = time.monotonic() - start
         damaged = self.name == "repair"
         old = {} if damaged else _graph.observe(self.before)
-        return disk.n, seconds, old, _graph.observe(self.after)
+        return disk.n, disk.reads, seconds, old, _graph.observe(self.after)
 
     def _try(self, place: Path, fault: Fault) -> None:
         shutil.copytree(self.before, place)

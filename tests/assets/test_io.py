@@ -45,7 +45,8 @@ def run(tmp_path):
             asset = build_asset(runtime, stage)
             return dg.materialize([asset], instance=instance, raise_on_error=False), heard
 
-    return materialise
+    yield materialise
+    Store(tmp_path).unlock_writer()
 
 
 def retries(result):

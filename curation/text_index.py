@@ -1,7 +1,7 @@
-"""Which rows may hold a text: for each group of rows the trigrams of characters that occur in it.
+"""Which rows may hold a text: for each group of rows the four characters in a row that occur in it.
 
-A group that lacks a trigram of the text cannot hold it, so a search reads the few groups that may.
-The trigrams are a Bloom filter of one hash function (Bloom, 1970), at most half full.
+A group that lacks four of the text cannot hold it, so a search reads the few groups that may.
+They are a Bloom filter of one hash function (Bloom, 1970), at most half full.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ import polars as pl
 
 from curation.frames import ROW_GROUP
 
-LEAST = 3
+LEAST = 4
 """A text of fewer characters is looked for everywhere."""
 _SCHEMA = pl.Schema({"first": pl.UInt32, "bits": pl.Binary})
 _BITS = 22
@@ -41,7 +41,7 @@ def _contents(texts: pl.DataFrame) -> str:
 
 
 def _filter(text: str) -> bytes:
-    """The trigrams of a text, folded in half while no more than half of the bits are set."""
+    """The fours of a text, folded in half while no more than half of the bits are set."""
     held = np.zeros(1 << _BITS, bool)
     held[_hashes(text)] = True
     while len(held) > 1 << _LEAST_BITS:
@@ -53,11 +53,12 @@ def _filter(text: str) -> bytes:
 
 
 def _hashes(text: str) -> np.ndarray:
-    """A hash of `_BITS` bits for each trigram; splitmix64's finalizer (Steele et al., 2014)."""
+    """A hash of `_BITS` bits for each four; splitmix64's finalizer (Steele et al., 2014)."""
     points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.uint64)
     if len(points) < LEAST:
         return np.zeros(0, np.int64)
-    mixed = points[:-2] << np.uint64(42) ^ points[1:-1] << np.uint64(21) ^ points[2:]
+    mixed = points[:-3] << np.uint64(42) ^ points[1:-2] << np.uint64(21) ^ points[2:-1]
+    mixed = mixed * np.uint64(0x9E3779B97F4A7C15) + points[3:]
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed = (mixed ^ mixed >> np.uint64(shift)) * np.uint64(factor)
     return (mixed >> np.uint64(64 - _BITS)).astype(np.int64)

@@ -33,6 +33,7 @@ task: {{use: json_slots, fields: [actions], slots: {{actions: [do, what]}}, syst
 sources:
   seeds: {{use: jsonl, path: seeds, track: domain, license: CC-BY-4.0}}
   general: {{use: jsonl, path: general, track: general, license: Apache-2.0}}
+  test: {{use: jsonl, path: test, track: domain, split: test}}
 augment: {{use: rules, per_seed: 1}}
 scorers: {{length: {{}}, repetition: {{}}, special_tokens: {{}}}}
 keep: [length <= 400, not special_tokens, repetition < 0.9, not label_conflict]
@@ -119,9 +120,10 @@ class Bench:
 
         self.folder, self.counted, self.delivered = folder, {}, 0
         self.random = random.Random(7)
-        for name in ("seeds", "general"):
+        for name in ("seeds", "general", "test"):
             (folder / name).mkdir()
         self._write("seeds", [self._domain(i) for i in range(DOMAIN)])
+        self._write("test", [self._domain(DOMAIN + i) for i in range(DOMAIN)])
         (folder / "bench.yaml").write_text(RECIPE.format(model=self._model()), encoding="utf-8")
         self.recipe = load_recipe(folder / "bench.yaml")
         self.store = Store(folder / "store")
@@ -176,12 +178,21 @@ class Bench:
         }
 
     def release(self, number: int) -> None:
-        """A registered model version on the present training set, its training left out."""
+        """A registered model version on the present training set.
+
+        Its training is left out, and every answer of its exam is given: that of the next question.
+        """
         from curation.lineage.model import summarise_model
         from curation.store import Made
 
         inputs = {name: self._head(name) for name in (LAST, "bad_cases", "base_model", "rows")}
         lineage = summarise_model(inputs[LAST], inputs["bad_cases"], inputs["base_model"])
+        asked = {name: self._head(name) for name in (LAST, "split_rows", "bad_cases")}
+        exam = asked["split_rows"].table("exam")
+        tables = {"rows": wrong_answers(exam), "leaks": exam.select("id").clear()}
+        inputs["evaluation"] = self.store.write_version(
+            "bench/evaluation", Made(tables=tables), inputs=asked, how={}
+        )
         values = {
             "number": number, "id": f"{number:032x}", "promoted": True, "lineage": lineage,
             "verdict": {"rules": []}, "metrics": {"candidate": {}}, "failed_heldout": 0,
@@ -195,7 +206,7 @@ class Bench:
     def questions(self, versions: int) -> dict[str, float]:
         """Seconds of questions of lineage, each asked of a store that has just been opened.
 
-        Blame and leak are asked of an evaluation, which needs a trained model.
+        The card is a value of the manifest that `model` reads.
         """
         from curation import lineage
         from curation.store import Store
@@ -203,6 +214,9 @@ class Bench:
         rows = self._head(LAST).table("rows", ["id", "messages"])
         row = rows.row(rows.height // 2, named=True)
         text, name, old, new = row["messages"][-2]["content"], "bench", "v1", f"v{versions}"
+        exam = self._head("split_rows").table("exam", ["messages"])
+        case = exam["messages"][0][-2]["content"]
+        task = self.recipe.task
         asked: dict[str, Callable[[Any], Any]] = {
             "model: what a version is": lambda s: lineage.explain_model(s, name, "latest"),
             "rows: all of a version": lambda s: lineage.training_rows(s, name, "latest"),
@@ -219,6 +233,10 @@ class Bench:
             f"who-used: a text, {versions} versions": lambda s: lineage.find_users(s, name, text),
             f"who-used: a source, {versions} versions": lambda s: lineage.find_users(
                 s, name, "general"
+            ),
+            "blame: a case of the exam": lambda s: lineage.blame_case(s, name, case, task=task),
+            "leak: all of a version": lambda s: lineage.find_model_leaks(
+                s, name, "latest", task=task
             ),
             "reproduce: the plan": lambda s: lineage.plan_reproduction(s, name, "latest"),
             "at: the champion now": lambda s: lineage.find_champion_at(s, name, "now"),
@@ -283,6 +301,18 @@ class Bench:
         path = folder / f"{len(list(folder.iterdir())):04d}.jsonl"
         with path.open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+
+
+def wrong_answers(exam: Any) -> Any:
+    """Cases of an exam, to each the right answer of the next one."""
+    rows = [(row["messages"][-2]["content"], row["messages"][-1]["content"], row)
+            for row in exam.iter_rows(named=True)]  # fmt: skip
+    cases = [
+        {"id": row["id"], "arm": "candidate", "split": row["split"], "prompt": prompt,
+         "gold": gold, "predicted": following[1], "exact": False, "signature": "values"}
+        for (prompt, gold, row), following in zip(rows, [*rows[1:], *rows[:1]], strict=True)
+    ]  # fmt: skip
+    return type(exam)(cases)
 
 
 def peak_gb() -> float:

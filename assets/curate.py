@@ -96,7 +96,7 @@ def _kept_rows(job: Job, split_rows: Version, duplicates: Version, *facts: Versi
     scorers = {f.name.rpartition("/")[2]: f for f in facts} | {"label_conflict": duplicates}
     since, ids = _to_judge(job, split_rows, scorers)
     named = read_columns(job.recipe.keep, [*PLAIN, *scorers])
-    if ids is None:  # of all rows only what is judged by; a scorer with a column's name shows there
+    if ids is None:  # a scorer that is named like a column must meet it, to be refused
         needed = [c for c in PLAIN if c in {"id", "source", *named, *scorers}]
         entered = split_rows.table("rows", needed)
     else:

@@ -305,6 +305,8 @@ class Bench:
 
 def wrong_answers(exam: Any) -> Any:
     """Cases of an exam, to each the right answer of the next one."""
+    import polars as pl
+
     rows = [(row["messages"][-2]["content"], row["messages"][-1]["content"], row)
             for row in exam.iter_rows(named=True)]  # fmt: skip
     cases = [
@@ -312,7 +314,7 @@ def wrong_answers(exam: Any) -> Any:
          "gold": gold, "predicted": following[1], "exact": False, "signature": "values"}
         for (prompt, gold, row), following in zip(rows, [*rows[1:], *rows[:1]], strict=True)
     ]  # fmt: skip
-    return type(exam)(cases)
+    return pl.DataFrame(cases)
 
 
 def peak_gb() -> float:

@@ -13,6 +13,7 @@ import polars as pl
 from curation.frames import ROW_GROUP, in_order
 
 RUN = "__run"
+"""Column of `look_in`: the place of a row's run among those asked."""
 _AT = "__at"
 SLICE = 65_536
 """Rows of one object: few to verify when one is wanted, enough to compress well."""
@@ -124,6 +125,7 @@ def no_rows(frames: Frames, runs: Iterable[Run]) -> pl.DataFrame:
 
 
 def rows_in(run: Run) -> int:
+    """How many rows a run holds, as its slices say."""
     return sum(part.rows for part in run)
 
 

@@ -1,7 +1,7 @@
-"""Which rows may hold a text: for each group of rows the four characters in a row that occur in it.
+"""Which rows may hold a text: for each group of rows, all sequences of four characters in them.
 
-A group that lacks four of the text cannot hold it, so a search reads the few groups that may.
-They are a Bloom filter of one hash function (Bloom, 1970), at most half full.
+A group that lacks one of the text's cannot hold it, so a search reads the few groups that may.
+The sequences are kept as a Bloom filter of one hash function (Bloom, 1970), at most half full.
 """
 
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ def _contents(texts: pl.DataFrame) -> str:
 
 
 def _filter(text: str) -> bytes:
-    """The fours of a text, folded in half while no more than half of the bits are set."""
+    """The filter of a text, folded in half while no more than half of the bits are set."""
     held = np.zeros(1 << _BITS, bool)
     held[_hashes(text)] = True
     while len(held) > 1 << _LEAST_BITS:
@@ -53,7 +53,7 @@ def _filter(text: str) -> bytes:
 
 
 def _hashes(text: str) -> np.ndarray:
-    """A hash of `_BITS` bits for each four; splitmix64's finalizer (Steele et al., 2014)."""
+    """`_BITS` bits for every four characters; splitmix64's finalizer (Steele et al., 2014)."""
     points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.uint64)
     if len(points) < LEAST:
         return np.zeros(0, np.int64)

@@ -54,6 +54,10 @@ def find_users(store: Store, recipe: str, wanted: str, *, limit: int = 100) -> d
         return {"what": "", "wanted": wanted, "versions": [], "sources": sorted(sources)}
     given = rows.to_dicts()
     prompts = {m["content"] for r in given for m in r["messages"] if m["role"] == "user"}
+    if any(
+        m["content"] == wanted for r in given for m in r["messages"]
+    ):  # a whole turn, so no part
+        cases = [case for case in cases if case["prompt"] == wanted]
     ids = dict.fromkeys([*rows["id"], *(case["id"] for case in cases)])
     used = _by_rows(views, list(ids), prompts.union(case["prompt"] for case in cases) - {""})
     said = [{"id": r["id"], "text": texts(r)} for r in given]

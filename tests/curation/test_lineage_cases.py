@@ -142,6 +142,14 @@ def test_a_bad_case_from_outside_is_used_by_what_was_made_from_it(tmp_path):
     assert said["rows"][0]["text"] == [LEARN["prompt"], LEARN["gold"]]
 
 
+def test_a_case_that_only_contains_the_text_of_a_row_is_another_person_s(tmp_path):
+    store, other = Store(tmp_path), case("请打开空调吧", answer("打开", "空调"))
+    publish(store, plan(cases=[{**other, "half": "learn"}]))
+    said = find_users(store, "w", SEEDS[0][0])
+    assert said["what"] == "row" and other["id"] not in [row["id"] for row in said["rows"]]
+    assert find_users(store, "w", other["prompt"])["what"] == "bad case"
+
+
 def test_a_row_that_a_judge_was_fitted_on_is_used(tmp_path):
     """The scorers still hold it as the measure of good text, though it is no longer delivered."""
     store = Store(tmp_path)

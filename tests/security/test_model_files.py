@@ -24,7 +24,9 @@ from training.tokens import tokenise_rows
 ROOT = Path(__file__).parents[2]
 SHIPPED = ("assets", "benchmarks", "curation", "evaluation", "pipelines", "training")
 PICKLES = ("pickle", "cPickle", "_pickle", "dill", "cloudpickle", "marshal", "shelve", "joblib")
-CODE = ("eval", "exec", "__import__", "read_pickle", "to_pickle")
+CODE = ("eval", "exec", "compile", "__import__", "read_pickle", "to_pickle")
+COMPILES = "assets/code.py"
+"""Compiles our own modules, to tell one version of them from another; it runs nothing."""
 
 
 class Plant:
@@ -63,7 +65,10 @@ def test_nothing_shipped_imports_a_pickler():
 def test_nothing_shipped_calls_what_can_run_data():
     for place, call, name in calls():
         last = name.rpartition(".")[2]
-        assert name not in CODE and last not in ("read_pickle", "to_pickle"), place
+        compiles_ours = name == "compile" and place.startswith(f"{COMPILES}:")
+        assert (name not in CODE or compiles_ours) and last not in ("read_pickle", "to_pickle"), (
+            place
+        )
         if name.endswith("torch.load"):
             assert keyword(call, "weights_only") is True, place
         if name in ("np.load", "numpy.load"):

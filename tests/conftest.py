@@ -43,3 +43,14 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("base")
     pretrain_demo_model(copy_rows(400), out=out, hidden=64, layers=2, vocab_size=360, steps=40)
     return out
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch):
+    """An S3 server with one empty bucket, which the environment names."""
+    from tests.s3_server import serve  # moto, which few tests need
+
+    with serve() as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        yield server

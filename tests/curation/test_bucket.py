@@ -14,18 +14,10 @@ from curation.bucket import BucketBlobs
 from curation.disk import Disk
 from curation.store import Conflict, Corrupt, Made, Store
 from curation.upkeep import collect_garbage, remove_damaged, verify_store
-from tests.s3_server import BUCKET, KEYS, serve
+from tests.s3_server import BUCKET, KEYS
 
 PLACE = f"s3://{BUCKET}/数据/车 载"
 FRAME = pl.DataFrame({"id": ["甲", "b", "c"], "value": [1.0, None, 2.0]})
-
-
-@pytest.fixture
-def s3(monkeypatch):
-    with serve() as server:
-        for name, value in server.environment.items():
-            monkeypatch.setenv(name, value)
-        yield server
 
 
 @pytest.fixture

@@ -6,19 +6,11 @@ import polars as pl
 import pytest
 
 from curation.store import Corrupt, Made, Store
-from tests.s3_server import BUCKET, KEYS, serve
+from tests.s3_server import BUCKET, KEYS
 from tests.security.test_endpoint import another_host
 
 PLACE = f"s3://{BUCKET}/x"
 TOKEN = "session-token-canary"
-
-
-@pytest.fixture
-def s3(monkeypatch):
-    with serve() as server:
-        for name, value in server.environment.items():
-            monkeypatch.setenv(name, value)
-        yield server
 
 
 def test_a_store_that_is_sent_elsewhere_is_not_opened_and_nothing_goes_there(s3, tmp_path):

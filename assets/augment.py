@@ -4,8 +4,8 @@ import polars as pl
 
 from assets.recipe import Recipe
 from assets.stage import Job, Stage
-from curation.accounts import Account, tally_rows
-from curation.augmenters._base import AugmentWork
+from curation.accounts import Account, count_records, tally_rows
+from curation.augmenters._base import BOUGHT_SCHEMA, AugmentWork, Bought
 from curation.llm_ledger import LEDGER, read_calls
 from curation.rows import EDGE_SCHEMA, rows_frame
 from curation.store import Made, Version
@@ -32,6 +32,7 @@ def augmented_stage(recipe: Recipe) -> Stage:
 def augmented_rows(job: Job, rows: Version, bad_cases: Version, error_types: Version) -> Made:
     """Rows made from seeds and from the bad cases to learn from; what was rejected, and why."""
     trusted = (pl.col("track") == "domain") & (pl.col("split") == "train")
+    bought = _bought(job)
     work = AugmentWork(
         task=job.recipe.task,
         seeds=rows.table("rows").filter(trusted),
@@ -39,10 +40,12 @@ def augmented_rows(job: Job, rows: Version, bad_cases: Version, error_types: Ver
         error_types=error_types.table("rows"),
         report=job.report,
         cache=job.store.root,
+        bought=bought,
     )
     made = job.recipe.augment.make()(work)
     edges = pl.DataFrame(made.edges, schema=EDGE_SCHEMA).unique()
     rejected = pl.DataFrame(made.rejected, schema=REJECTED_SCHEMA)
+    asked = pl.DataFrame(made.bought, schema=BOUGHT_SCHEMA).with_row_index("number")
     reasons = rejected.group_by("reason").len().sort("len", "reason", descending=[True, False])
     rows_made = rows_frame(made.rows)
     created = pl.DataFrame(
@@ -50,14 +53,21 @@ def augmented_rows(job: Job, rows: Version, bad_cases: Version, error_types: Ver
         schema={"id": pl.String, "source": pl.String},
         orient="row",
     )
-    account = Account({"created": tally_rows(created)}, {"made": tally_rows(rows_made)})
+    refused = count_records("proposals", rejected.height)
+    came = count_records("proposals", made.proposed - len(made.rows))
+    account = Account(
+        {"created": tally_rows(created), "proposed": came},
+        {"made": tally_rows(rows_made), "refused": refused},
+    )
     wrong = account.problems()
     return Made(
         tables={
             "rows": rows_made,
             "edges": edges,
             "rejected": rejected,
-            "calls": _calls(job, edges, rejected),
+            "bought": asked,
+            "calls": _answers(job, asked, bought.answers),
+            "known": work.bad_cases.select("id"),
         },
         values={
             "usage": dict(made.usage),
@@ -68,8 +78,25 @@ def augmented_rows(job: Job, rows: Version, bad_cases: Version, error_types: Ver
     )
 
 
-def _calls(job: Job, edges: pl.DataFrame, rejected: pl.DataFrame) -> pl.DataFrame:
-    """The paid calls that wrote or were refused rows, kept with them; of one key in their order."""
-    keys = {*edges["call"], *rejected["call"]} - {"", None}
-    found = read_calls(job.store.root / LEDGER, keys)
-    return found.with_columns(number=pl.int_range(pl.len()).over("key"))
+def _bought(job: Job) -> Bought:
+    """What the present head of this stage was bought with, under the same part of the recipe."""
+    before = job.previous
+    same = before is not None and before.manifest["how"]["section"] == job.section
+    if before is None or not same or "bought" not in before.tables:
+        return Bought()
+    return Bought(
+        before.table("bought").sort("number").drop("number"),
+        before.table("calls").sort("key", "number").drop("number"),
+        frozenset(before.table("known")["id"]),
+    )
+
+
+def _answers(job: Job, asked: pl.DataFrame, earlier: pl.DataFrame) -> pl.DataFrame:
+    """The paid answers that wrote or were refused rows, kept with them; of one key in their order.
+
+    The ledger is one machine's; what it no longer has is taken over from the version before.
+    """
+    keys = set(asked["call"])
+    here = read_calls(job.store.root / LEDGER, keys)
+    kept = earlier.filter(pl.col("key").is_in(keys - {*here["key"]}))
+    return pl.concat([kept, here]).with_columns(number=pl.int_range(pl.len()).over("key"))

@@ -28,7 +28,7 @@ def base_model_stage(recipe: Recipe) -> Stage:
     inputs = tuple(f"sources/{name}" for name in general) if recipe.base_model == "demo" else ()
     train = recipe.options["train"]
     section = {
-        "demo_model": recipe.raw.get("demo_model"),
+        **recipe.sections(("demo_model", "reference")),
         "named": recipe.base_model,
         "revision": train.get("revision", ""),
     }
@@ -36,7 +36,10 @@ def base_model_stage(recipe: Recipe) -> Stage:
 
 
 def base_model(job: Job, *general: Version) -> Made:
-    """The model that is adapted: one pre-trained here (`demo`), a local folder or a hub id."""
+    """The model that is adapted: a local folder, a hub id, or one pre-trained here (`demo`).
+
+    That one stands for a model from a hub, so it stays the same until the reference's next edition.
+    """
     if job.recipe.base_model != "demo":
         revision = job.recipe.options["train"].get("revision", "")
         return Made(values={"model": job.recipe.base_model, "revision": revision})
@@ -45,15 +48,20 @@ def base_model(job: Job, *general: Version) -> Made:
             "the demo base model learns from general rows: give a source `track: general`, or name "
             "another base model under train"
         )
+    if (before := job.previous) and before.manifest["how"]["section"] == job.section:
+        return _as_before(before)
     rows = pl.concat([source.table("rows") for source in general]).unique("id").sort("id")
     out = _scratch(job, "base_model")
     said = pretrain_demo_model(rows, out=out, report=job.report, **job.recipe.options["demo_model"])
-    return Made(folders={"model": out}, values=_timeless(said))
+    return Made({"rows": rows.select("id")}, {"model": out}, _timeless(said))
 
 
-@stage(GROUP, section=("task", "reward_model"))
+@stage(GROUP, section=("task", "reward_model", "reference"))
 def reward_model(job: Job, rows: Version, bad_cases: Version, base_model: Version) -> Made:
-    """A model that tells right from wrong, trained on corrected against wrong answers."""
+    """A model that tells right from wrong, frozen like the reference till its next edition."""
+    base = {"base_model": base_model.data_version}
+    if (before := job.previous) and _judges_as(before, job.section, base):
+        return _as_before(before)
     pairs = _reward_pairs(job, rows.table("rows"), bad_cases.table("rows"))
     out = _scratch(job, "reward_model")
     options = {"revision": model_revision(base_model), **job.recipe.options["reward_model"]}
@@ -65,7 +73,17 @@ def reward_model(job: Job, rows: Version, bad_cases: Version, base_model: Versio
         report=job.report,
         **options,
     )
-    return Made(tables={"rows": pairs}, folders={"model": out}, values=_timeless(said))
+    return Made(tables={"rows": pairs}, folders={"model": out}, values=_timeless(said) | base)
+
+
+def _as_before(model: Version) -> Made:
+    return Made({"rows": model.table("rows")}, {"model": model.folder("model")}, model.values)
+
+
+def _judges_as(before: Version, section: Any, base: Mapping[str, Any]) -> bool:
+    """Whether an earlier reward model follows this part of the recipe and grew from this base."""
+    same = before.manifest["how"]["section"] == section
+    return same and base.items() <= before.values.items()
 
 
 @stage(GROUP, section="train", kinds=("huggingface",))

@@ -94,6 +94,16 @@ def call_key(request: Mapping[str, Any], *, base_url: str, model: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
+def read_reply(key: str, calls: Sequence[Call], *, cached: bool = True) -> Reply | None:
+    """The reply that archived answers to one request come to, oldest first; None if none is any."""
+    usable = next((c for c in calls if judge_answer(200, c.body)[0] == "answered"), None)
+    if usable is None:
+        return None
+    text, error = read_content(parse_body(usable.body))
+    asked, said, cost = _totals(calls)
+    return Reply(key, text, error, asked, said, cost, cached)
+
+
 @dataclass
 class _Run:
     """Settings of a run and what its calls share: the pause, the money, the reason to stop."""
@@ -254,13 +264,8 @@ async def _record(run: _Run, key: str, request: Mapping[str, Any], body: str) ->
 def _from_ledger(run: _Run, key: str, *, cached: bool = True) -> Reply | None:
     """The first usable recorded answer as a reply; earlier runs' costs count against the budget."""
     calls = run.ledger.find(key)
-    usable = next((c for c in calls if judge_answer(200, c.body)[0] == "answered"), None)
     run.spent_usd += sum(c.cost_usd for c in calls) if cached else 0.0
-    if usable is None:
-        return None
-    text, error = read_content(parse_body(usable.body))
-    asked, said, cost = _totals(calls)
-    return Reply(key, text, error, asked, said, cost, cached)
+    return read_reply(key, calls, cached=cached)
 
 
 def _unanswered(run: _Run, key: str, reason: str) -> Reply:

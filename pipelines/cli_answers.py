@@ -211,6 +211,18 @@ def say_check(answer: Answer) -> Lines:
     )
 
 
+def say_comparison(answer: Answer) -> Lines:
+    yield field("version", answer["version"])
+    yield field("like", answer["like"])
+    steps = [
+        [step, was, "the same" if was == now else f"here {now}"]
+        for step, (was, now) in answer["expected"].items()
+    ]
+    yield from section("expected", steps)
+    yield from section("steps that differ", [[step] for step in answer["differ"]])
+    yield field("verdict", "made again" if answer["ok"] else "another one")
+
+
 def say_champion(answer: Answer) -> Lines:
     yield field("at", answer["at"])
     if not answer["version"]:

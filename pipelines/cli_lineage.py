@@ -4,6 +4,7 @@ Exit codes: 0 answered, 1 nothing found or the answer is no, 2 the user's mistak
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -74,6 +75,10 @@ def _questions() -> dict[str, tuple[Command, str, list[Argument]]]:
     """Question -> its command, what it says, and its arguments."""
     case = _word("case", "its id or its prompt")
     check: Argument = (("--check",), {"action": "store_true", "help": "is all of it still there"})
+    same: Argument = (
+        ("--same-as",),
+        {"type": Path, "metavar": "FILE", "help": "is it the one of this reproduce.json"},
+    )
     return {
         "model": (show_model, "what a model version was made from", [_VERSION]),
         "rows": (show_rows, "the rows a version was trained on", [_VERSION, _WHERE, _LIMIT]),
@@ -102,7 +107,7 @@ def _questions() -> dict[str, tuple[Command, str, list[Argument]]]:
         "reproduce": (
             show_plan,
             "everything needed to make a version again",
-            [_VERSION, check, _to("DIR", "write recipe and bad cases there")],
+            [_VERSION, check, same, _to("DIR", "write recipe, bad cases and a store there")],
         ),
         "at": (
             show_champion,
@@ -220,13 +225,23 @@ def show_leaks(args: argparse.Namespace) -> int:
 def show_plan(args: argparse.Namespace) -> int:
     from assets.graph import describe_steps
     from assets.stage import Job
-    from curation.lineage import check_reproduction, plan_reproduction, write_reproduction
+    from curation.lineage import (
+        check_reproduction,
+        compare_reproduction,
+        plan_reproduction,
+        write_reproduction,
+    )
 
     if args.check:
         job = Job(read_recipe(args), store_and_name(args)[0])
         steps = describe_steps(job)
         answer = check_reproduction(job.store, job.recipe.name, args.version, present=steps)
         show(args, answer, answers.say_check(answer))
+        return 0 if answer["ok"] else 1
+    if args.same_as:
+        plan = json.loads(args.same_as.read_text(encoding="utf-8"))
+        answer = compare_reproduction(*store_and_name(args), args.version, plan)
+        show(args, answer, answers.say_comparison(answer))
         return 0 if answer["ok"] else 1
     if args.to:
         names = write_reproduction(*store_and_name(args), args.version, args.to)

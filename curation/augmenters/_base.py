@@ -4,13 +4,32 @@ Whatever an augmenter makes carries an edge to the seed or bad case it came from
 refused comes back with the reason, so nothing is made or lost without a trace.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
+from curation.llm_ledger import CALL_SCHEMA
 from curation.progress import Report
 from curation.tasks._base import Task
+
+BOUGHT_SCHEMA = pl.Schema(
+    {"signature": pl.String, "cases": pl.List(pl.String), "examples": pl.List(pl.String),
+     "call": pl.String}
+)  # fmt: skip
+"""A call as it was made: the error type it was for, and the bad cases and examples it showed."""
+
+
+@dataclass(frozen=True)
+class Bought:
+    """The calls that an earlier version was made by, to be read again and not bought again."""
+
+    calls: pl.DataFrame = field(default_factory=BOUGHT_SCHEMA.to_frame)
+    """`BOUGHT_SCHEMA`, in the order in which they were made."""
+    answers: pl.DataFrame = field(default_factory=CALL_SCHEMA.to_frame)
+    """`CALL_SCHEMA`; of one key in the order in which they came."""
+    known: frozenset[str] = frozenset()
+    """Ids of the bad cases that there were."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +46,21 @@ class AugmentWork:
     report: Report
     cache: Path
     """Folder for what may be kept between runs, such as the ledger of paid calls."""
+    bought: Bought = field(default_factory=Bought)
 
 
 @dataclass(frozen=True)
 class Augmented:
-    """What came out: `make_row` rows, `EDGE_SCHEMA` edges, refusals, and what it used up."""
+    """What came out: `make_row` rows, `EDGE_SCHEMA` edges, refusals, and what it used up.
+
+    `proposed` counts what was looked at as it came, so that each is made or refused.
+    """
 
     rows: list[dict]
     edges: list[dict]
     rejected: list[dict]
     """text, reason, call."""
     usage: dict[str, float]
+    proposed: int
+    bought: list[dict] = field(default_factory=list)
+    """`BOUGHT_SCHEMA`: the calls that all this was read from."""

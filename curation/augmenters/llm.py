@@ -1,8 +1,12 @@
 """Rows written by a language model against each error type, looked at before more are bought.
 
 A type gets one call at a time. What was refused, and why, goes into the next call of that type; a
-type whose first rows are mostly refused is stopped, because more of the same would be too. Every
-row knows the call that made it and the bad case it follows.
+type whose first rows are mostly refused is stopped, because more of the same would be too, until
+new bad cases come. Every row knows the call that made it and the bad case it follows.
+
+What an earlier version bought is read again, by the checks of today, as long as the bad cases and
+examples it showed are there; new calls are made only for rows that are still wanted, and show first
+the bad cases that none showed.
 """
 
 import os
@@ -17,9 +21,9 @@ import polars as pl
 from curation.augmenters._base import Augmented, AugmentWork
 from curation.augmenters._llm_prompt import build_messages
 from curation.augmenters._llm_rows import parse_rows, proposal_text, read_proposal, refusal
-from curation.llm import Reply, complete_all
+from curation.llm import Reply, complete_all, read_reply
 from curation.llm_door import check_base_url
-from curation.llm_ledger import LEDGER
+from curation.llm_ledger import CALL_SCHEMA, LEDGER, Call
 from curation.plugins import Secret, plugin
 from curation.rows import ANSWER, UTTERANCE, dialogue, digest, make_row
 from curation.text import text_key
@@ -50,9 +54,9 @@ def llm(
 ) -> Callable[[AugmentWork], Augmented]:
     """An augmenter that asks `model` for `per_call` rows at a time, by error type and quota.
 
-    At most `per_type` rows a type and `max_calls` calls in all. A type stops when less than
-    `min_yield` of a call's rows are valid. `language` is that of the instructions; `auto` follows
-    the seeds. `json_mode` asks the endpoint for JSON, which a few refuse. Calls are kept in
+    At most `per_type` rows a type, and `max_calls` new calls for `budget_usd`. A type stops when
+    less than `min_yield` of a call's rows are valid. `language` is that of the instructions; `auto`
+    follows the seeds. `json_mode` asks the endpoint for JSON, which a few refuse. Calls are kept in
     `calls.sqlite` in the work's cache folder, so a run that is repeated or resumed pays for none
     twice. Raises `ValueError` when the variable `api_key` is not set, and `CallsStopped` when the
     endpoint refuses the run.
@@ -67,7 +71,8 @@ def llm(
             raise ValueError(f"the environment variable {api_key} is not set; export {api_key}=…")
         types = _open_types(work, per_type)
         batch = _Batch(work, _examples(work.seeds), _known(work), _language(work.seeds, language))
-        while (asked := _still_open(types, batch, max_calls)) and not batch.stopped:
+        before = batch.read_again(types, min_yield)
+        while (asked := _still_open(types, batch.since(before), max_calls)) and not batch.stopped:
             requests = [batch.request(t, per_call) | parameters for t in asked]
             replies = complete_all(
                 requests,
@@ -77,7 +82,7 @@ def llm(
                 cache=work.cache / LEDGER,
                 concurrency=concurrency,
                 timeout_s=timeout_s,
-                budget_usd=budget_usd - batch.usage["cost_usd"] if budget_usd is not None else None,
+                budget_usd=budget_usd and budget_usd - batch.since(before)["cost_usd"],
                 usd_per_m_prompt=usd_per_m_prompt,
                 usd_per_m_completion=usd_per_m_completion,
                 report=work.report,
@@ -85,7 +90,10 @@ def llm(
             for error_type, reply in zip(asked, replies, strict=True):
                 batch.take(error_type, reply, min_yield)
             work.report(batch.line())
-        return Augmented(batch.rows, batch.edges, batch.rejected, dict(batch.usage))
+        usage = dict(batch.usage)
+        return Augmented(
+            batch.rows, batch.edges, batch.rejected, usage, batch.proposed, batch.bought
+        )
 
     return augment
 
@@ -102,6 +110,8 @@ class _Type:
     calls: int = 0
     asked: int = 0
     shown: list[dict[str, Any]] = field(default_factory=list)
+    examples: list[dict[str, Any]] = field(default_factory=list)
+    covered: set[str] = field(default_factory=set)
     reasons: Counter[str] = field(default_factory=Counter)
     stopped: str = ""
 
@@ -119,6 +129,39 @@ class _Batch:
     rejected: list[dict] = field(default_factory=list)
     usage: Counter[str] = field(default_factory=Counter)  # type: ignore[type-arg]
     stopped: bool = False
+    proposed: int = 0
+    bought: list[dict] = field(default_factory=list)
+
+    def read_again(self, types: list[_Type], min_yield: float) -> Counter[str]:
+        """Take every earlier call whose material is still there; returns what that comes to.
+
+        A type that was stopped goes on when it has a bad case that was not known then.
+        """
+        bought, named = self.work.bought, {t.signature: t for t in types}
+        examples = {e["id"]: e for e in self.examples}
+        answers = bought.answers.partition_by("key", as_dict=True)
+        for call in bought.calls.iter_rows(named=True):
+            error_type = named.get(call["signature"])
+            cases = {c["id"]: c for c in error_type.cases} if error_type else {}
+            there = cases.keys() >= {*call["cases"]} and examples.keys() >= {*call["examples"]}
+            found = answers.get((call["call"],), bought.answers.clear())
+            calls = [Call(*line) for line in found.select(CALL_SCHEMA.names()).iter_rows()]
+            reply = read_reply(call["call"], calls)
+            if error_type and there and reply:
+                error_type.calls += 1
+                error_type.shown = [cases[i] for i in call["cases"]]
+                error_type.examples = [examples[i] for i in call["examples"]]
+                self.take(error_type, reply, min_yield)
+        for error_type in types:
+            if not bought.known.issuperset(c["id"] for c in error_type.cases):
+                error_type.stopped = ""
+        return self.usage.copy()
+
+    def since(self, before: Counter[str]) -> Counter[str]:
+        """What was used up since then."""
+        used = self.usage.copy()
+        used.subtract(before)
+        return used
 
     def request(self, error_type: _Type, per_call: int) -> dict[str, Any]:
         """The next call of a type: other cases and examples each time, the last refusals named."""
@@ -126,14 +169,17 @@ class _Batch:
         error_type.calls += 1
         error_type.asked = min(per_call, ceil(left * 1.25))
         salt = f"{error_type.signature}\0{error_type.calls}"
-        error_type.shown = _turn_of(error_type.cases, salt, _CASES)
-        examples = _turn_of(self.examples, salt, _EXAMPLES)
+        new = [c for c in error_type.cases if c["id"] not in error_type.covered]
+        old = [c for c in error_type.cases if c["id"] in error_type.covered]
+        shown = _turn_of(new, salt, _CASES)
+        error_type.shown = shown + _turn_of(old, salt, _CASES - len(shown))
+        error_type.examples = _turn_of(self.examples, salt, _EXAMPLES)
         messages = build_messages(
             task=self.work.task.system,
             fields=self.work.task.fields,
             error_type=error_type.name,
             cases=error_type.shown,
-            examples=[(e["prompt"], e["answer"]) for e in examples],
+            examples=[(e["prompt"], e["answer"]) for e in error_type.examples],
             reasons=dict(error_type.reasons.most_common(_REASONS)),
             count=error_type.asked,
             batch=error_type.calls,
@@ -153,9 +199,19 @@ class _Batch:
             "completion_tokens": reply.completion_tokens,
         }
         self.usage.update(spent | tokens)
+        error_type.covered |= {case["id"] for case in error_type.shown}
+        self.bought.append(
+            {
+                "signature": error_type.signature,
+                "cases": [case["id"] for case in error_type.shown],
+                "examples": [example["id"] for example in error_type.examples],
+                "call": reply.key,
+            }
+        )
         error_type.reasons.clear()
         if reply.error:
             self.stopped = self.stopped or reply.error == "budget"
+            self.proposed += 1
             error_type.stopped = f"call failed: {reply.error}"
             self.rejected.append({"text": "", "reason": error_type.stopped, "call": reply.key})
             return
@@ -163,7 +219,9 @@ class _Batch:
             proposals = parse_rows(reply.text)
         except ValueError as error:
             proposals = []
+            self.proposed += 1
             self._refuse(error_type, reply.text[:2000], str(error), reply.key)
+        self.proposed += len(proposals)
         before = error_type.made
         for proposal in proposals:
             self._take_one(error_type, proposal, reply.key)
@@ -237,9 +295,9 @@ def _open_types(work: AugmentWork, per_type: int) -> list[_Type]:
     ]
 
 
-def _still_open(types: list[_Type], batch: _Batch, max_calls: int) -> list[_Type]:
+def _still_open(types: list[_Type], used: Counter[str], max_calls: int) -> list[_Type]:
     wanting = [t for t in types if not t.stopped and t.made < t.quota]
-    return wanting[: max(0, max_calls - int(batch.usage["calls"]))]
+    return wanting[: max(0, max_calls - used["calls"])]
 
 
 def _turn_of(things: list[dict[str, Any]], salt: str, count: int) -> list[dict[str, Any]]:

@@ -69,8 +69,8 @@ def rules(
         for case in seeds:
             _widen(book, case, per_seed, FOR_SEEDS, (pool, words), kind="augment_seed")
         work.report(f"rules: {len(book.rows)} rows made, {len(book.rejected)} proposals refused")
-        usage = {"proposals": float(len(book.rows) + len(book.rejected)), "cost_usd": 0.0}
-        return Augmented(book.rows, book.edges, book.rejected, usage)
+        usage = {"proposals": float(book.proposed), "cost_usd": 0.0}
+        return Augmented(book.rows, book.edges, book.rejected, usage, book.proposed)
 
     return augment
 
@@ -86,9 +86,11 @@ class _Book:
     rejected: list[dict] = field(default_factory=list)
     known: set[str] = field(default_factory=set)
     answers: dict[str, str] = field(default_factory=dict)
+    proposed: int = 0
 
     def add(self, prompt: str, answer: str, *, parent: str, kind: str, how: str, key: str) -> bool:
         """Take the row if it is valid and new; a refusal is written down with its reason."""
+        self.proposed += 1
         call = digest({"augmenter": "rules", "how": how, "parent": parent, "key": key})
         turns = dialogue(prompt, answer, system=self.task.system)
         origin = "badcase" if kind == "fix" else "transform"

@@ -11,7 +11,12 @@ from curation.lineage.folders import write_hf_dataset, write_llama_factory
 from curation.lineage.leaks import find_model_leaks
 from curation.lineage.model import explain_model, find_champion_at
 from curation.lineage.openlineage import write_openlineage
-from curation.lineage.reproduce import check_reproduction, plan_reproduction, write_reproduction
+from curation.lineage.reproduce import (
+    check_reproduction,
+    compare_reproduction,
+    plan_reproduction,
+    write_reproduction,
+)
 from curation.lineage.rows import explain_row, training_ids, training_rows
 from curation.lineage.users import find_users
 
@@ -19,6 +24,7 @@ __all__ = [
     "blame_case",
     "check_reproduction",
     "compare_models",
+    "compare_reproduction",
     "explain_model",
     "explain_row",
     "find_champion_at",

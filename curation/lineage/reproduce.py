@@ -14,10 +14,14 @@ import polars as pl
 from curation.lineage.changes import recipe_text
 from curation.lineage.views import View, model_view
 from curation.rows import canonical_json
-from curation.store import Corrupt, Store, Version
+from curation.store import Corrupt, Made, Store, Version
 
 Present = Mapping[str, Mapping[str, Any]]
 _SEEDS = ("seed", "salt")
+FROZEN = ("base_model", "reference", "reward_model", "augmented_rows")
+"""Steps that go on from what they were: a store begun later would make others of the same rows."""
+AGAIN = "again"
+"""The store that a version is made in again."""
 
 
 def plan_reproduction(store: Store, recipe: str, name: str) -> dict[str, Any]:
@@ -31,13 +35,11 @@ def plan_reproduction(store: Store, recipe: str, name: str) -> dict[str, Any]:
         "manifest": view.entry.key,
         "recipe_digest": view.entry.manifest["how"]["recipe"],
         "recipe": recipe_text(view),
-        "steps": {
-            n: _step(v) for n, v in sorted({**view.steps, "model_version": view.entry}.items())
-        },
+        "steps": {n: _step(v) for n, v in sorted(_steps(view).items())},
         "packages": _packages(view),
         "seeds": _seeds(view),
         "bad_cases": cases.tables["rows"]["rows"],
-        "commands": _commands(recipe, cases.tables["rows"]["rows"]),
+        "commands": _commands(cases.tables["rows"]["rows"]),
         "expected": {
             n: view.steps[n].data_version for n in ("training_set", "adapter") if n in view.steps
         },
@@ -50,7 +52,7 @@ def check_reproduction(store: Store, recipe: str, name: str, *, present: Present
     Reads every byte the version needs. `ok` when nothing is damaged and no step differs.
     """
     view = model_view(store, recipe, name)
-    steps = {**view.steps, **({"model_version": view.entry} if view.entry else {})}
+    steps = _steps(view)
     damaged = [said for version in steps.values() for said in _damage(version)]
     differ = {n: said for n, v in sorted(steps.items()) if (said := _differs(v, present.get(n)))}
     objects = sum(len(v.tables) + len(v.manifest["folders"]) + 1 for v in steps.values())
@@ -65,14 +67,15 @@ def check_reproduction(store: Store, recipe: str, name: str, *, present: Present
 
 
 def write_reproduction(store: Store, recipe: str, name: str, to: Path) -> list[str]:
-    """`--to`: recipe.yaml, bad_cases.jsonl and reproduce.json in a folder; returns their names.
+    """`--to`: recipe.yaml, bad_cases.jsonl, reproduce.json and a store in a folder; their names.
 
-    Files that the recipe reads are not copied: they stand in the recipe by their path.
+    The store `again` holds what the version found frozen. Files that the recipe reads are not
+    copied: they stand in the recipe by their path.
     """
     from curation.export import write_whole
 
-    plan = plan_reproduction(store, recipe, name)
-    cases = model_view(store, recipe, name).steps["bad_cases"].table("rows")
+    plan, view = plan_reproduction(store, recipe, name), model_view(store, recipe, name)
+    cases = view.steps["bad_cases"].table("rows")
     columns = ["prompt", "gold", "predicted", "found_by"]
     lines = [canonical_json(case) + "\n" for case in cases.select(columns).to_dicts()]
     files = {
@@ -82,7 +85,46 @@ def write_reproduction(store: Store, recipe: str, name: str, to: Path) -> list[s
     }
     for file, text in files.items():
         write_whole(to / file, text)
-    return list(files)
+    again = Store(to / AGAIN)
+    for step in FROZEN:
+        if step in view.steps:
+            _copy(view.steps[step], again)
+    return [*files, AGAIN]
+
+
+def compare_reproduction(
+    store: Store, recipe: str, name: str, plan: Mapping[str, Any]
+) -> dict[str, Any]:
+    """`lineage reproduce --same-as`: whether a version is the one a written plan tells of.
+
+    `ok` when training set and adapter are the same; `differ` names every step that is not. Raises
+    `ValueError` for what is no such plan.
+    """
+    if missing := {"version", "steps", "expected"} - dict(plan).keys():
+        raise ValueError(f"this is no reproduce.json: it does not say {', '.join(sorted(missing))}")
+    view = model_view(store, recipe, name)
+    was = {step: said["data_version"] for step, said in plan["steps"].items()}
+    now = {step: version.data_version for step, version in _steps(view).items()}
+    return {
+        "version": view.label,
+        "like": plan["version"],
+        "ok": all(now.get(step) == said for step, said in plan["expected"].items()),
+        "expected": {step: [said, now.get(step)] for step, said in plan["expected"].items()},
+        "differ": sorted(n for n in was.keys() | now.keys() if was.get(n) != now.get(n)),
+    }
+
+
+def _copy(version: Version, store: Store) -> None:
+    made = Made(
+        tables={name: version.table(name) for name in version.tables},
+        folders={name: version.folder(name) for name in version.manifest["folders"]},
+        values=version.values,
+    )
+    store.publish(store.write_version(version.name, made, inputs={}, how=version.manifest["how"]))
+
+
+def _steps(view: View) -> dict[str, Version]:
+    return {**view.steps, **({"model_version": view.entry} if view.entry else {})}
 
 
 def _step(version: Version) -> dict[str, Any]:
@@ -119,13 +161,14 @@ def _named(said: Any, path: str) -> dict[str, Any]:
     return {k: v for part in parts for k, v in part.items()}
 
 
-def _commands(recipe: str, n_cases: int) -> list[str]:
+def _commands(n_cases: int) -> list[str]:
     """What to type in a folder that holds what `--to` wrote, beside the files of the recipe."""
-    add = ["winnow bad-cases add bad_cases.jsonl --store again"] if n_cases else []
+    where = f"--recipe recipe.yaml --store {AGAIN}"
+    add = [f"winnow bad-cases add bad_cases.jsonl {where}"] if n_cases else []
     return [
         *add,
-        "winnow run --recipe recipe.yaml --store again",
-        "winnow lineage reproduce latest --recipe recipe.yaml --store again",
+        f"winnow run {where}",
+        f"winnow lineage reproduce v1 {where} --same-as reproduce.json",
     ]
 
 

@@ -97,7 +97,8 @@ def publish(store: Store, plan: Plan) -> Version:
     types = world.step("error_types", {"rows": _types(plan.cases)}, inputs={"bad_cases": cases})
     made = world.made({"rows": rows, "bad_cases": cases, "error_types": types})
     steps = world.curate(rows, made, cases)
-    base = world.step("base_model", {}, inputs={"sources/general": sources["general"]},
+    learned = {"rows": sources["general"].table("rows", ["id"])}
+    base = world.step("base_model", learned, inputs={"sources/general": sources["general"]},
                       values={"model": "demo"})  # fmt: skip
     trained = world.mix(steps["kept_rows"], base)
     return world.register(trained, base, cases, steps["split_rows"])

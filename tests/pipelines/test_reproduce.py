@@ -1,0 +1,87 @@
+"""What `winnow lineage reproduce` writes and says to type really makes the version again."""
+
+import json
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from assets.graph import build_stages
+from assets.recipe import load_recipe
+from assets.stage import Job, run_stage
+from curation.bad_cases import add_bad_cases
+from curation.registry import find_version
+from curation.store import Store
+from tests.pipelines.conftest import ROOT, TINY, Project, make_project
+
+CASES = [
+    {"prompt": "把后排空调关了", "gold": '{"actions":[["关闭","后排空调"]]}', "predicted": "好的"},
+    {"prompt": "导航去机场", "gold": '{"actions":[["导航","机场"]]}', "predicted": "{}"},
+]
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory) -> Project:
+    """v1, and v2 after bad cases, whose judges were frozen when v1 was made."""
+    folder = tmp_path_factory.mktemp("learned")
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(judged(), allow_unicode=True))
+    for path in (ROOT / "pipelines" / "recipes" / "in_car", TINY.parent):
+        for file in [*path.glob("*.jsonl"), *path.glob("*.yaml")]:
+            shutil.copy(file, folder)
+    project = Project(make_project(folder).folder, folder / "recipe.yaml")
+    recipe, store = load_recipe(project.recipe), Store(project.store)
+    for cases in ([], CASES):
+        add_bad_cases(store, [(str(i), case) for i, case in enumerate(cases)])
+        for stage in build_stages(recipe):
+            run_stage(Job(recipe, store), stage)
+    return project
+
+
+def judged() -> dict:
+    """The tiny recipe with scorers that learn from the first run's rows."""
+    said = yaml.safe_load(TINY.read_text(encoding="utf-8"))
+    for source in said["sources"].values():
+        if source["use"] == "grammar":
+            source["path"] = Path(source["path"]).name
+    said["scorers"] |= {"perplexity": {}, "reward": {}}
+    said["keep"] += ["perplexity < 0.95 or track = 'domain'"]
+    return said | {"reward_model": {"epochs": 1}}
+
+
+def test_the_judges_stay_as_they_were_first_made(learned):
+    store = Store(learned.store)
+    first, second = (find_version(store, "tiny", name).upstream() for name in ("v1", "v2"))
+    assert second["rows"].data_version != first["rows"].data_version
+    for name in ("reference", "reward_model"):
+        assert second[name].data_version == first[name].data_version
+
+
+def test_the_commands_make_the_same_version_again(learned, tmp_path):
+    done = learned.winnow("lineage", "reproduce", "v2", "--to", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    for file in [*learned.folder.glob("*.jsonl"), *learned.folder.glob("*.yaml")]:
+        if file.name != "recipe.yaml":
+            shutil.copy(file, tmp_path)
+    make_project(tmp_path)
+    plan = json.loads((tmp_path / "reproduce.json").read_text(encoding="utf-8"))
+    for line in plan["commands"]:
+        done = Project(tmp_path).winnow(*shlex.split(line)[1:])
+        assert done.returncode == 0, line + done.stdout + done.stderr
+    assert "made again" in done.stdout
+    again, was = Store(tmp_path / "again"), Store(learned.store)
+    version, like = find_version(again, "tiny", "v1"), find_version(was, "tiny", "v2")
+    assert version.input("adapter").data_version == like.input("adapter").data_version
+    assert (
+        version.input("evaluation").values["metrics"] == like.input("evaluation").values["metrics"]
+    )
+
+
+def test_another_version_is_told_from_the_one_that_was_written(learned, tmp_path):
+    learned.winnow("lineage", "reproduce", "v2", "--to", str(tmp_path))
+    said = ("lineage", "reproduce", "v1", "--same-as")
+    done = learned.winnow(*said, str(tmp_path / "reproduce.json"))
+    assert done.returncode == 1 and "another one" in done.stdout
+    other = learned.winnow(*said, str(ROOT / "tests" / "tiny" / "tiny.yaml"))
+    assert other.returncode == 2 and len(other.stderr.strip().splitlines()) == 1

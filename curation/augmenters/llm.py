@@ -90,7 +90,7 @@ def llm(
             for error_type, reply in zip(asked, replies, strict=True):
                 batch.take(error_type, reply, min_yield)
             work.report(batch.line())
-        usage = dict(batch.usage)
+        usage: dict[str, float] = {**batch.usage}
         return Augmented(
             batch.rows, batch.edges, batch.rejected, usage, batch.proposed, batch.bought
         )

@@ -73,6 +73,16 @@ def test_the_recipe_that_is_written_out_says_the_same(built, tmp_path):
     assert written == yaml.safe_load(TINY.read_text(encoding="utf-8"))
 
 
+def test_another_version_is_told_from_the_one_that_was_written(built, tmp_path):
+    ask(built, "reproduce", "v2", "--to", str(tmp_path))
+    plan = str(tmp_path / "reproduce.json")
+    assert "made again" in ask(built, "reproduce", "v2", "--same-as", plan).stdout
+    assert "another one" in ask(built, "reproduce", "v1", "--same-as", plan, code=1).stdout
+    for odd in (str(TINY), str(tmp_path / "bad_cases.jsonl"), str(tmp_path / "none")):
+        said = ask(built, "reproduce", "v2", "--same-as", odd, code=2).stderr
+        assert len(said.strip().splitlines()) == 1 and "Traceback" not in said
+
+
 def test_the_summary_in_the_manifest_links_to_the_runs_of_the_version(built):
     model = Store(built.store).head("tiny/model_version")
     assert model is not None

@@ -1,0 +1,98 @@
+"""What +1,000 rows cost the expensive steps, counted where the work is done.
+
+    .venv/bin/python benchmarks/judged.py [--rows 1000000]
+
+Rows that pass through a model are counted at the model, calls at the endpoint (a scripted server),
+signatures and token counts by what the steps say. The base model and the reward model, which is
+trained on it, are of a few thousand parameters: this counts, and times nothing.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.store import DELIVERY, RECIPE, Bench
+
+CALLS = "calls to the language model"
+JUDGED = RECIPE.replace(
+    "augment: {{use: rules, per_seed: 1}}",
+    "augment: {{use: llm, model: scripted, base_url: '{url}', api_key: BENCH_KEY}}",
+).replace("scorers: {{", "scorers: {{model_perplexity: {{}}, reward: {{}}, ")
+KEY = "a key that the scripted server does not ask for"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    args = parser.parse_args()
+    os.environ["BENCH_KEY"] = KEY
+    with tempfile.TemporaryDirectory() as folder:
+        for line in measure(Path(folder), args.rows):
+            print(line, flush=True)
+    return 0
+
+
+def measure(folder: Path, rows: int) -> Iterator[str]:
+    """Lines of a Markdown table: what was done, and how often each expensive step worked."""
+    from curation.scripted_llm import ScriptedLLM
+
+    counted: Counter[str] = Counter()
+    with counting(counted), ScriptedLLM(answer) as server:
+        bench = Bench(folder, JUDGED, url=server.base_url)
+        bench.counted = counted
+        for what, prepare in (
+            (f"{rows:,} rows and 40 bad cases", lambda: (bench.complain(40), bench.deliver(rows))),
+            ("nothing new", lambda: None),
+            (f"+{DELIVERY:,} rows", lambda: bench.deliver(DELIVERY)),
+            ("the same rows in another order", bench.reorder),
+            ("+10 bad cases", lambda: bench.complain(10, start=40)),
+        ):
+            prepare()
+            counted.clear()
+            before = server.count
+            bench.build(what)
+            found = dict(counted) | {CALLS: server.count - before}
+            yield f"| {what} | " + ", ".join(f"{k} {n:,}" for k, n in sorted(found.items())) + " |"
+
+
+@contextmanager
+def counting(counted: Counter[str]) -> Iterator[None]:
+    """Rows that go through a whole model are added to `counted`, under what the model is for."""
+    from transformers import PreTrainedModel
+
+    called = PreTrainedModel.__call__
+
+    def call(self: Any, *args: Any, **said: Any) -> Any:
+        name = type(self).__name__.partition("For")[2]
+        if name and not self.training:
+            counted[f"through {name}"] += len(said["input_ids"])
+        return called(self, *args, **said)
+
+    PreTrainedModel.__call__ = call
+    try:
+        yield
+    finally:
+        PreTrainedModel.__call__ = called
+
+
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """Rows that differ from call to call."""
+    number = zlib.crc32(str(request["messages"]).encode())
+    said = [f"{number}{i}" for i in range(20)]
+    rows = [{"from": 1, "prompt": f"请打开{s}", "answer": {"actions": [["打开", s]]}} for s in said]
+    return {"rows": rows}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -9,6 +9,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import polars as pl
 
 from curation.fates import kept, make_fates
@@ -98,9 +99,16 @@ def _require_enough(taken: int, wanted: int, n_domain: int, floor: float) -> Non
 
 
 def _places(ids: pl.Series, salt: str) -> pl.Series:
-    """A row's place in line: hex digits that depend on its id and the salt alone."""
-    digests = [hashlib.sha256(f"{salt}\x1e{i}".encode()).hexdigest() for i in ids]
-    return pl.Series(digests, dtype=pl.String)
+    """A row's place in line: a number that depends on its id and the salt alone.
+
+    Ids are digests, so the mixing step of SplitMix64 (Steele, Lea and Flood, 2014) is enough to
+    have every salt draw other rows.
+    """
+    x = ids.str.slice(0, 15).str.to_integer(base=16).cast(pl.UInt64).to_numpy()
+    x = x ^ np.uint64(int(hashlib.sha256(salt.encode()).hexdigest()[:16], 16))
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        x = (x ^ (x >> np.uint64(shift))) * np.uint64(factor)
+    return pl.Series(x ^ (x >> np.uint64(31)), dtype=pl.UInt64)
 
 
 def _draw(pool: pl.DataFrame, count: int, max_repeats: int) -> pl.DataFrame:

@@ -78,18 +78,20 @@ def look_in(
     """Rows with these ids (sorted) in frames with one more column, `RUN`: which run they are in.
 
     No frame comes back where no slice may hold such a row. The runs have the same columns and
-    types. Small slices are read together, of others the row groups that may hold an id.
+    types. Of a slice that may hold few, the row groups that may hold one are read; all others are
+    read together.
     """
     held = [(n, one, those) for n, run in enumerate(runs) for one, those in holding(run, ids)]
-    small = [(str(frames.frame_path(one.key)), n) for n, one, _ in held if one.rows <= ROW_GROUP]
+    whole = [part for part in held if part[1].rows <= max(1, len(part[2])) * ROW_GROUP]
     found: list[pl.DataFrame] = []
-    if small:
-        at = pl.DataFrame(small, schema={_AT: pl.String, RUN: pl.UInt32}, orient="row")
-        lazy = scan_files([*dict.fromkeys(at[_AT])], include_file_paths=_AT)
+    if whole:
+        paths = [(str(frames.frame_path(one.key)), n) for n, one, _ in whole]
+        at = pl.DataFrame(paths, schema={_AT: pl.String, RUN: pl.UInt32}, orient="row")
+        lazy = scan_files([*dict.fromkeys(at[_AT])], include_file_paths=_AT, parallel="prefiltered")
         lazy = lazy.filter(pl.col("id").is_in(ids.implode()))
         rows = (lazy.select(*columns, _AT) if columns is not None else lazy).collect()
         found.append(rows.join(at, on=_AT, maintain_order="left").drop(_AT))
-    for n, one, those in (part for part in held if part[1].rows > ROW_GROUP):
+    for n, one, those in (part for part in held if part not in whole):
         among = pl.col("id").is_between(pl.lit(those[0]), pl.lit(those[-1]))
         lazy = scan_files(frames.frame_path(one.key))
         lazy = lazy.filter(among & pl.col("id").is_in(those.implode()))

@@ -100,7 +100,8 @@ def compare_reproduction(
     `ok` when training set and adapter are the same; `differ` names every step that is not. Raises
     `ValueError` for what is no such plan.
     """
-    if missing := {"version", "steps", "expected"} - dict(plan).keys():
+    said = plan.keys() if isinstance(plan, Mapping) else set()
+    if missing := {"version", "steps", "expected"} - said:
         raise ValueError(f"this is no reproduce.json: it does not say {', '.join(sorted(missing))}")
     view = model_view(store, recipe, name)
     was = {step: said["data_version"] for step, said in plan["steps"].items()}

@@ -52,6 +52,8 @@ def test_the_base_model_knows_what_it_learned_from_although_it_is_gone(project):
 
 def test_another_edition_makes_them_anew_and_measures_every_row(project):
     before = made_of(project)
+    project.write("general/2.jsonl", talk(6, start=40))
+    project.write("seeds/2.jsonl", [command("除雾"), command("香氛")])
     project.change(reference={"edition": 2})
     counted = project.build().counted
     rows = project.head("split_rows").table("rows", ["id"]).height

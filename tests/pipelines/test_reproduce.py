@@ -20,6 +20,10 @@ CASES = [
     {"prompt": "把后排空调关了", "gold": '{"actions":[["关闭","后排空调"]]}', "predicted": "好的"},
     {"prompt": "导航去机场", "gold": '{"actions":[["导航","机场"]]}', "predicted": "{}"},
 ]
+MORE = [
+    {"prompt": f"请打开{what}", "answer": f'{{"actions":[["打开","{what}"]]}}'}
+    for what in ("香氛", "除雾", "the fan")
+]
 
 
 @pytest.fixture
@@ -33,6 +37,8 @@ def learned(tmp_path_factory) -> Project:
     project = Project(make_project(folder).folder, folder / "recipe.yaml")
     recipe, store = load_recipe(project.recipe), Store(project.store)
     for cases in ([], CASES):
+        with (folder / "seeds.jsonl").open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(more, ensure_ascii=False) + "\n" for more in cases and MORE)
         add_bad_cases(store, [(str(i), case) for i, case in enumerate(cases)])
         for stage in build_stages(recipe):
             run_stage(Job(recipe, store), stage)
@@ -46,7 +52,7 @@ def judged() -> dict:
         if source["use"] == "grammar":
             source["path"] = Path(source["path"]).name
     said["scorers"] |= {"perplexity": {}, "reward": {}}
-    said["keep"] += ["perplexity < 0.95 or track = 'domain'"]
+    said["keep"] += ["perplexity < 300 or track = 'domain'"]
     return said | {"reward_model": {"epochs": 1}}
 
 
@@ -70,6 +76,5 @@ def test_the_commands_make_the_same_version_again(learned, tmp_path):
     again, was = Store(tmp_path / "again"), Store(learned.store)
     version, like = find_version(again, "tiny", "v1"), find_version(was, "tiny", "v2")
     assert version.input("adapter").data_version == like.input("adapter").data_version
-    assert (
-        version.input("evaluation").values["metrics"] == like.input("evaluation").values["metrics"]
-    )
+    metrics = [v.input("evaluation").values["metrics"]["candidate"] for v in (version, like)]
+    assert metrics[0] == metrics[1]

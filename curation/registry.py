@@ -27,7 +27,12 @@ def registered(store: Store, recipe: str) -> list[Version]:
 def next_number(store: Store, recipe: str, id: str) -> int:
     """The number of a version: the one it has, or the next free one."""
     known = {entry.values["id"]: entry.values["number"] for entry in registered(store, recipe)}
-    return known.get(id, len(known) + 1)
+    return known.get(id, max(known.values(), default=0) + 1)
+
+
+def champion_now(store: Store, recipe: str) -> Version | None:
+    """The version in use, None when nothing was promoted yet."""
+    return _champion(store, recipe)
 
 
 def champion_before(store: Store, recipe: str, id: str) -> Version | None:
@@ -71,7 +76,7 @@ def find_version(store: Store, recipe: str, name: str) -> Version:
     if name == "latest":
         return entries[-1]
     if name == "champion":
-        entry = _champion(store, recipe)
+        entry = champion_now(store, recipe)
         if entry is None:
             raise LookupError(f"no version of {recipe!r} has been promoted yet")
         return entry

@@ -1,17 +1,19 @@
 """Upkeep of a store: what is damaged and whom it hits, and removing what nobody needs any more.
 
-Kept are the last versions of every step, whatever is pinned, whatever a running build has in hand,
-and everything those were made from, so that a kept model version can always be explained.
+Kept are the last versions of every step, whatever is pinned, the champion of every recipe, whatever
+a running build has in hand, and everything those were made from, so that a kept model version, and
+first the one in use, can always be explained.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from curation.blobs import Corrupt
 from curation.progress import Progress, Report, silent
-from curation.seals import read_sealed
+from curation.registry import champion_now
+from curation.seals import read_sealed, seal
 from curation.store import Store, Version
 
 GRACE_S = 86_400.0
@@ -38,12 +40,16 @@ class Damage:
 
 @dataclass(frozen=True)
 class Collected:
-    """What a collection removed (or would remove), by kind, and the bytes of the objects."""
+    """What a collection removed (or would remove), by kind, and the bytes of the objects.
+
+    `spared` has a line for each version that is none of the last and stays, with the reason.
+    """
 
     refs: int
     memos: int
     objects: int
     bytes: int
+    spared: tuple[str, ...] = ()
 
     def line(self) -> str:
         """One line for people."""
@@ -120,10 +126,11 @@ def collect_garbage(
 ) -> Collected:
     """Remove all but the last `keep` versions of each step, pins, and what these were made from.
 
-    Builds may run meanwhile: they wait the moment it takes, and nothing they have in hand goes.
-    Killed at any point it leaves a whole store, and the next collection finishes the work. Raises
-    `ValueError` for `keep` under 1 and `Corrupt` when a kept version is damaged, because then what
-    it needs is not known.
+    The champion of each recipe, the model version in use, stays however many came after it. Builds
+    may run meanwhile: they wait the moment it takes, and nothing they have in hand goes. Killed at
+    any point it leaves a whole store, and the next collection finishes the work. Raises
+    `ValueError` for `keep` under 1 and `Corrupt` when a kept version, or one that may be the
+    champion, is damaged, because then what is needed is not known.
     """
     if keep < 1:
         raise ValueError(f"keep is {keep!r}; at least the present version of each step stays")
@@ -133,6 +140,8 @@ def collect_garbage(
         young = {key for key, blob in there.items() if shared and blob.age_s < grace_s}
         refs = store.refs()
         old = _old_refs(refs, keep)
+        champions = _old_champions(store, old)
+        old -= champions.keys()
         memos = {at: read_sealed(store.blobs, at) or {} for at in there if at.startswith("memo/")}
         kept = [key for key in [*refs, *store.blobs.list("pins")] if key not in old]
         roots = {store.ref_target(key): key for key in kept}
@@ -145,16 +154,15 @@ def collect_garbage(
         live = _live_memos(memos, young, versions, objects)
         unused = [key for key in there if key not in young | live and _name(key) not in objects]
         staged = [key for key in store.blobs.list("tmp") if _STAGED.fullmatch(key)]
-        if not dry_run:  # names first, for good: none may ever lead to what is no longer there
-            store.blobs.remove(*sorted(old), *(key for key in unused if key.startswith("memo/")))
-            for folder in ("refs", "memo"):
-                store.blobs.settle_removed(folder)
-            store.blobs.remove(*(key for key in unused if key.startswith("objects/")), *staged)
-            store.forget_verified()
+        if not dry_run:
+            for ref in champions:
+                _close_gap(store, ref, next(r for r in refs if r > ref and r not in old))
+            _remove(store, old, [*unused, *staged])
     gone = [there[key] for key in unused if key.startswith("objects/")]
     size = sum(blob.n_bytes for blob in gone)
-    found = Collected(len(old), len(unused) - len(gone), len(gone), size)
-    report(("would remove " if dry_run else "removed ") + found.line())
+    spared = tuple(champions.values())
+    found = Collected(len(old), len(unused) - len(gone), len(gone), size, spared)
+    report("; ".join([("would remove " if dry_run else "removed ") + found.line(), *spared]))
     return found
 
 
@@ -164,6 +172,24 @@ def _old_refs(refs: Iterable[str], keep: int) -> set[str]:
     for ref in refs:
         by_name.setdefault(ref.rpartition("/")[0], []).append(ref)
     return {ref for found in by_name.values() for ref in found[:-keep]}
+
+
+def _old_champions(store: Store, old: Collection[str]) -> dict[str, str]:
+    """Those of these refs by which a recipe has its champion, each with why it stays."""
+    found = {}
+    for name in sorted({ref[5:-14] for ref in old if ref[5:-14].endswith("/model_version")}):
+        recipe = name.removesuffix("/model_version")
+        try:
+            entry = champion_now(store, recipe)
+        except Corrupt as error:
+            said = f"which version of {recipe!r} is the champion is not known"
+            raise Corrupt(f"nothing was removed: {said}, as {error}") from None
+        if entry:
+            turns = [ref for ref in store.refs(name) if store.ref_target(ref) == entry.key]
+            if turns[-1] in old:
+                line = f"{_label(turns[-1])} stays: v{entry.values['number']} is the champion"
+                found[turns[-1]] = line
+    return found
 
 
 def _parts(
@@ -202,15 +228,37 @@ def _closure(store: Store, roots: Mapping[str, str]) -> dict[str, Version]:
     return found
 
 
+def _remove(store: Store, refs: Collection[str], unused: Collection[str]) -> None:
+    """Names go first, for good: none may ever lead to what is no longer there."""
+    memos = [key for key in unused if key.startswith("memo/")]
+    store.blobs.remove(*sorted(refs), *memos)
+    for folder in ("refs", "memo"):
+        store.blobs.settle_removed(folder)
+    store.blobs.remove(*(key for key in unused if not key.startswith("memo/")))
+    store.forget_verified()
+
+
+def _close_gap(store: Store, ref: str, after: str) -> None:
+    """Write into a ref which one comes after it now, so that those between are not missed."""
+    said = read_sealed(store.blobs, ref) or {}
+    if said.get("next") != _seq(after):
+        store.blobs.replace(ref, seal(ref, {**said, "next": _seq(after)}))
+
+
 def _skipped(store: Store) -> list[str]:
     """Refs that should be there, as there is one before and one after them."""
     found = []
     for name in store.names():
         refs = store.refs(name)
-        first, last = (int(ref[-13:-5]) for ref in (refs[0], refs[-1]))
-        every = [f"refs/{name}/{seq:08d}.json" for seq in range(first, last)]
-        found += sorted(set(every) - set(refs))
+        every = [f"refs/{name}/{seq:08d}.json" for seq in range(_seq(refs[0]), _seq(refs[-1]))]
+        if lost := sorted(set(every) - set(refs)):
+            known = max((read_sealed(store.blobs, ref) or {}).get("next", 0) for ref in refs)
+            found += [ref for ref in lost if _seq(ref) >= known]
     return found
+
+
+def _seq(ref: str) -> int:
+    return int(ref[-13:-5])
 
 
 def _is_manifest(key: str) -> bool:

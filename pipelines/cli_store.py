@@ -98,7 +98,7 @@ def collect(args: argparse.Namespace) -> int:
 
     store = _open(args)
     found = collect_garbage(store, keep=args.keep, dry_run=args.dry_run, report=_report)
-    print(("would remove " if args.dry_run else "removed ") + found.line())
+    print(("would remove " if args.dry_run else "removed ") + found.line(), *found.spared, sep="\n")
     return 0
 
 

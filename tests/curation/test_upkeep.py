@@ -5,6 +5,7 @@ import json
 import polars as pl
 import pytest
 
+from curation.registry import champion_now, next_number
 from curation.store import Corrupt, Made, Store
 from curation.upkeep import collect_garbage, remove_damaged, verify_store
 
@@ -16,6 +17,15 @@ def frame(*ids):
 def publish(store, name, rows, memos=(), folder=None, **inputs):
     made = Made({"rows": rows}, memos=memos, folders={"model": folder} if folder else {})
     version = store.write_version(name, made, inputs=inputs, how={"code": "1"})
+    store.publish(version)
+    return version
+
+
+def release(store, number, *, promoted):
+    """A model version of its own data."""
+    source = publish(store, "r/来源", frame(f"model-{number}"))
+    made = Made(values={"number": number, "id": f"{number:032x}", "promoted": promoted})
+    version = store.write_version("r/model_version", made, inputs={"training_set": source}, how={})
     store.publish(version)
     return version
 
@@ -81,6 +91,74 @@ def test_a_pinned_version_stays_with_all_it_was_made_from_until_it_is_unpinned(s
     store.unpin("发布-1")
     assert collect_garbage(store, keep=1).objects == 4  # manifest and table of both
     assert store.find_version(first.key) is None
+
+
+def test_the_champion_outlives_all_that_were_rejected_since(store):
+    for number in range(1, 9):
+        release(store, number, promoted=number <= 2)
+    found = collect_garbage(store, keep=2)
+    assert found.spared == ("r/model_version@2 stays: v2 is the champion",)
+    champion = champion_now(Store(store.root), "r")
+    assert champion is not None and champion.values["number"] == 2 and champion.published_at
+    assert champion.input("training_set").table("rows")["id"].to_list() == ["model-2"]
+    assert [v.values["number"] for v in store.history("r/model_version")] == [8, 7, 2]
+    assert next_number(store, "r", "another") == 9
+    assert verify_store(store) == []
+    before = files(store)
+    assert collect_garbage(store, keep=2).refs == 0 and files(store) == before
+
+
+def test_a_champion_goes_when_another_takes_its_place(store):
+    for number in range(1, 7):
+        release(store, number, promoted=number in (1, 5))
+        collect_garbage(store, keep=1)
+    assert [v.values["number"] for v in store.history("r/model_version")] == [6, 5]
+    assert collect_garbage(store, keep=2).spared == ()
+    assert verify_store(store) == []
+
+
+def test_a_champion_by_rollback_stays_and_the_one_it_replaced_goes(store):
+    first = release(store, 1, promoted=True)
+    release(store, 2, promoted=True)
+    store.rollback("r/model_version", first)
+    for number in (3, 4):
+        release(store, number, promoted=False)
+    assert collect_garbage(store, keep=1).spared[0].startswith("r/model_version@3 stays: v1 is")
+    assert [v.values["number"] for v in store.history("r/model_version")] == [4, 1]
+    assert verify_store(store) == []
+
+
+def test_a_version_that_was_rejected_later_is_no_champion(store):
+    release(store, 1, promoted=True)
+    release(store, 1, promoted=False)
+    release(store, 2, promoted=False)
+    assert collect_garbage(store, keep=1).spared == ()
+    assert len(store.refs("r/model_version")) == 1
+
+
+def test_a_ref_that_is_lost_beside_those_that_were_collected_is_named(store):
+    for number in range(1, 9):
+        release(store, number, promoted=number == 1)
+    collect_garbage(store, keep=3)
+    (store.root / "refs/r/model_version/00000007.json").unlink()
+    assert [d.key for d in verify_store(store)] == ["refs/r/model_version/00000007.json"]
+    (store.root / "refs/r/model_version/00000006.json").unlink()
+    remove_damaged(store, verify_store(store))
+    assert verify_store(store) == [] and champion_now(store, "r")
+
+
+def test_no_champion_is_guessed_where_a_newer_verdict_is_damaged(store):
+    first = release(store, 1, promoted=True)
+    damage(store, release(store, 2, promoted=True).key)
+    release(store, 3, promoted=False)
+    before = files(store)
+    with pytest.raises(Corrupt, match="nothing was removed: which version of 'r'"):
+        collect_garbage(Store(store.root), keep=1)
+    assert files(store) == before
+    remove_damaged(store, verify_store(store))
+    assert collect_garbage(Store(store.root), keep=1).refs > 0
+    champion = champion_now(store, "r")
+    assert champion is not None and champion.key == first.key
 
 
 def test_a_memo_that_a_kept_version_names_stays_with_its_objects(store):

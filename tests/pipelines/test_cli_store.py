@@ -121,6 +121,17 @@ def test_a_pinned_version_outlives_gc(winnow, store):
     assert winnow("unpin", "发布")[0] == 0 and list(store.pins()) == ["now"]
 
 
+def test_gc_says_that_the_champion_stays(winnow, store):
+    for number in (1, 2, 3):
+        made = Made(values={"number": number, "id": f"{number:032x}", "promoted": number == 1})
+        version = store.write_version("座舱/model_version", made, inputs={}, how={})
+        store.publish(version)
+    code, said, _ = winnow("gc", "--keep", "1")
+    assert code == 0
+    assert said.splitlines()[1:] == ["座舱/model_version@1 stays: v1 is the champion"]
+    assert winnow("check")[0] == 0 and len(store.refs("座舱/model_version")) == 2
+
+
 def test_rollback_makes_an_earlier_version_the_present_one(winnow, store):
     code, said, _ = winnow("rollback", "座舱/rows", "1")
     store.unlock_writer()

@@ -140,9 +140,11 @@ def say_users(answer: Answer, limit: int = SHOWN) -> Lines:
         asked_by = ", ".join(answer["measured_by"])
         yield field("asked by", f"{asked_by} in the exam, which is no training")
     rows = answer.get("rows", [])
-    yield from section(
-        "rows", [[r["id"][:12], cut(" ⏎ ".join(r["text"][-2:]))] for r in rows[:limit]]
-    )
+    found = [[r["id"][:12], cut(" ⏎ ".join(r["text"][-2:]))] for r in rows[:limit]]
+    of = answer.get("n_rows", 0)
+    yield from section(f"rows ({len(found)} of {of})" if of > len(found) else "rows", found)
+    if inside := answer.get("inside", 0):
+        yield f"  {inside:,} more hold it inside a longer text: not meant; ask with their ids"
     ways = ["trained", "through", *(["stands_for", "shown", "judges"] if rows else [])]
     names = {
         "trained": "trained on",
@@ -167,9 +169,7 @@ def say_users(answer: Answer, limit: int = SHOWN) -> Lines:
         found = [
             [names[r["way"]], r["id"][:12], cut(r["text"], 60)] for r in v.get("rows", [])[:limit]
         ]
-        yield from section(
-            f"rows of {v['version']} ({len(found)} of {len(v.get('rows', []))})", found
-        )
+        yield from section(f"rows of {v['version']} ({len(found)} of {v.get('n_rows', 0)})", found)
 
 
 def say_plan(answer: Answer) -> Lines:

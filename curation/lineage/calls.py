@@ -5,6 +5,7 @@ a key: requests are kept without their headers.
 """
 
 import json
+from collections.abc import Collection
 from typing import Any
 
 import polars as pl
@@ -32,13 +33,23 @@ def read_call(view: View, key: str) -> dict[str, Any] | None:
     }
 
 
-def calls_showing(view: View, text: str) -> list[str]:
-    """Keys of the calls whose request held a text, such as a seed shown as an example."""
+def calls_showing(view: View, texts: Collection[str]) -> list[str]:
+    """Keys of the calls whose request held one of these, such as a seed shown as an example."""
+    calls = _calls(view)
+    if calls.is_empty() or not texts:
+        return []
+    holds = pl.col("request").str.contains_any([_in_request(text) for text in texts])
+    return calls.filter(holds)["key"].unique().sort().to_list()
+
+
+def _in_request(text: str) -> str:
+    """A text as it stands in a request: JSON inside JSON.
+
+    The quotes around it keep a short text from being found inside a longer one.
+    """
     inner = json.dumps(text, ensure_ascii=False).replace("<", "\\u003c").replace(">", "\\u003e")
-    written = json.dumps(inner[1:-1], ensure_ascii=False)[1:-1]  # JSON inside a JSON request
-    # The quotes around it keep a short text from being found inside a longer one.
-    holds = pl.col("request").str.contains(f'\\"{written}\\"', literal=True)
-    return _calls(view).filter(holds)["key"].unique().sort().to_list()
+    written = json.dumps(inner[1:-1], ensure_ascii=False)[1:-1]
+    return f'\\"{written}\\"'
 
 
 def _calls(view: View) -> pl.DataFrame:

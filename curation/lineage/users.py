@@ -7,6 +7,7 @@ person's text needs all of these ways.
 """
 
 from collections.abc import Collection
+from itertools import islice
 from typing import Any
 
 import polars as pl
@@ -27,11 +28,12 @@ from curation.lineage.views import View, model_views, newest_view
 from curation.rows import ROW_SCHEMA
 from curation.store import Store, Version
 
-EXAMPLES = 5
 WAYS = ("trained", "through", "stands_for", "shown", "judges", "pretrained")
 
 
-def find_users(store: Store, recipe: str, wanted: str, *, limit: int = 100) -> dict[str, Any]:
+def find_users(
+    store: Store, recipe: str, wanted: str, *, limit: int | None = None
+) -> dict[str, Any]:
     """`lineage who-used`: model versions that used a row or bad case (id or text), source, licence.
 
     `what` is row, bad case, source, licence or "" when nothing of the kind is known; `versions` has
@@ -40,6 +42,10 @@ def find_users(store: Store, recipe: str, wanted: str, *, limit: int = 100) -> d
     written by a call that showed it), `judges` (what the reward model and the reference of the
     scorers took of it) and `pretrained` (the base model read it). `measured_by` are versions that
     were asked it in their exam, which is no training.
+
+    Every row that has the text as a whole turn is followed; where none has, every row that holds
+    it. `limit` is only on the rows that are shown, here and for each version: `n_rows` are all, and
+    `inside` is how many more hold the text inside a longer one and are not meant.
     """
     views = model_views(store, recipe)
     every = [*views, *_newest(store, recipe)]
@@ -49,20 +55,26 @@ def find_users(store: Store, recipe: str, wanted: str, *, limit: int = 100) -> d
         what = "source" if wanted in sources else "licence"
         versions = [_by_source(view, wanted, what) for view in views]
         return _answer(what, wanted, versions)
-    rows, cases = _rows(every, wanted, limit), _cases(every, wanted)
+    (rows, inside), cases = _rows(every, wanted), _cases(every, wanted)
     if rows.is_empty() and not cases:
         return {"what": "", "wanted": wanted, "versions": [], "sources": sorted(sources)}
-    given = rows.to_dicts()
-    prompts = {m["content"] for r in given for m in r["messages"] if m["role"] == "user"}
-    if any(
-        m["content"] == wanted for r in given for m in r["messages"]
-    ):  # a whole turn, so no part
+    turns = rows.select("messages").explode("messages").unnest("messages")
+    prompts = set(turns.filter(pl.col("role") == "user")["content"])
+    if (turns["content"] == wanted).any():  # a whole turn, so no part
+        inside += len(cases)
         cases = [case for case in cases if case["prompt"] == wanted]
-    ids = dict.fromkeys([*rows["id"], *(case["id"] for case in cases)])
-    used = _by_rows(views, list(ids), prompts.union(case["prompt"] for case in cases) - {""})
-    said = [{"id": r["id"], "text": texts(r)} for r in given]
+        inside -= len(cases)
+    ids = list(dict.fromkeys([*rows["id"], *(case["id"] for case in cases)]))
+    prompts = prompts.union(case["prompt"] for case in cases) - {""}
+    used = _by_rows(views, ids, prompts, limit)
+    said = [{"id": r["id"], "text": texts(r)} for r in rows[:limit].to_dicts()]
     said += [{"id": c["id"], "text": [c["prompt"], c["gold"]]} for c in cases]
-    return {**_answer("row" if given else "bad case", wanted, used), "rows": said}
+    return {
+        **_answer("row" if rows.height else "bad case", wanted, used),
+        "n_rows": rows.height + len(cases),
+        "inside": inside,
+        "rows": said[:limit],
+    }
 
 
 def _answer(what: str, wanted: str, versions: list[dict[str, Any]]) -> dict[str, Any]:
@@ -118,7 +130,9 @@ def _by_source(view: View, wanted: str, what: str) -> dict[str, Any]:
     }
 
 
-def _by_rows(views: list[View], ids: list[str], prompts: set[str]) -> list[dict[str, Any]]:
+def _by_rows(
+    views: list[View], ids: list[str], prompts: set[str], limit: int | None
+) -> list[dict[str, Any]]:
     """What each view did with rows and bad cases; what the views share is read once."""
     ways = _ways(views, ids, prompts)
     every = {i for reached in ways for found in reached.values() for i in found}
@@ -127,7 +141,11 @@ def _by_rows(views: list[View], ids: list[str], prompts: set[str]) -> list[dict[
         {way: [i for i in found if i in there] for way, found in reached.items()}
         for reached, there in zip(ways, trained, strict=True)
     ]
-    lines = _lines(views, ways)
+    shown = [
+        list(islice(((way, i) for way, found in reached.items() for i in found), limit))
+        for reached in ways
+    ]
+    lines = _lines(views, shown)
     exams = _steps(views, "split_rows", "exam", ids, ["id"])
     bases = {view.steps["base_model"].key: view.steps["base_model"] for view in views}
     pretrained = {key: _pretrained(base, ids) for key, base in bases.items()}
@@ -139,32 +157,30 @@ def _by_rows(views: list[View], ids: list[str], prompts: set[str]) -> list[dict[
             "judges": sum(judges.get(step.key, 0) for step in view.steps.values()),
             "pretrained": pretrained[view.steps["base_model"].key],
             "measured": len(exam),
-            "rows": [
-                {"way": way, "id": i, "text": lines[i]}
-                for way, found in reached.items()
-                for i in found
-            ],
+            "n_rows": sum(map(len, reached.values())),
+            "rows": [{"way": way, "id": i, "text": lines[i]} for way, i in some],
         }
-        for view, reached, exam in zip(views, ways, exams, strict=True)
+        for view, reached, some, exam in zip(views, ways, shown, exams, strict=True)
     ]
 
 
 def _ways(views: list[View], ids: list[str], prompts: set[str]) -> list[dict[str, list[str]]]:
     """For each view the rows on each way from what is asked for, each on the first it is on."""
     made = [list(descendants(links_of(view), ids)) for view in views]
-    asked = {i for own in made for i in own}.union(ids)
+    given = set(ids)
+    asked = {i for own in made for i in own} | given
     fates = _steps(views, "duplicates", "fates", asked, ["fate", "into"])
     found = []
     written = _calls_showing(views, prompts)
     for view, own, fate in zip(views, made, fates, strict=True):
         calls = written.get(view.steps["augmented_rows"].key, [])
-        known = {*ids, *own}
+        known = given.union(own)
         into = {fate[i]["into"] for i in known & fate.keys() if fate[i]["fate"] == "merged"}
         shown = edges_of(view).filter(pl.col("call").is_in(calls))["child"].unique().sort()
         found.append(
             {
                 "trained": ids,
-                "through": [i for i in own if i not in ids],
+                "through": [i for i in own if i not in given],
                 "stands_for": sorted(into - known),
                 "shown": [i for i in shown if i not in known],
             }
@@ -178,11 +194,11 @@ def _steps(
     return lookup_each([view.steps[step] for view in views], table, ids, columns)
 
 
-def _lines(views: list[View], ways: list[dict[str, list[str]]]) -> dict[str, str]:
-    """The text of every trained row that was found, on one line."""
+def _lines(views: list[View], shown: list[list[tuple[str, str]]]) -> dict[str, str]:
+    """The text of every trained row that is shown, on one line."""
     said: dict[str, str] = {}
-    for view, reached in zip(reversed(views), reversed(ways), strict=True):
-        if new := {i for found in reached.values() for i in found} - said.keys():
+    for view, some in zip(reversed(views), reversed(shown), strict=True):
+        if new := {i for _, i in some} - said.keys():
             rows = view.steps["training_set"].lookup("rows", new).to_dicts()
             said |= {row["id"]: one_line(row) for row in rows}
     return said
@@ -191,10 +207,7 @@ def _lines(views: list[View], ways: list[dict[str, list[str]]]) -> dict[str, str
 def _calls_showing(views: list[View], prompts: set[str]) -> dict[str, list[str]]:
     """Key of each version of made rows -> calls that wrote some and showed a prompt as it is."""
     made = {view.steps["augmented_rows"].key: view for view in views}
-    return {
-        key: sorted({call for text in prompts for call in calls_showing(view, text)})
-        for key, view in made.items()
-    }
+    return {key: calls_showing(view, prompts) for key, view in made.items()}
 
 
 def _judges(views: list[View], ids: list[str], prompts: set[str]) -> dict[str, int]:
@@ -223,19 +236,27 @@ def _pretrained(base: Version, ids: list[str]) -> bool:
     return "rows" in base.tables and not base.lookup("rows", ids).is_empty()
 
 
-def _rows(views: list[View], wanted: str, limit: int) -> pl.DataFrame:
-    """The rows meant: where a whole turn is the text, only those; each view may know others."""
+def _rows(views: list[View], wanted: str) -> tuple[pl.DataFrame, int]:
+    """The rows meant, and how many more hold the text inside a longer one.
+
+    Where a whole turn is the text, only those are meant; each view may know others.
+    """
     newest = list(reversed(views))
     places = _fresh_places(newest)
     chosen: dict[str, int] = {}
+    every: set[str] = set()
     for n, (ids, whole) in enumerate(find_in_each(newest, places, wanted)):
         chosen |= {i: n for i in ids[:whole] or ids if i not in chosen}
-    first = dict(list(chosen.items())[:limit])
-    found = [rows_by_id(some, [i for i in first if first[i] == n]) for n, some in enumerate(places)]
-    order = pl.DataFrame({"id": list(first)}, schema={"id": pl.String})
-    return order.join(
+        every.update(ids)
+    held: list[list[str]] = [[] for _ in places]
+    for i, n in chosen.items():
+        held[n].append(i)
+    found = [rows_by_id(some, own) for some, own in zip(places, held, strict=True)]
+    order = pl.DataFrame({"id": list(chosen)}, schema={"id": pl.String})
+    rows = order.join(
         pl.concat([ROW_SCHEMA.to_frame(), *found]), on="id", maintain_order="left"
     ).select(ROW_SCHEMA.names())
+    return rows, len(every) - len(chosen)
 
 
 def _fresh_places(views: list[View]) -> list[list[Version]]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 
 import pytest
 
@@ -11,6 +12,7 @@ from curation.lineage.blame import answer_shape
 from curation.llm_ledger import Call, Ledger
 from curation.rows import dialogue, row_id
 from curation.store import Store
+from pipelines.cli_answers import say_users
 from tests.curation.lineage_world import TASK, Plan, answer, case, publish
 
 SEEDS = [(f"打开{what}", answer("打开", what)) for what in ("空调", "天窗", "车灯", "雨刮")]
@@ -129,6 +131,36 @@ def test_a_row_is_used_in_its_own_words_through_its_children_and_its_keeper(tmp_
     assert [(v["version"], v["trained"], v["stands_for"]) for v in merged["versions"]] == [
         ("v1", 0, 1), ("v2", 0, 1),
     ]  # fmt: skip
+
+
+HAN = [chr(n) for n in range(0x4E00, 0x5E00)]
+NAMES = ["".join(random.Random(n).choices(HAN, k=20)) for n in range(150)]
+OF_LI = [(f"替李雷记下{name}", answer("打开", name)) for name in NAMES]
+"""Rows in which a person is named, like one another in nothing else."""
+
+
+def test_each_of_many_rows_with_a_name_is_followed_and_few_are_shown(tmp_path):
+    store = Store(tmp_path)
+    last = max(OF_LI, key=lambda pair: row_id(dialogue(*pair)))
+    publish(store, plan(sources={"seeds": [*SEEDS, last]}))
+    publish(store, plan(sources={"seeds": [*SEEDS, *OF_LI]}))
+    said = find_users(store, "w", "李雷")
+    assert [(v["version"], v["trained"]) for v in said["versions"]] == [("v1", 1), ("v2", 150)]
+    assert said["n_rows"] == len(said["rows"]) == 150 and said["inside"] == 0
+    few = find_users(store, "w", "李雷", limit=10)
+    assert [(v["trained"], v["n_rows"], len(v["rows"])) for v in few["versions"]] == [
+        (1, 1, 1), (150, 150, 10),
+    ]  # fmt: skip
+    lines = list(say_users(few, 10))
+    assert "rows (10 of 150):" in lines and "rows of v2 (10 of 150):" in lines
+
+
+def test_rows_that_hold_the_words_of_another_inside_theirs_are_counted(tmp_path):
+    store = Store(tmp_path)
+    publish(store, plan(sources={"seeds": [*SEEDS, ("李雷", "在"), *OF_LI]}))
+    said = find_users(store, "w", "李雷")
+    assert (said["n_rows"], said["inside"]) == (1, 150)
+    assert any(line.startswith("  150 more hold it inside") for line in say_users(said))
 
 
 def test_a_bad_case_from_outside_is_used_by_what_was_made_from_it(tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.cli_lineage import LINEAGE_EXAMPLES, add_lineage
+from pipelines.cli_parts import keep_out_of_store
 from pipelines.cli_store import add_store
 
 Command = Callable[[argparse.Namespace], int]
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; what the user can mend is one line on stderr."""
     args = build_parser().parse_args(arguments)
     try:
+        keep_out_of_store(args)
         return args.command(args)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -168,9 +170,6 @@ def export_asset(args: argparse.Namespace) -> int:
     names = [stage.name for stage in build_stages(recipe)]
     if args.asset not in names:
         raise LookupError(f"no asset is called {args.asset!r}{nearest(args.asset, names)}")
-    store = Path(_store_path(args))
-    if Path(os.path.realpath(args.to)).is_relative_to(store.resolve()):
-        raise ValueError(f"{str(args.to)!r} lies in the store, where only winnow's own files stand")
     version = _store(args).head(f"{recipe.name}/{args.asset}")
     if version is None or "rows" not in version.tables:
         how = f"`winnow run --select {args.asset}`"

@@ -191,7 +191,8 @@ def show_trace(args: argparse.Namespace) -> int:
 def show_users(args: argparse.Namespace) -> int:
     from curation.lineage import find_users
 
-    answer = find_users(*store_and_name(args), args.what)
+    limit = None if args.json else args.limit
+    answer = find_users(*store_and_name(args), args.what, limit=limit)
     if not answer["what"]:
         known = ", ".join(answer["sources"])
         return say_nothing(f"no row, source or licence is {args.what!r}; sources: {known}")
@@ -266,8 +267,8 @@ def show_card(args: argparse.Namespace) -> int:
     card = write_card(*store_and_name(args), args.version)
     if args.to:
         write_whole(args.to, card)
-        print(f"the card of {args.version} written to {args.to}")
-        return 0
+        said = {"version": args.version, "to": str(args.to)}
+        return show(args, said, [f"the card of {args.version} written to {args.to}"])
     return show(args, {"version": args.version, "card": card}, [card.rstrip()])
 
 

@@ -2,12 +2,16 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pipelines.cli_text import cut
+
+WRITTEN = ("to", "openlineage", "hf", "llama_factory")
+"""Options that name a file or folder to write."""
 
 
 def say_nothing(line: str) -> int:
@@ -25,6 +29,18 @@ def show(
     else:
         print("\n".join(lines))
     return 0
+
+
+def keep_out_of_store(args: argparse.Namespace) -> None:
+    """Raise `ValueError` when a command would write among the store's own files."""
+    from pipelines.paths import store_path
+
+    place = store_path(args.store)
+    store = os.path.realpath(place if isinstance(place, Path) else ".winnow")
+    for to in (getattr(args, option, None) for option in WRITTEN):
+        if to and Path(os.path.realpath(to)).is_relative_to(store):
+            said = f"{str(to)!r} lies in the store, where only winnow's own files stand"
+            raise ValueError(said)
 
 
 def store_and_name(args: argparse.Namespace) -> tuple[Any, str]:

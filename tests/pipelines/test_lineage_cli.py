@@ -83,6 +83,35 @@ def test_another_version_is_told_from_the_one_that_was_written(built, tmp_path):
         assert len(said.strip().splitlines()) == 1 and "Traceback" not in said
 
 
+def test_the_rows_of_a_version_are_one_json_object_a_line(built):
+    printed = ask(built, "rows", "v2", "--where", "track = 'domain'", "--json").stdout
+    rows = [json.loads(line) for line in printed.splitlines()]
+    trained = find_version(Store(built.store), "tiny", "v2").input("training_set").table("rows")
+    domain = trained.filter(trained["track"] == "domain")
+    assert [row["id"] for row in rows] == sorted(domain["id"])
+    assert all(row["messages"] and "repetition" in row for row in rows)
+
+
+@pytest.mark.parametrize("form", ["--openlineage", "--hf", "--llama-factory"])
+def test_what_was_written_is_said_in_json(built, tmp_path, form):
+    to = tmp_path / "out"
+    said = json.loads(ask(built, "export", "v2", form, str(to), "--json").stdout)
+    assert said.pop("to") == str(to) and to.exists()
+    trained = find_version(Store(built.store), "tiny", "v2").input("training_set")
+    if form == "--openlineage":
+        assert said == {"events": len(to.read_text(encoding="utf-8").splitlines())}
+    else:
+        assert said["rows"] + said.get("left_out", 0) >= trained.tables["rows"]["rows"]
+
+
+def test_a_card_that_was_written_is_said_in_json(built, tmp_path):
+    to = tmp_path / "CARD.md"
+    printed = ask(built, "card", "v2", "--to", str(to), "--json").stdout
+    assert json.loads(printed) == {"version": "v2", "to": str(to)}
+    card = json.loads(ask(built, "card", "v2", "--json").stdout)["card"]
+    assert to.read_text(encoding="utf-8") == card
+
+
 def test_the_summary_in_the_manifest_links_to_the_runs_of_the_version(built):
     model = Store(built.store).head("tiny/model_version")
     assert model is not None

@@ -45,6 +45,29 @@ def deliver(project, recipe):
     assert done.returncode == 0, done.stderr
 
 
+def explain(project, row, environment):
+    """What `winnow lineage why` says of one row."""
+    done = project.winnow("lineage", "why", row["id"], "--json", **environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (answer,) = json.loads(done.stdout)
+    return answer
+
+
+def check_way(answer, row, cases):
+    """A made row leads to the one bad case it follows and to the call that wrote it."""
+    (link,) = answer["made_from"]
+    assert (link["kind"], link["call"]) == ("augment_badcase", row["created_by"])
+    (parent,) = [said for said in answer["stems_from"] if "bad_case" in said]
+    case = cases.filter(cases["id"] == parent["bad_case"]).row(0, named=True)
+    assert link["parent"] in (case["id"], case["row_id"]) and case["half"] == "learn"
+    assert parent["prompt"] == case["prompt"] and parent["predicted"] == "{}"
+    call = answer["call"]
+    assert call["key"] == row["created_by"] and call["prompt_tokens"] > 0
+    # The script says of every row that it follows the first case of the request.
+    assert f'"n": 1, "prompt": "{case["prompt"]}"' in call["messages"][-1]["content"]
+    assert row["messages"][-2]["content"] in call["answer"]
+
+
 def test_rows_of_a_language_model_lead_to_their_call_and_bad_case_and_are_paid_for_once(project):
     with ScriptedLLM(respond) as server:
         recipe = write_recipe(project, server.base_url)
@@ -67,6 +90,14 @@ def test_rows_of_a_language_model_lead_to_their_call_and_bad_case_and_are_paid_f
     assert all(written["created_by"])
     assert any("not_json" in reason for reason in rejected["reason"])
     assert any("ungrounded" in reason for reason in rejected["reason"])
+    row = written.row(written.height // 2, named=True)
+    bad_cases = Store(project.store).head("tiny/bad_cases")
+    assert bad_cases is not None
+    answer = explain(project, row, environment)
+    check_way(answer, row, bad_cases.table("rows"))
+    for ledger in project.store.glob("calls.sqlite*"):
+        ledger.unlink()  # the call lies with the rows that it wrote
+    assert explain(project, row, environment) == answer
     assert "secret-of-this-test" not in "".join(
         path.read_text(errors="ignore") for path in project.store.rglob("*") if path.is_file()
     )

@@ -12,6 +12,7 @@ from curation.rows import dialogue, make_row, rows_frame
 from curation.sources.jsonl import jsonl
 from curation.store import Made, Store
 from pipelines.cli import main
+from tests.curation.lineage_world import Plan, publish
 
 CLIMBING = ["../../up", "a/../../up", "/etc/up", "..", ".", "a\0b", "a/b", "", "上/级"]
 ROWS = rows_frame([make_row(dialogue("打开空调", "好"))])
@@ -97,6 +98,37 @@ def test_an_export_never_lands_in_the_store(winnow, tmp_path, capsys):
         assert "lies in the store" in capsys.readouterr().err
     assert sorted((tmp_path / "s").rglob("*")) == before
     assert winnow("export", "rows", "--to", str(tmp_path / "out.jsonl")) == 0
+
+
+ANSWERS = ["card --to", "reproduce --to", *(f"export --{f}" for f in ("openlineage", "hf"))]
+
+
+@pytest.mark.parametrize("words", [*ANSWERS, "export --llama-factory"])
+def test_no_answer_about_lineage_lands_in_the_store(tmp_path, capsys, words):
+    load(tmp_path, name="w")
+    publish(Store(tmp_path / "s"), Plan(sources={"seeds": [("打开空调", "好")]}))
+    (tmp_path / "link").symlink_to(tmp_path / "s" / "refs")
+    common = ["--recipe", str(tmp_path / "recipe.yaml"), "--store", str(tmp_path / "s")]
+    question, option = words.split()
+    before = contents(tmp_path / "s")
+    for to in ("s", "s/format.json", "s/../s/refs/w/rows/00000001.json", "link/w/rows"):
+        assert main(["lineage", question, "v1", option, str(tmp_path / to), *common]) == 2
+        error = capsys.readouterr().err
+        assert "lies in the store" in error and error.count("\n") == 1
+    assert contents(tmp_path / "s") == before
+    assert main(["lineage", question, "v1", option, str(tmp_path / "out"), *common]) == 0
+    assert (tmp_path / "out").exists()
+
+
+def test_what_a_bucket_keeps_on_this_machine_is_not_written_over(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    to = [".winnow/calls.sqlite", "--store", "s3://bucket/prefix"]
+    assert main(["lineage", "card", "--to", *to]) == 2
+    assert "lies in the store" in capsys.readouterr().err and not (tmp_path / ".winnow").exists()
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def test_an_export_replaces_a_link_and_not_what_it_points_at(tmp_path):

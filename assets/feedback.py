@@ -1,7 +1,13 @@
 """Feedback: what the model got wrong, as a snapshot of the inbox, and the kinds of error in it."""
 
 from assets.stage import Job, stage
-from curation.bad_cases import find_error_types, inbox_digest, snapshot_inbox
+from curation.bad_cases import (
+    account_inbox,
+    find_error_types,
+    inbox_digest,
+    read_deliveries,
+    snapshot_inbox,
+)
 from curation.store import Made, Version
 
 GROUP = "2_feedback"
@@ -12,14 +18,21 @@ GROUP = "2_feedback"
     section="task",
     options={"found_by": ""},
     reads=lambda job: inbox_digest(job.store, job.options.get("found_by", "")),
+    checks=("conservation",),
 )
 def bad_cases(job: Job) -> Made:
     """Bad cases in the inbox now: half to learn from, half held back to test the lesson."""
-    cases = snapshot_inbox(
-        job.store, task=job.recipe.task, found_by=job.options.get("found_by", "")
-    )
+    delivered = read_deliveries(job.store)
+    found_by = job.options.get("found_by", "")
+    cases = snapshot_inbox(job.store, task=job.recipe.task, found_by=found_by, delivered=delivered)
+    account = account_inbox(delivered, cases, found_by=found_by)
+    wrong = account.problems()
     halves = dict(cases.group_by("half").len().sort("half").iter_rows())
-    return Made(tables={"rows": cases}, values={"halves": halves})
+    return Made(
+        tables={"rows": cases},
+        values={"halves": halves, "account": account.to_dict()},
+        checks={"conservation": (not wrong, "; ".join(wrong) or account.line())},
+    )
 
 
 @stage(GROUP, section="feedback")

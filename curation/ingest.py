@@ -107,7 +107,7 @@ def _read_chunk(
         outcome = "quarantined" if reason else "duplicate" if row["id"] in rows else "new"
         if outcome == "new":
             rows[row["id"]] = row
-        kept_raw = _raw(record) if reason else ""
+        kept_raw = raw_text(record) if reason else ""
         position = printable(record.position)
         found = (labels["source"], labels["revision"], position, outcome, row.get("id", ""))
         occurrences.append((*found, reason, kept_raw))
@@ -180,6 +180,21 @@ def count_line(counts: Mapping[str, int]) -> str:
     return f"{counts['delivered']:,} records = {parts}"
 
 
+def raw_text(record: Any) -> str:
+    """The first 2,000 characters of a record as it was, in a form that can be stored.
+
+    Of a `Record` that could not be read it is what its source kept; anything else is written as
+    JSON where it can be.
+    """
+    if isinstance(record, Record) and record.data is None:
+        return printable(record.raw[:_RAW_CHARS])
+    data = record.data if isinstance(record, Record) else record
+    try:
+        return printable(canonical_json(data)[:_RAW_CHARS])
+    except (TypeError, ValueError, RecursionError):
+        return printable(repr(data)[:_RAW_CHARS])
+
+
 def _row(
     record: Record, conversion: Mapping[str, Any], labels: Mapping[str, str]
 ) -> tuple[dict[str, Any], str]:
@@ -199,15 +214,6 @@ def _row(
     except Exception as error:  # whatever a record provokes costs that record and is written down
         return {}, printable(f"{type(error).__name__}: {error}"[:300])
     return row, ""
-
-
-def _raw(record: Record) -> str:
-    if record.data is None:
-        return printable(record.raw[:_RAW_CHARS])
-    try:
-        return printable(canonical_json(record.data)[:_RAW_CHARS])
-    except (TypeError, ValueError, RecursionError):
-        return printable(repr(record.data)[:_RAW_CHARS])
 
 
 def _check_names(sources: Sequence[pl.DataFrame]) -> None:

@@ -18,6 +18,7 @@ EXAMPLES = {
     "run": "winnow run --recipe my_recipe.yaml --select rows duplicates unique_rows",
     "check": "winnow check my_recipe.yaml",
     "add": "winnow bad-cases add wrong_answers.jsonl --found-by beta-testers",
+    "list": "winnow bad-cases list --quarantined",
     "export": "winnow export training_set --to train.jsonl --format sharegpt",
     "doctor": "winnow doctor",
     **LINEAGE_EXAMPLES,
@@ -150,15 +151,25 @@ def add_cases(args: argparse.Namespace) -> int:
 
     if not args.file.is_file():
         raise FileNotFoundError(f"there is no file {str(args.file)!r}")
-    records = (
-        (r.position, r.data if r.data is not None else ValueError(r.error))
-        for r in jsonl(path=args.file)()
-    )
+    records = ((record.position, record) for record in jsonl(path=args.file)())
     delivery = add_bad_cases(_store(args), records, found_by=args.found_by)
     for position, reason in delivery.quarantined:
         print(f"{position}: {reason}", file=sys.stderr)
     print(delivery.line())
     return 1 if delivery.quarantined and not delivery.new and not delivery.duplicate else 0
+
+
+def list_cases(args: argparse.Namespace) -> int:
+    from curation.bad_cases import read_inbox, read_quarantine
+    from pipelines.cli_cases import say_inbox, say_quarantine
+    from pipelines.cli_parts import existing_store, show
+
+    store = existing_store(args)
+    quarantined = read_quarantine(store)
+    if args.quarantined:
+        return show(args, quarantined, say_quarantine(quarantined))
+    cases = read_inbox(store)
+    return show(args, cases, say_inbox(cases, len(quarantined)))
 
 
 def export_asset(args: argparse.Namespace) -> int:
@@ -201,6 +212,10 @@ def _add_bad_cases(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     add.add_argument("file", type=Path)
     add.add_argument("--found-by", default="", metavar="NAME", help="who or what found them")
+    text = "what is in the inbox; with --quarantined the lines that were no bad cases, and why"
+    shown = _add(group, "list", list_cases, text, common)
+    shown.add_argument("--quarantined", action="store_true", help="lines kept with their reason")
+    shown.add_argument("--json", action="store_true", help="for programs, nothing cut")
 
 
 def _add(

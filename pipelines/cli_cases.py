@@ -1,12 +1,27 @@
 """Answers about cases in words: the life of a bad case, whom to blame, what leaks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipelines.cli_text import Lines, cut, field, number, section
+from pipelines.cli_text import Lines, aligned, cut, field, number, section, visible
 
 Answer = Mapping[str, Any]
 SHOWN = 10
+
+
+def say_inbox(cases: Sequence[Answer], quarantined: int) -> Lines:
+    lines = [[c["id"][:12], c["found_by"] or "–", cut(c["prompt"], 60)] for c in cases]
+    yield from aligned(lines) if lines else ()
+    more = ": `winnow bad-cases list --quarantined`" if quarantined else ""
+    yield f"{len(cases):,} bad cases, {quarantined:,} lines quarantined{more}"
+
+
+def say_quarantine(lines: Sequence[Answer]) -> Lines:
+    """Nobody vouches for these texts, so what a terminal would obey is written as an escape."""
+    for line in lines:
+        yield f"{visible(line['position'])}: {visible(line['reason'])}"
+        yield f"  {cut(visible(line['raw']), 200)}"
+    yield f"{len(lines):,} lines quarantined"
 
 
 def say_case(answer: Answer, limit: int = SHOWN) -> Lines:

@@ -45,13 +45,18 @@ def keep_out_of_store(args: argparse.Namespace) -> None:
 
 def store_and_name(args: argparse.Namespace) -> tuple[Any, str]:
     """The store, which must exist, and the recipe's name."""
+    return existing_store(args), read_recipe(args).name
+
+
+def existing_store(args: argparse.Namespace) -> Any:
+    """The store; one that is not there is not made."""
     from curation.store import Store
     from pipelines.paths import store_path
 
     place = store_path(args.store)
     if isinstance(place, Path) and not place.is_dir():
         raise FileNotFoundError(f"there is no store at {str(place)!r}: run `winnow run` first")
-    return Store(place), read_recipe(args).name
+    return Store(place)
 
 
 def read_recipe(args: argparse.Namespace) -> Any:

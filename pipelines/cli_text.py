@@ -41,6 +41,11 @@ def shown_width(text: str) -> int:
     return len(text) + wide - sum(bool(unicodedata.combining(c)) for c in text)
 
 
+def visible(text: str) -> str:
+    """The text with each character that a terminal does not show, or obeys, as an escape."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def cut(text: str, chars: int = 80) -> str:
     """A text on one line, at most so long."""
     flat = " ".join(text.split())

@@ -12,6 +12,7 @@ COMMANDS = [
     ["run"],
     ["check"],
     ["bad-cases", "add"],
+    ["bad-cases", "list"],
     ["lineage", "model"],
     ["lineage", "rows"],
     ["lineage", "why"],

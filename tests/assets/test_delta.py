@@ -5,7 +5,9 @@ counted by what the stages report they have to do.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -139,11 +141,33 @@ def test_scores_by_a_model_cost_a_forward_pass_for_each_new_row_alone(tmp_path, 
     project.write("general/1.jsonl", talk(5, start=20), append=True)
     project.write("seeds/2.jsonl", [command("除雾"), command("香氛")])
     made = project.head("augmented_rows").table("rows", ["id"])
-    counted = project.build().counted
+    with rows_read_by_models() as read:
+        counted = project.build().counted
     new = project.head("augmented_rows").table("rows", ["id"]).join(made, on="id", how="anti")
-    assert counted["model_perplexity"] == counted["reward"] == 7 + new.height
+    expected = 7 + new.height
+    assert counted["model_perplexity"] == counted["reward"] == expected
+    assert sorted(read.values()) == [expected, expected] and len(read) == 2
     facts = project.head("facts/reward").table("facts")
     assert set(facts["status"]) == {"ok"} and facts["value"].n_unique() > 5
+
+
+@contextmanager
+def rows_read_by_models() -> Iterator[Counter[str]]:
+    """How many rows really pass through each model meanwhile, whoever calls it."""
+    from torch.nn.modules.module import register_module_forward_hook
+    from transformers import PreTrainedModel
+
+    read = Counter[str]()
+
+    def count(module: Any, _given: Any, named: dict[str, Any], said: Any) -> None:
+        if isinstance(module, PreTrainedModel) and "logits" in said:
+            read[type(module).__name__] += len(named["input_ids"])
+
+    hook = register_module_forward_hook(count, with_kwargs=True)
+    try:
+        yield read
+    finally:
+        hook.remove()
 
 
 def make_judge(base: Path, out: Path) -> None:

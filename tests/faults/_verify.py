@@ -80,22 +80,39 @@ def check_inbox(store: Store, cases: list[Case]) -> Finding:
 def check_learned(model: Version, cases: list[Case]) -> Finding:
     """Each acknowledged case of the learn half is trained on once or has a fate with its reason.
 
-    No case of the other half is trained on.
+    At least one is trained on. Each case of the other half stands in the held-out exam, was
+    answered there by the model, and is not trained on.
     """
     known = model.input("bad_cases").table("rows")
     ours = known.join(pl.DataFrame(cases, schema=FIELDS, orient="row"), on=FIELDS)
-    fates = _Fates(model)
+    fates, asked = _Fates(model), _asked(model)
     ends = Counter[str]()
     wrong = [f"{len(cases) - ours.height} not in the snapshot"] if ours.height != len(cases) else []
     for case in ours.iter_rows(named=True):
         end = fates.end_of(case["id"], case["row_id"])
-        ends[end if case["half"] == "learn" else "held back"] += 1
-        if (end == "missing") if case["half"] == "learn" else (end == "trained on"):
+        if case["half"] == "hold" and end != "trained on":
+            end = "held back" if case["row_id"] in asked else "held back but never asked"
+        ends[end] += 1
+        if end in _WRONG[case["half"]]:
             wrong.append(f"{case['prompt']} ({case['half']}): {end}")
+    if not ends["trained on"]:
+        wrong.append("none was trained on")
     if repeated := fates.repeated(ours["row_id"]):
         wrong.append(f"more than once in the training set: {repeated[:3]}")
     text = ", ".join(f"{n} {end}" for end, n in sorted(ends.items()))
     return "every case is learned once or has a fate", not wrong, f"{text}; wrong: {wrong[:5]}"
+
+
+_WRONG = {"learn": ("missing",), "hold": ("trained on", "held back but never asked")}
+"""What may not become of a case of either half."""
+
+
+def _asked(model: Version) -> set[str]:
+    """Rows of the exam's guarded part that the version's own model was asked."""
+    evaluation = model.input("evaluation")
+    exam = evaluation.input("split_rows").table("exam").filter("guarded")
+    answers = evaluation.table("rows").filter(pl.col("arm") == "candidate")
+    return set(exam["id"]) & set(answers["id"])
 
 
 class _Fates:

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import polars as pl
+import pytest
 import yaml
 
 from curation.scripted_llm import Failure, ScriptedLLM, broken_json, server_error
@@ -10,7 +12,19 @@ from curation.store import Store
 from tests.pipelines.conftest import TINY, Project, make_project
 
 KEY, HUB_TOKEN = "sk-canary-51b7e0c94d", "hf_canary_51b7e0c94d"
-STAGES = ("sources/seeds", "rows", "bad_cases", "error_types", "augmented_rows")
+SECRETS = {"OPENAI_API_KEY": KEY, "HF_TOKEN": HUB_TOKEN, "OPENAI_LOG": "debug"}
+READ = [f"sources/{name}" for name in yaml.safe_load(TINY.read_text(encoding="utf-8"))["sources"]]
+AUGMENTED = (*READ, "rows", "bad_cases", "error_types", "augmented_rows")
+EXPORTS = [
+    *(["export", "training_set", "--to", f"out/rows.{form}", "--format", form]
+      for form in ("messages", "alpaca", "sharegpt", "csv", "parquet")),
+    ["export", "augmented_rows", "--to", "out/made.jsonl"],
+    ["lineage", "export", "v1", "--hf", "out/hf"],
+    ["lineage", "export", "v1", "--llama-factory", "out/llama"],
+    ["lineage", "export", "v1", "--openlineage", "out/events.ndjson"],
+    ["lineage", "card", "v1", "--to", "out/MODEL_CARD.md"],
+    ["lineage", "reproduce", "v1", "--to", "out/again"],
+]  # fmt: skip
 CASES = ["空调", "天窗", "车灯", "雨刮", "蓝牙", "音乐", "除雾", "香氛"]
 
 
@@ -21,8 +35,8 @@ def opened(thing: str) -> dict:
 def llm_project(folder: Path, base_url: str) -> Project:
     """A project whose augmenter asks a model; the key stands under its usual name."""
     raw = yaml.safe_load(TINY.read_text(encoding="utf-8"))
-    seeds = {"use": "jsonl", "path": str(TINY.parent / "seeds.jsonl"), "track": "domain"}
-    raw |= {"sources": {"seeds": seeds}}
+    for source in raw["sources"].values():
+        source["path"] = str((TINY.parent / source["path"]).resolve())
     raw["augment"] = {"use": "llm", "model": "m", "base_url": base_url, "timeout_s": 20}
     project = Project(make_project(folder).folder, folder / "llm.yaml")
     project.recipe.write_text(yaml.safe_dump(raw, allow_unicode=True), encoding="utf-8")
@@ -35,11 +49,10 @@ def llm_project(folder: Path, base_url: str) -> Project:
     return project
 
 
-def run(project: Project) -> tuple[int, str]:
-    """Deliver the cases and build the augmented rows, with every log of the client switched on."""
-    secrets = {"OPENAI_API_KEY": KEY, "HF_TOKEN": HUB_TOKEN, "OPENAI_LOG": "debug"}
-    add = project.winnow("bad-cases", "add", "cases.jsonl", **secrets)
-    done = project.winnow("run", "--select", *STAGES, **secrets)
+def run(project: Project, *select: str) -> tuple[int, str]:
+    """Deliver the cases and build, with every log of the client switched on."""
+    add = project.winnow("bad-cases", "add", "cases.jsonl", **SECRETS)
+    done = project.winnow("run", *(["--select", *select] if select else []), **SECRETS)
     return done.returncode, "".join([add.stdout, add.stderr, done.stdout, done.stderr])
 
 
@@ -48,10 +61,18 @@ def holders(folder: Path) -> list[str]:
     secrets = (KEY.encode(), HUB_TOKEN.encode())
     files = [p for p in folder.rglob("*") if p.is_file()]
     assert any(".dagster" in p.parts for p in files) and any(p.suffix == ".sqlite" for p in files)
-    return [str(p) for p in files if any(s in p.read_bytes() for s in secrets)]
+    return [str(p) for p in files if any(s in contents(p) for s in secrets)]
 
 
-def test_an_echoed_key_is_in_no_file_and_no_line_of_a_run(tmp_path):
+def contents(path: Path) -> bytes:
+    """The bytes of a file, and of a table, which is compressed, also what it says."""
+    said = repr(pl.read_parquet(path).rows()) if path.suffix == ".parquet" else ""
+    return path.read_bytes() + said.encode()
+
+
+@pytest.mark.slow
+def test_an_echoed_key_is_in_no_file_and_no_line_of_a_run_and_its_exports(tmp_path):
+    """The whole graph, from the answers of a model that repeats the key to every export."""
     echo = json.dumps({"error": {"message": f"you sent Bearer {KEY}"}})
     good = [{"from": 1, "prompt": f"请打开{t}", "answer": opened(t)} for t in "灯窗门镜座扇箱屏"]
     bad = [{"from": 1, "prompt": f"请打开{KEY}", "answer": opened(KEY)}]
@@ -62,12 +83,20 @@ def test_an_echoed_key_is_in_no_file_and_no_line_of_a_run(tmp_path):
     assert code == 0, said
     made = Store(project.store).head("tiny/augmented_rows")
     assert made is not None and made.table("rows").height >= 8
+    assert Store(project.store).head("tiny/model_version") is not None
+    (tmp_path / "out").mkdir()
+    for words in EXPORTS:
+        done = project.winnow(*words, **SECRETS)
+        assert done.returncode == 0, (words, done.stdout + done.stderr)
+        said += done.stdout + done.stderr
+    written = {p.relative_to(tmp_path / "out").parts[0] for p in (tmp_path / "out").rglob("*.*")}
+    assert written == {Path(w).name for words in EXPORTS for w in words if w.startswith("out/")}
     assert KEY not in said and HUB_TOKEN not in said and holders(tmp_path) == []
 
 
 def test_a_refusal_that_echoes_the_key_is_said_without_it(tmp_path):
     echo = json.dumps({"error": {"message": f"Incorrect API key provided: {KEY}"}})
     with ScriptedLLM(lambda _: Failure(401, echo)) as server:
-        code, said = run(llm_project(tmp_path, server.base_url))
+        code, said = run(llm_project(tmp_path, server.base_url), *AUGMENTED)
     assert code != 0 and "the key was refused" in said and "***" in said
     assert KEY not in said and HUB_TOKEN not in said and holders(tmp_path) == []

@@ -175,9 +175,10 @@ def _grow(
     if size > MAX_SHARE * max(previous["rows"], 1):
         return None
     typed = _typed_like(frames, previous, change)
-    if typed is None:
+    told = _told_by(frames, previous, typed) if typed else None
+    if told is None:
         return None
-    change = typed
+    change = told
     entry = {name: previous[name] for name in ("columns", "schema", "key")}
     if previous["key"] == ["id"]:
         ids = [*change.upserts["id"], *change.gone["id"]]
@@ -255,6 +256,22 @@ def _typed_like(frames: Frames, previous: Mapping[str, Any], change: Change) -> 
     upserts = change.upserts.with_columns(pl.col(c).cast(types[c]) for c in empty)
     same = all(upserts.schema[c] == kind for c, kind in types.items())
     return Change(upserts, change.gone) if same else None
+
+
+def _told_by(frames: Frames, previous: Mapping[str, Any], change: Change) -> Change | None:
+    """The change told by the keys of the table; None where they no longer tell its rows apart.
+
+    A table whose ids have all been different until now may get a second row of one of them.
+    """
+    key = change.gone.columns
+    if key == previous["key"]:
+        return change
+    if previous["key"] != ["id"] or "id" not in key or not change.upserts["id"].is_unique().all():
+        return None
+    ids = [*change.upserts["id"], *change.gone["id"]]
+    known = lookup(frames, previous, ids, texts=False)
+    stay = known.join(change.gone, on=key, how="anti", nulls_equal=True)
+    return Change(change.upserts, change.gone.select("id")) if stay.is_empty() else None
 
 
 def _entry(schema: pl.Schema, key: Sequence[str]) -> dict[str, Any]:

@@ -264,3 +264,22 @@ def test_a_column_that_was_empty_and_has_numbers_now_is_written_whole(tmp_path):
     made = Made({"rows": Change(one, one.select("id").clear())}, since=old)
     new = store.write_version("x/rows", made, inputs={}, how={})
     assert new.table("rows").schema == SCHEMA and new.table("rows")["value"].sum() == 2.0
+
+
+@pytest.mark.parametrize("case", ["an id again", "rows gone", "both", "told by its id"])
+def test_a_change_told_by_whole_rows_fits_a_table_whose_ids_were_all_different(tmp_path, case):
+    """Such as occurrences before the first repeat, which must not take the first one's place."""
+    store = Store(tmp_path)
+    before = frame({i: ("甲", float(i)) for i in range(40)})
+    again = before[:1].with_columns(source=pl.lit("b"))
+    upserts = again if case in ("an id again", "both") else frame({77: ("b", 1.0)})
+    gone = before.clear() if case == "an id again" else before[1:3]
+    if case == "told by its id":
+        upserts = before[1:2].with_columns(source=pl.lit("b"))
+    entry = write_table(store, "facts", before)
+    grown = write_table(store, "facts", Change(upserts, gone), previous=entry)
+    expected = pl.concat([before.join(gone, on=before.columns, how="anti"), upserts])
+    assert read_table(store, grown).equals(read_table(store, write_table(store, "x", expected)))
+    assert grown["rows"] == expected.height and grown["sum"] == f"{row_sum(expected):064x}"
+    both = 2 if case in ("an id again", "both") else 1
+    assert lookup(store, grown, again["id"].to_list()).height == both

@@ -30,6 +30,11 @@ class Disk:
         with path.open("xb") as handle:
             handle.write(data)
 
+    def append(self, path: Path, data: bytes) -> None:
+        """Add bytes at the end of a file that is there; safe only after `sync`."""
+        with path.open("ab") as handle:
+            handle.write(data)
+
     def read(self, path: Path) -> bytes:
         """All bytes of a file."""
         return path.read_bytes()
@@ -86,9 +91,12 @@ class Disk:
         self._safe.add(path)
 
 
-def save_over(disk: Disk, path: Path, data: bytes, *, staging: Path) -> None:
-    """Put `data` under a name: afterwards the old bytes or the new ones are there, never a mix."""
-    staged = _stage(disk, data, staging)
+def save_over(disk: Disk, path: Path, data: bytes, *, staging: Path, mark: str = ".") -> None:
+    """Put `data` under a name: afterwards the old bytes or the new ones are there, never a mix.
+
+    Who is killed may leave a file in `staging` whose name is `mark` and 32 hex digits.
+    """
+    staged = _stage(disk, data, staging / f"{mark}{uuid.uuid4().hex}")
     try:
         disk.rename(staged, path)
     except OSError:
@@ -99,7 +107,7 @@ def save_over(disk: Disk, path: Path, data: bytes, *, staging: Path) -> None:
 
 def save_new(disk: Disk, path: Path, data: bytes, *, staging: Path) -> bool:
     """Put `data` under a name that nobody has; False, and nothing changed, when somebody has."""
-    staged = _stage(disk, data, staging)
+    staged = _stage(disk, data, staging / f".{uuid.uuid4().hex}")
     try:
         disk.link(staged, path)
     except FileExistsError:
@@ -110,8 +118,7 @@ def save_new(disk: Disk, path: Path, data: bytes, *, staging: Path) -> bool:
     return True
 
 
-def _stage(disk: Disk, data: bytes, staging: Path) -> Path:
-    staged = staging / f".{uuid.uuid4().hex}"
+def _stage(disk: Disk, data: bytes, staged: Path) -> Path:
     try:
         disk.write(staged, data)
         disk.sync(staged)

@@ -10,9 +10,11 @@ import os
 import uuid
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
+
+from curation.disk import Disk
 
 _HELD: dict[Path, IO[str]] = {}
 """Writer locks of this process; a lock is a property of the process and not of a `Store` object."""
@@ -50,10 +52,10 @@ def unlock_writer(root: Path) -> None:
 class Leases:
     """What the builds of a store have in hand and no ref names yet."""
 
-    def __init__(self, root: Path):
-        self.folder, self._gate = root / "leases", root / ".gate"
+    def __init__(self, root: Path, disk: Disk):
+        self.folder, self._gate, self.disk = root / "leases", root / ".gate", disk
         self._mine: Callable[[], Any] | None = None
-        self._handle = -1
+        self._path = self.folder
         self._named: set[str] = set()
 
     @contextmanager
@@ -82,14 +84,17 @@ class Leases:
 
     def _write(self, keys: list[str]) -> None:
         if self._mine is None:
-            self.folder.mkdir(exist_ok=True)
-            path = self.folder / f"{uuid.uuid4().hex}.lease"
-            self._handle = os.open(path, os.O_WRONLY | os.O_CREAT)
-            self._mine = weakref.finalize(self, _end_lease, self._handle, path, os.getpid())
-            fcntl.flock(self._handle, fcntl.LOCK_EX)
-        data = "".join(f"\n{key}\n" for key in keys).encode()  # a line that a full disk cut ends
-        while data:
-            data = data[os.write(self._handle, data) :]
+            if not self.folder.is_dir():
+                self.disk.add_folder(self.folder)
+            self._path = self.folder / f"{uuid.uuid4().hex}.lease"
+            self.disk.write(self._path, b"")
+            handle = os.open(self._path, os.O_RDONLY)
+            self._mine = weakref.finalize(
+                self, _end_lease, self.disk, handle, self._path, os.getpid()
+            )
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        lines = "".join(f"\n{key}\n" for key in keys)  # a line that a full disk cut ends
+        self.disk.append(self._path, lines.encode())
         self._named.update(keys)
 
     def _read(self, path: Path) -> set[str]:
@@ -103,13 +108,14 @@ class Leases:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return set(handle.read().splitlines()) - {""}
-            path.unlink(missing_ok=True)
+            self.disk.remove(path)
         return set()
 
 
-def _end_lease(handle: int, path: Path, owner: int) -> None:
-    if os.getpid() == owner:  # a forked child has a copy of the handle, and not the lease
-        path.unlink(missing_ok=True)
+def _end_lease(disk: Disk, handle: int, path: Path, owner: int) -> None:
+    with suppress(OSError):  # one that cannot be removed is dead, and the collector's to remove
+        if os.getpid() == owner:  # a forked child has a copy of the handle, and not the lease
+            disk.remove(path)
     os.close(handle)
 
 

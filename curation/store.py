@@ -64,7 +64,7 @@ class Store:
         self.blobs: Blobs = (
             BucketBlobs(remote, self.root / "cache", self.disk) if remote else self.local
         )
-        self.leases = Leases(self.root)
+        self.leases = Leases(self.root, self.disk)
         self._verified: set[str] = set()
         self._refs: dict[str, tuple[str, float | None]] = {}
         check_format(self.blobs, self.leases, self.place)
@@ -390,7 +390,7 @@ class Store:
     def workdir(self, name: str) -> Path:
         """A folder for unfinished work that a later run may resume (checkpoints)."""
         path = self.root / "tmp" / check_name(name)
-        path.mkdir(parents=True, exist_ok=True)
+        self.disk.make_folder(path, below=self.root / "tmp")
         return path
 
 

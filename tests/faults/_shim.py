@@ -3,6 +3,14 @@ number, and a fault says at which one what goes wrong.
 
 A write is two operations, the second with half the bytes already there. Nothing is ever really
 synced: what a power cut would lose is known from a journal of what was not yet synced.
+
+These do not go through `Disk` and so have no number:
+- Polars reads a table after `digest` found it whole; files of a folder are read and compared with
+  the digest that names it. What goes wrong there is damage, which `test_damage.py` does to each.
+- Listings (`os.walk`, `glob`): a name found is only where to look, and what is there is verified.
+- The ledger of LLM calls is SQLite's to write, and lost calls of it are asked again.
+- `.lock` and `.gate` are opened to be locked. One is empty, the other has a number for a message.
+- Source files, and what a step writes in its work folder before the store takes it in.
 """
 
 import errno
@@ -16,7 +24,7 @@ from pathlib import Path
 
 from curation.disk import Disk
 
-GROWING = ("create", "write", "link", "folder")
+GROWING = ("create", "append", "write", "link", "folder")
 """Operations that need room; a full disk still renames, syncs and removes."""
 LOSSES = ("all", "contents", "names", "refs", "objects")
 """What a power cut takes: all that was not synced; the second half of files that were not; the
@@ -40,6 +48,11 @@ class Fault:
     where: str = ""
     loses: str = "all"
     retry: bool = False
+
+    @property
+    def may_litter(self) -> bool:
+        """Whether the work may end without a chance to clear up after itself."""
+        return self.kind in ("kill", "power", "time") or (self.kind == "error" and self.ever)
 
 
 class UnsyncedDisk(Disk):
@@ -73,6 +86,14 @@ class FaultyDisk(UnsyncedDisk):
         with path.open("xb") as handle:
             if self.unsynced:
                 self.unsynced.wrote(path)
+            handle.write(data[: len(data) // 2])
+            handle.flush()
+            self._step("write", path)
+            handle.write(data[len(data) // 2 :])
+
+    def append(self, path: Path, data: bytes) -> None:
+        self._step("append", path)
+        with path.open("ab") as handle:
             handle.write(data[: len(data) // 2])
             handle.flush()
             self._step("write", path)

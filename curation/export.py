@@ -6,8 +6,12 @@ form its whole conversation is there. JSON answers stay text.
 
 import csv
 import io
+import re
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any, Literal, cast
 
 import polars as pl
@@ -21,6 +25,9 @@ CSV_COLUMNS = (
     *("id", "source", "track", "category"),
     *("system", "prompt", "answer", "messages", "tools"),
 )
+_MARK = ".winnow-"
+_STAGED = re.compile(re.escape(_MARK) + "[0-9a-f]{32}")
+_DEAD_S = 3600.0
 
 
 def export_rows(
@@ -112,7 +119,24 @@ def _write_parquet(rows: pl.DataFrame) -> bytes:
 
 
 def write_whole(to: Path, data: str | bytes, *, disk: Disk | None = None) -> None:
-    """Write a file that appears complete or not at all; folders are made as needed."""
+    """Write a file that appears complete or not at all; folders are made as needed.
+
+    An export that is killed leaves a file `.winnow-…` in the folder, which the next export to that
+    folder removes when it is an hour old.
+    """
     disk, to = disk or Disk(), to.absolute()
     disk.make_folder(to.parent)
-    save_over(disk, to, data.encode() if isinstance(data, str) else data, staging=to.parent)
+    _clear_dead(disk, to.parent)
+    data = data.encode() if isinstance(data, str) else data
+    save_over(disk, to, data, staging=to.parent, mark=_MARK)
+
+
+def _clear_dead(disk: Disk, folder: Path) -> None:
+    """Remove what exports that were killed left in a folder; one that lives takes seconds."""
+    now = time.time()
+    for path in folder.glob(f"{_MARK}*"):
+        with suppress(FileNotFoundError, PermissionError):  # gone this moment; another user's
+            said = path.lstat()
+            ours = S_ISREG(said.st_mode) and _STAGED.fullmatch(path.name)
+            if ours and now - said.st_mtime > _DEAD_S:
+                disk.remove(path)

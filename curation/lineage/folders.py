@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 import yaml
 
+from curation.disk import Disk
 from curation.export import export_rows, write_whole
 from curation.formats_write import write_sharegpt
 from curation.lineage.rows import training_rows
@@ -26,7 +27,7 @@ _TAGS = {
 
 
 def write_hf_dataset(
-    store: Store, recipe: str, name: str, to: Path, *, where: str = ""
+    store: Store, recipe: str, name: str, to: Path, *, where: str = "", disk: Disk | None = None
 ) -> dict[str, int]:
     """`lineage export --hf`: Parquet and a dataset card that `load_dataset(folder)` reads.
 
@@ -36,10 +37,11 @@ def write_hf_dataset(
     _require_rows(rows, where)
     view = model_view(store, recipe, name)
     assert view.entry, "a model view has its entry"
-    export_rows(rows, to / "data" / "train.parquet", form="parquet")
+    export_rows(rows, to / "data" / "train.parquet", form="parquet", disk=disk)
     sources = view.entry.values["lineage"]["sources"]
     used = {s: said for s, said in sources.items() if said["direct"] or said["through"]}
-    write_whole(to / "README.md", dataset_card(f"{recipe} {view.label}", rows, used))
+    card = dataset_card(f"{recipe} {view.label}", rows, used)
+    write_whole(to / "README.md", card, disk=disk)
     return {"rows": rows.height}
 
 
@@ -76,7 +78,7 @@ def dataset_card(title: str, rows: pl.DataFrame, sources: dict[str, dict[str, An
 
 
 def write_llama_factory(
-    store: Store, recipe: str, name: str, to: Path, *, where: str = ""
+    store: Store, recipe: str, name: str, to: Path, *, where: str = "", disk: Disk | None = None
 ) -> dict[str, int]:
     """`lineage export --llama-factory`: dataset_info.json and ShareGPT rows with system and tools.
 
@@ -98,10 +100,10 @@ def write_llama_factory(
                 "system": record.get("system", ""), "tools": record.get("tools", "")}  # fmt: skip
         records += [full] * row["repeats"]
     text = "[\n" + ",\n".join(json.dumps(r, ensure_ascii=False) for r in records) + "\n]\n"
-    write_whole(to / f"{key}.json", text)
+    write_whole(to / f"{key}.json", text, disk=disk)
     columns = {"messages": "conversations", "system": "system", "tools": "tools"}
     info = {"file_name": f"{key}.json", "formatting": "sharegpt", "columns": columns, "tags": _TAGS}
-    write_whole(to / "dataset_info.json", json.dumps({key: info}, indent=2) + "\n")
+    write_whole(to / "dataset_info.json", json.dumps({key: info}, indent=2) + "\n", disk=disk)
     return {"rows": len(records), "left_out": left_out}
 
 

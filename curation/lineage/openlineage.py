@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
+from curation.disk import Disk
 from curation.lineage.changes import recipe_text
 from curation.lineage.views import View, model_view
 from curation.store import Store, Version
@@ -29,13 +30,15 @@ _FACETS = {
 }
 
 
-def write_openlineage(store: Store, recipe: str, name: str, to: Path) -> int:
+def write_openlineage(
+    store: Store, recipe: str, name: str, to: Path, *, disk: Disk | None = None
+) -> int:
     """`lineage export --openlineage`: one JSON event a line, upstream first; returns how many."""
     from curation.export import write_whole
 
     view = model_view(store, recipe, name)
     lines = [json.dumps(event, ensure_ascii=False) for event in run_events(view)]
-    write_whole(to, "".join(f"{line}\n" for line in lines))
+    write_whole(to, "".join(f"{line}\n" for line in lines), disk=disk)
     return len(lines)
 
 

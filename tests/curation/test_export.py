@@ -1,6 +1,7 @@
 """Export: what came in goes out, complete or not at all, in files that other tools read."""
 
 import json
+import os
 
 import polars as pl
 import pytest
@@ -105,6 +106,21 @@ def test_an_empty_set_is_an_empty_file(tmp_path):
 def test_a_folder_is_no_file(tmp_path):
     with pytest.raises(ValueError, match="is a folder"):
         export_rows(rows_frame(PLAIN), tmp_path, form="csv")
+
+
+def test_what_a_killed_export_left_goes_with_a_later_one_and_nothing_else_does(tmp_path):
+    names = [f".winnow-{c * 32}" for c in "abcd"] + [".winnow-notes", f".{'e' * 32}"]
+    dead, young, link, folder, notes, other = (tmp_path / name for name in names)
+    for path in (dead, young, notes, other):
+        path.write_text("half")
+    link.symlink_to(notes)
+    folder.mkdir()
+    for path in (dead, folder, notes, other):
+        os.utime(path, (0, 0))
+    os.utime(link, (0, 0), follow_symlinks=False)
+    to = tmp_path / "out.jsonl"
+    export_rows(rows_frame(PLAIN), to, form="messages")
+    assert set(tmp_path.iterdir()) == {young, link, folder, notes, other, to}
 
 
 @pytest.mark.slow

@@ -3,6 +3,9 @@ made by the product's own stages, with what people do to a store beside it."""
 
 import hashlib
 import json
+import os
+import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +24,10 @@ from curation.disk import Disk
 from curation.export import export_rows
 from curation.fates import make_fates
 from curation.frames import frame_digest
+from curation.lineage import write_hf_dataset, write_llama_factory, write_openlineage
 from curation.store import Made, Store, Version
 from curation.upkeep import collect_garbage, remove_damaged, verify_store
+from tests.curation.lineage_world import Plan, answer, publish
 from tests.faults._shim import UnsyncedDisk
 
 RECIPE = """
@@ -49,21 +54,24 @@ def measure_answers(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def kept(job: Job, rows: Version, facts: Version) -> Made:
-    """Rows with a short answer."""
-    table = rows.table("rows").join(facts.table("facts"), on="id")
-    long = pl.col("length") > 8
+    """Rows with a short answer; one not measured yet breaks the rule, as any does on null."""
+    table = rows.table("rows").join(facts.table("facts"), on="id", how="left")
+    short = (pl.col("length") <= 8).fill_null(False)
     fates = [
-        make_fates(table.filter(long), "dropped", reason="length"),
-        make_fates(table.filter(~long), "kept"),
+        make_fates(table.filter(~short), "dropped", reason="length"),
+        make_fates(table.filter(short), "kept"),
     ]
     books = settle({"rows/train": tally_rows(table)}, pl.concat(fates))
-    tables = {"rows": table.filter(~long).drop("length"), "fates": pl.concat(fates)}
+    tables = {"rows": table.filter(short).drop("length"), "fates": pl.concat(fates)}
     return Made(tables=tables, values=books["values"], checks=books["checks"])
 
 
 def model(job: Job, kept: Version) -> Made:
-    """A folder such as a model is, made of the ids it would have been trained on."""
-    folder = job.store.workdir("model")
+    """A folder such as a model is, made of the ids it would have been trained on.
+
+    Each process has its own to work in: one that is written to cannot be taken into a store.
+    """
+    folder = job.store.workdir(f"model-{os.getpid()}")
     (folder / "parts").mkdir(exist_ok=True)
     weights = "".join(kept.table("rows", ["id"])["id"]).encode()
     (folder / "weights.bin").write_bytes(hashlib.sha256(weights).digest() * 40)
@@ -91,6 +99,24 @@ def write_sources(folder: Path, *, n: int) -> None:
         (folder / f"{name}.jsonl").write_text("\n".join([*lines, "{broken"]) + "\n")
 
 
+def replace_sources(folder: Path, *, n: int) -> None:
+    """Put other files in the place of the sources, as a careful writer does."""
+    write_sources(folder / "next", n=n)
+    for path in (folder / "next").glob("*.jsonl"):
+        path.replace(folder / path.name)
+
+
+def add_records(folder: Path, *, n: int) -> None:
+    """Add `n` records to each source, half a line first, as a careless writer does."""
+    for name in ("seeds", "more"):
+        records = [{"prompt": f"{name} 再来{n}.{i}", "answer": "好"} for i in range(n)]
+        lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+        with (folder / f"{name}.jsonl").open("a") as handle:
+            for half in (lines[:-30], lines[-30:]):
+                handle.write(half)
+                handle.flush()
+
+
 def open_store(folder: Path, disk: Disk) -> Store:
     return Store(folder / "store", disk=disk)
 
@@ -113,10 +139,15 @@ def deliver(folder: Path, disk: Disk) -> None:
 
 
 def export(folder: Path, disk: Disk) -> None:
-    head = open_store(folder, disk).head("storm/kept")
+    """The rows in several forms, and the newest model version in the three that `lineage` has."""
+    store, out = open_store(folder, disk), folder / "out"
+    head = store.head("storm/kept")
     assert head
     for name, form in FORMS.items():
-        export_rows(head.table("rows"), folder / "out" / name, form=form, disk=disk)  # type: ignore[arg-type]
+        export_rows(head.table("rows"), out / name, form=form, disk=disk)  # type: ignore[arg-type]
+    write_openlineage(store, "w", "latest", out / "events.ndjson", disk=disk)
+    write_hf_dataset(store, "w", "latest", out / "hf", disk=disk)
+    write_llama_factory(store, "w", "latest", out / "llama", disk=disk)
 
 
 def pin(folder: Path, disk: Disk) -> None:
@@ -177,6 +208,23 @@ def _grown(folder: Path) -> None:
     (folder / "store" / "tmp" / ("0" * 32)).write_text("half")
 
 
+def _exported(folder: Path) -> None:
+    """An export, and newer versions of all that is in it."""
+    _built(folder)
+    publish_model(folder, n=3)
+    export(folder, UnsyncedDisk())
+    write_sources(folder, n=44)
+    build(folder, UnsyncedDisk())
+    publish_model(folder, n=4)
+
+
+def publish_model(folder: Path, *, n: int) -> Version:
+    """Register a model version of the recipe `w`, trained on `n` rows of a source."""
+    seeds = [(f"打开{i}号灯", answer("打开", f"{i}号灯")) for i in range(n)]
+    plan = Plan(sources={"seeds": seeds}, recipe={"mix": {"general": 1}})
+    return publish(open_store(folder, UnsyncedDisk()), plan)
+
+
 def _more(folder: Path) -> None:
     _built(folder)
     write_sources(folder, n=44)
@@ -206,7 +254,7 @@ SCENARIOS = {
     "pin": Scenario(_grown, pin),
     "collect": Scenario(_grown, collect),
     "deliver": Scenario(_built, deliver),
-    "export": Scenario(_built, export),
+    "export": Scenario(_exported, export),
     "repair": Scenario(_damaged, repair),
 }
 
@@ -215,7 +263,8 @@ SCENARIOS = {
 
 
 def observe(folder: Path) -> dict[str, str]:
-    """What a store says, part by part: heads, tables, folders, pins, inbox and exported files."""
+    """What a store says, part by part: heads, tables, folders, pins and inbox; and every file of
+    an export, whatever its name."""
     store = open_store(folder, UnsyncedDisk())
     seen: dict[str, str] = {}
     for name in store.names():
@@ -227,17 +276,34 @@ def observe(folder: Path) -> dict[str, str]:
         seen[f"data {head.data_version}"] = json.dumps([tables, folders])
     seen |= {f"pin {label}": version.data_version for label, version in store.pins().items()}
     seen["inbox"] = json.dumps([case["id"] for case in read_inbox(store)])
-    for path in sorted((folder / "out").glob("[!.]*")):
-        seen[f"file {path.name}"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    out = folder / "out"
+    for path in sorted(p for p in out.rglob("*") if p.is_file()):
+        key = f"file {path.relative_to(out).as_posix()}"
+        seen[key] = hashlib.sha256(path.read_bytes()).hexdigest()
     return seen
 
 
+def is_left_over(key: str) -> bool:
+    """Whether what was observed is a file that an export had not yet given its name."""
+    return bool(re.fullmatch(r"file (.*/)?\.winnow-[0-9a-f]{32}", key))
+
+
+def make_old(folder: Path) -> None:
+    """Let two hours pass for what exports left over."""
+    then = time.time() - 7200
+    for path in (folder / "out").rglob(".*"):
+        os.utime(path, (then, then))
+
+
 def find_problems(folder: Path) -> list[str]:
-    """What is wrong with a store: damage, and accounts that do not balance or chain."""
+    """What is wrong: damage, accounts that do not balance or chain, exports that name no file."""
     store = open_store(folder, UnsyncedDisk())
     found = [damage.line() for damage in verify_store(store)]
     heads = [store.head(name) for name in store.names()] if not found else []
     for head in heads:
         assert head
         found += [f"{link.step}: {link.line}" for link in prove_chain(head) if not link.holds]
+    for path in (folder / "out").rglob("dataset_info.json"):
+        named = [said["file_name"] for said in json.loads(path.read_text()).values()]
+        found += [f"{path} names {name}" for name in named if not (path.parent / name).is_file()]
     return found

@@ -50,15 +50,20 @@ class Sweeper:
         said = self._ask({"scenario": scenario, "faults": []})
         return said["changes"], said["reads"]
 
-    def run(self, scenario: str, faults: Iterable[Fault]) -> list[str]:
-        """Try each fault on a copy of what the scenario starts from; what went wrong."""
+    def run(self, scenario: str, faults: Iterable[Fault]) -> tuple[list[str], int]:
+        """Try each fault on a copy of what the scenario starts from; what went wrong.
+
+        And how many of those killed at a time died in the middle of their work.
+        """
         asked = {"scenario": scenario, "faults": [asdict(fault) for fault in faults]}
         assert asked["faults"], "nothing to try"
-        return self._ask(asked)["problems"]
+        said = self._ask(asked)
+        return said["problems"], said["died"]
 
-    def race(self, name: str, times: int) -> list[str]:
-        """Run a race so many times; what went wrong."""
-        return self._ask({"race": name, "times": times})["problems"]
+    def race(self, name: str, times: int) -> tuple[list[str], int]:
+        """Run a race so many times; what went wrong, and in how many of them somebody lost."""
+        said = self._ask({"race": name, "times": times})
+        return said["problems"], said["lost"]
 
     def close(self) -> None:
         assert self._process.stdin and self._process.stdout
@@ -82,11 +87,12 @@ def serve(folder: Path) -> None:
     for line in sys.stdin:
         asked = json.loads(line)
         if "race" in asked:
-            print(json.dumps({"problems": _races.run(folder, **asked)}), flush=True)
+            problems, lost = _races.run(folder, **asked)
+            print(json.dumps({"problems": problems, "lost": lost}), flush=True)
             continue
         bench = Bench(folder, asked["scenario"])
-        problems = bench.run([Fault(**fault) for fault in asked["faults"]])
-        counted = {"changes": bench.changes, "reads": bench.reads}
+        problems, died = bench.run([Fault(**fault) for fault in asked["faults"]])
+        counted = {"changes": bench.changes, "reads": bench.reads, "died": died}
         print(json.dumps({**counted, "problems": problems}), flush=True)
 
 
@@ -102,16 +108,17 @@ class Bench:
         self.scenario, self.name = _graph.SCENARIOS[name], name
         self.before, self.after = folder / f"{name}-before", folder / f"{name}-after"
         self.trials = folder / "trials"
-        said = folder / f"{name}.json"
-        if not said.exists():
-            code = wait(fork(lambda: said.write_text(json.dumps(self._prepare()))))
-            assert code == ACKNOWLEDGED, f"{name} fails without any fault"
-        found = json.loads(said.read_text())
-        self.changes, self.reads, self.seconds, self.old, self.new = found
+        said, took = folder / f"{name}.json", folder / f"{name}-seconds.json"
+        for path, ask in ((said, self._prepare), (took, self._time)):
+            if not path.exists():
+                code = wait(fork(lambda p=path, a=ask: p.write_text(json.dumps(a()))))
+                assert code == ACKNOWLEDGED, f"{name} fails without any fault"
+        self.changes, self.reads, self.old, self.new = json.loads(said.read_text())
+        self.seconds = json.loads(took.read_text())
 
-    def run(self, faults: list[Fault]) -> list[str]:
-        """Problems of all trials, a few at once."""
-        todo, problems, running = list(enumerate(faults)), [], {}
+    def run(self, faults: list[Fault]) -> tuple[list[str], int]:
+        """Problems of all trials, a few at once, and how many died in the middle at a time."""
+        todo, problems, running, died = list(enumerate(faults)), [], {}, 0
         while todo or running:
             while todo and len(running) < AT_ONCE:
                 number, fault = todo.pop(0)
@@ -122,37 +129,46 @@ class Bench:
             said = place / "problems.json"
             found = json.loads(said.read_text()) if said.exists() else [f"no answer ({status})"]
             problems += [f"{self.name}, {_show(fault)}: {line}" for line in found]
+            died += fault.kind == "time" and not (place / "acknowledged").exists()
             if not found:
                 shutil.rmtree(place)
-        return problems
+        return problems, died
 
-    def _prepare(self) -> tuple[int, int, float, dict, dict]:
+    def _prepare(self) -> tuple[int, int, dict, dict]:
         self.scenario.prepare(self.before)
         shutil.copytree(self.before, self.after)
         disk = FaultyDisk(Fault(), self.after)
-        start = time.monotonic()
         self.scenario.act(self.after, disk)
-        seconds = time.monotonic() - start
         damaged = self.name == "repair"
         old = {} if damaged else _graph.observe(self.before)
-        return disk.n, disk.reads, seconds, old, _graph.observe(self.after)
+        return disk.n, disk.reads, old, _graph.observe(self.after)
+
+    def _time(self) -> float:
+        """How many seconds the work takes a fresh process on a disk that really syncs."""
+        place = self.trials / f"{self.name}-timed"
+        shutil.copytree(self.before, place)
+        start = time.monotonic()
+        self.scenario.act(place, Disk())
+        return time.monotonic() - start
 
     def _try(self, place: Path, fault: Fault) -> None:
         shutil.copytree(self.before, place)
         pid = fork(lambda: self._act(place, fault))
         if fault.kind == "time":
+            while not (place / "begun").exists():
+                time.sleep(0.001)
             time.sleep(self.seconds * fault.at / 1000)
             os.kill(pid, 9)
         code = wait(pid)
-        done = (place / "acknowledged").exists()
         report = place / "problems.json"
-        checked = wait(fork(lambda: report.write_text(json.dumps(self._check(place, code, done)))))
+        checked = wait(fork(lambda: report.write_text(json.dumps(self._check(place, fault, code)))))
         if checked != ACKNOWLEDGED:
             report.write_text(json.dumps([f"the check failed ({checked}): {_read(place)}"]))
 
     def _act(self, place: Path, fault: Fault) -> None:
         """The work, in a child, until the fault ends it or it is done."""
         disk = Disk() if fault.kind == "time" else FaultyDisk(fault, place)
+        (place / "begun").touch()
         if fault.kind == "files":
             pl.LazyFrame({"a": [1]}).collect()  # Polars starts its threads, which takes handles
             in_use = len(os.listdir("/proc/self/fd"))
@@ -171,14 +187,16 @@ class Bench:
             assert isinstance(disk, FaultyDisk)
             disk.cut_power()
 
-    def _check(self, place: Path, code: int, done: bool) -> list[str]:
+    def _check(self, place: Path, fault: Fault, code: int) -> list[str]:
         """What is wrong after a fault, then after the same work without one."""
         if code == BROKEN:
             return [f"an error no user can read: {_read(place)}"]
-        problems = self._compare(place, "after the fault", allowed=(self.old, self.new))
-        if done and not problems:
+        both, left = (self.old, self.new), int(fault.may_litter)
+        problems = self._compare(place, "after the fault", allowed=both, left_over=left)
+        if (place / "acknowledged").exists() and not problems:
             problems = self._compare(place, "what was acknowledged", allowed=(self.new,))
         if not problems:
+            _graph.make_old(place)
             self.scenario.act(place, UnsyncedDisk())
             problems = self._compare(place, "after a re-run", allowed=(self.new,))
         if not problems:
@@ -189,14 +207,20 @@ class Bench:
             problems += [f"{key} is left over" for key in left if "model" not in key]
         return problems
 
-    def _compare(self, place: Path, when: str, allowed: tuple[dict, ...]) -> list[str]:
+    def _compare(
+        self, place: Path, when: str, *, allowed: tuple[dict, ...], left_over: int = 0
+    ) -> list[str]:
+        """What is not as allowed; of files that an export left over, more than so many."""
         if self.name == "repair" and len(allowed) > 1:
             return []  # it starts from a damaged store
         found = [f"{when}: {line}" for line in _graph.find_problems(place)]
         if found:
             return found
         seen = _graph.observe(place)
+        left = [key for key in seen if _graph.is_left_over(key)]
+        found += [f"{when}: {key} is left over" for key in left[left_over:]]
         keys = {key for state in (seen, *allowed) for key in state if not key.startswith("data ")}
+        keys -= set(left)
         for key in sorted(keys):
             if seen.get(key) not in [state.get(key) for state in allowed]:
                 found.append(f"{when}: {key} is neither the old nor the new")

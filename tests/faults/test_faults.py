@@ -5,8 +5,9 @@ A sample of all faults, always the same one; `python -m tests.faults.storm` trie
 
 import pytest
 
-from tests.faults._graph import SCENARIOS
+from tests.faults._graph import SCENARIOS, observe
 from tests.faults._plan import KINDS, try_all
+from tests.faults._shim import UnsyncedDisk
 from tests.faults._sweep import Sweeper
 
 MOST = {"build": 2, "grow": 2, "collect": 2, "repair": 2}
@@ -18,6 +19,15 @@ def sweeper(tmp_path_factory):
     sweeper = Sweeper(tmp_path_factory.mktemp("faults"))
     yield sweeper
     sweeper.close()
+
+
+def test_an_export_is_tried_over_an_older_one_of_which_every_file_differs(tmp_path):
+    SCENARIOS["export"].prepare(tmp_path)
+    old = observe(tmp_path)
+    SCENARIOS["export"].act(tmp_path, UnsyncedDisk())
+    new, files = observe(tmp_path), {key for key in old if key.startswith("file ")}
+    same = {key for key in files if old[key] == new[key]}
+    assert len(files) == 8 and same == {"file llama/w_v1.json"}
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

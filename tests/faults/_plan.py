@@ -5,13 +5,14 @@ import random
 from collections.abc import Callable, Iterator
 
 from tests.faults._graph import SCENARIOS
+from tests.faults._races import RACES
 from tests.faults._shim import LOSSES, Fault
 from tests.faults._sweep import Sweeper
 
 Faults = Callable[[int], Iterator[Fault]]
 """How many operations of its sort a scenario has, to the faults that can hit it."""
 
-READ_ONLY = ("store/objects", "store/refs", "store/tmp")
+READ_ONLY = ("store/objects", "store/refs", "store/tmp", "store/leases", "out")
 
 
 def killed(n: int) -> Iterator[Fault]:
@@ -19,9 +20,9 @@ def killed(n: int) -> Iterator[Fault]:
 
 
 def killed_any_time(n: int, times: int = 60) -> Iterator[Fault]:
-    """At random times, in thousandths of how long it takes undisturbed and unsynced."""
+    """At random times, in thousandths of how long it takes undisturbed."""
     rng = random.Random(n)
-    return (Fault("time", rng.randrange(3000)) for _ in range(times))
+    return (Fault("time", rng.randrange(1100)) for _ in range(times))
 
 
 def power_cut(n: int) -> Iterator[Fault]:
@@ -100,7 +101,29 @@ def try_all(
         left = f", {len(every) - len(chosen):,} left out" if len(chosen) < len(every) else ""
         lines.append(f"{scenario}, {kind}: {len(chosen):,} faults tried{left}")
         faults += chosen
-    return sweeper.run(scenario, faults), lines
+    problems, died = sweeper.run(scenario, faults)
+    if (timed := "killed at a random time") in kinds:
+        n = sum(fault.kind == "time" for fault in faults)
+        lines[kinds.index(timed)] += f", {died} of {n} died in the middle"
+        if most is None and died < n / 3:
+            problems.append(f"{scenario}: only {died} of {n} died in the middle")
+    return problems, lines
+
+
+def try_race(
+    sweeper: Sweeper, race: str, times: int, *, enough: bool = False
+) -> tuple[list[str], str]:
+    """Problems of so many runs of a race, and a line with how many of them were lost by somebody.
+
+    `enough` races are so many that one is sure to be lost where that can happen.
+    """
+    problems, lost = sweeper.race(race, times)
+    line = f"{race}: {times} races"
+    if RACES[race].lost:
+        line += f", in {lost} of them somebody came second"
+        if enough and not lost:
+            problems.append(f"{race}: nobody ever came second, so it proves nothing")
+    return problems, line
 
 
 def take(every: list[Fault], most: int, *, seed: str) -> list[Fault]:

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import polars as pl
 
+from assets.stage import ChangedMeanwhile
+from curation.accounts import prove_chain
 from curation.bad_cases import add_bad_cases, read_inbox
+from curation.sources._base import SourceChanged
 from curation.store import Conflict, Made, Store
 from curation.upkeep import collect_garbage
 from tests.faults import _graph
@@ -24,31 +27,35 @@ Worker = Callable[[Path], object]
 class Race:
     """What is there before, who runs, and what must hold afterwards (lines for what does not).
 
-    The check sees what the workers returned, in their order.
+    The check sees what the workers returned, in their order. `lost` tells from it whether somebody
+    came second, in a race in which that can happen.
     """
 
     prepare: Callable[[Path], None]
     workers: tuple[Worker, ...]
     check: Callable[[Path, list], list[str]]
+    lost: Callable[[list], bool] | None = None
 
 
 TIMES = {"rebuilds beside a collector": 5, "deliveries beside a rebuild and a collector": 5}
 """How often a race is run in the long form, where not twenty times."""
 
 
-def run(folder: Path, race: str, times: int) -> list[str]:
-    """Problems of so many runs of a race."""
+def run(folder: Path, race: str, times: int) -> tuple[list[str], int]:
+    """Problems of so many runs of a race, and in how many somebody lost."""
     base = folder / f"race-{race.replace(' ', '-')}"
-    chosen, problems = RACES[race], []
+    chosen, problems, losses = RACES[race], [], 0
     assert wait(fork(lambda: chosen.prepare(base))) == ACKNOWLEDGED
     for number in range(times):
         place = folder / "races" / f"{base.name}-{number}"
         shutil.copytree(base, place)
-        problems += [f"{race} {number}: {line}" for line in _run_once(chosen, place)]
-    return problems
+        found, lost = _run_once(chosen, place)
+        problems += [f"{race} {number}: {line}" for line in found]
+        losses += lost
+    return problems, losses
 
 
-def _run_once(race: Race, place: Path) -> list[str]:
+def _run_once(race: Race, place: Path) -> tuple[list[str], bool]:
     gate, start = os.pipe()
     pids = [
         fork(lambda w=worker, i=i: _work(w, place, i, gate, start))
@@ -58,14 +65,14 @@ def _run_once(race: Race, place: Path) -> list[str]:
     codes = [wait(pid) for pid in pids]
     os.close(gate)
     if any(codes):
-        return [f"workers ended with {codes}, see above and {place}"]
+        return [f"workers ended with {codes}, see above and {place}"], False
     said = [json.loads((place / f"worker-{i}").read_text()) for i in range(len(pids))]
     report = place / "problems.json"
     code = wait(fork(lambda: report.write_text(json.dumps(_check(race, place, said)))))
     found = json.loads(report.read_text()) if code == ACKNOWLEDGED else ["the check failed"]
     if not found:
         shutil.rmtree(place)
-    return found
+    return found, bool(race.lost and race.lost(said))
 
 
 def _work(worker: Worker, place: Path, number: int, gate: int, start: int) -> None:
@@ -84,15 +91,50 @@ def _check(race: Race, place: Path, said: list) -> list[str]:
 # who runs -----------------------------------------------------------------------------------------
 
 
+class SlowCommits(UnsyncedDisk):
+    """A disk that takes its time for a ref, as one far away does: two writers meet there."""
+
+    def link(self, path: Path, to: Path) -> None:
+        if "refs" in to.parts:
+            time.sleep(0.02)
+        super().link(path, to)
+
+
 def rebuild(place: Path) -> int:
     """Build until no other writer was first; how often one was."""
     for lost in range(20):
         try:
-            _graph.build(place, UnsyncedDisk())
+            _graph.build(place, SlowCommits())
         except Conflict:
             continue
         return lost
     raise AssertionError("twenty conflicts one after the other")
+
+
+def rebuild_all_the_time(place: Path) -> list[int]:
+    """Build until another is done; how often, and how often a file or a head changed meanwhile."""
+    done, again = 0, 0
+    while not (done and (place / "done").exists()):
+        try:
+            _graph.build(place, UnsyncedDisk())
+            done += 1
+        except (ChangedMeanwhile, SourceChanged, Conflict):
+            again += 1
+    return [done, again]
+
+
+def change_and_ingest(place: Path) -> int:
+    """Sources replaced or added to, and each time read in; how often another was first."""
+    lost = 0
+    for n in (42, 43, 44, 45):
+        _graph.add_records(place, n=n) if n % 2 else _graph.replace_sources(place, n=n)
+        while True:
+            try:
+                _graph.build(place, UnsyncedDisk(), steps=3)
+                break
+            except Conflict:
+                lost += 1
+    return lost
 
 
 def rebuild_alone(place: Path) -> str:
@@ -196,13 +238,34 @@ def _collected_and_built(place: Path, said: list) -> list[str]:
     return _as_undisturbed(place) + ([] if said[-1] else ["the collector never ran"])
 
 
+def _as_fresh(place: Path, said: list) -> list[str]:
+    """All that was published adds up, and one more build comes to what a fresh one does."""
+    store = _graph.open_store(place, UnsyncedDisk())
+    versions = [version for name in store.names() for version in store.history(name)]
+    links = [link for version in versions for link in prove_chain(version)]
+    wrong = [f"{link.step}: {link.line}" for link in links if not link.holds]
+    _graph.build(place, UnsyncedDisk())
+    return wrong + _as_undisturbed(place) + _graph.find_problems(place)
+
+
 RACES = {
-    "two rebuilds": Race(_graph.SCENARIOS["grow"].prepare, (rebuild,) * 2, _all_built_once),
+    "two rebuilds": Race(
+        _graph.SCENARIOS["grow"].prepare, (rebuild,) * 2, _all_built_once, lost=any
+    ),
     "two rebuilds with the lock": Race(
-        _graph.SCENARIOS["grow"].prepare, (rebuild_alone,) * 2, _one_was_told
+        _graph.SCENARIOS["grow"].prepare, (rebuild_alone,) * 2, _one_was_told, lost=any
+    ),
+    "a rebuild beside ingest": Race(
+        _graph.SCENARIOS["grow"].prepare,
+        (rebuild_all_the_time, change_and_ingest),
+        _as_fresh,
+        lost=lambda said: bool(said[0][1] or said[1]),
     ),
     "three writers of one name": Race(
-        lambda place: _graph.write_sources(place, n=3), (publish_one,) * 3, _places_won_once
+        lambda place: _graph.write_sources(place, n=3),
+        (publish_one,) * 3,
+        _places_won_once,
+        lost=lambda said: not all(said),
     ),
     "rebuilds beside a collector": Race(
         _graph.SCENARIOS["grow"].prepare,

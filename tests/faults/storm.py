@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from tests.faults._graph import SCENARIOS
-from tests.faults._plan import KINDS, try_all
+from tests.faults._plan import KINDS, try_all, try_race
 from tests.faults._races import RACES, TIMES
 from tests.faults._sweep import Sweeper
 
@@ -31,8 +31,8 @@ def main() -> int:
                 print(line, *problems[:20], sep="\n    ", flush=True)
                 found += len(problems)
         for race in () if asked.only or asked.kind else RACES:
-            problems = sweeper.race(race, times := TIMES.get(race, 20))
-            line = f"{time.monotonic() - start:7.1f} s  {race}: {times} races"
+            problems, line = try_race(sweeper, race, TIMES.get(race, 20), enough=True)
+            line = f"{time.monotonic() - start:7.1f} s  {line}"
             print(line, *problems[:20], sep="\n    ", flush=True)
             found += len(problems)
         sweeper.close()

@@ -1,5 +1,6 @@
 """One model version: verdict, numbers, the data it was trained on, and when it was in use."""
 
+import math
 import re
 import time
 from collections.abc import Mapping
@@ -97,15 +98,18 @@ def find_champion_at(
     """`lineage at`: which model version was the champion at a time.
 
     `when` is ISO 8601 (this machine's zone when it names none), `now`, or an age such as `90m`,
-    `2h`, `3d`. `version` is "" when none was. Raises `ValueError` for another text.
+    `2h`, `3d`. `version` is "" when none was. The past is told by the clocks of those who
+    published; `now` is the last published, whatever time it said. Raises `ValueError` for another
+    text.
     """
     moment = _read_time(when, time.time() if now is None else now)
-    entry = champion_at(store, recipe, moment)
+    up_to = math.inf if when == "now" else moment
+    entry = champion_at(store, recipe, up_to)
     said = {"at": _local(moment), "version": "", "id": "", "since": "", "until": ""}
     if entry is None:
         return {**said, "known": [f"v{e.values['number']}" for e in registered(store, recipe)]}
     later = [v.published_at for v in store.history(f"{recipe}/model_version")]
-    turns = sorted(t for t in later if t and t > moment)
+    turns = sorted(t for t in later if t and t > up_to)
     changed = next(
         (t for t in turns if _number(champion_at(store, recipe, t)) != _number(entry)), None
     )

@@ -81,20 +81,30 @@ def test_every_cut_and_flipped_object_is_noticed(world):
 
 
 def test_a_damaged_object_is_named_with_every_version_it_is_part_of(world):
+    """Its own versions, those made from them however far on, and pins; and no others."""
     store = open_store(world, UnsyncedDisk())
-    whole = {name: list(store.history(name)) for name in store.names()}
+    made_of = {f"pin {label}": all_objects(version) for label, version in store.pins().items()}
+    for ref in store.refs():
+        label = f"{ref[5:-14]}@{int(ref[-13:-5])}"
+        made_of[label] = all_objects(store.version(store.ref_target(ref)))
+    sizes = set()
     for path, key in objects(world).items():
         data = path.read_bytes()
         path.write_bytes(data[:-1])
         found = {damage.key: damage for damage in verify_store(open_store(world, UnsyncedDisk()))}
-        hit = {
-            f"{name}@{len(versions) - i}"
-            for name, versions in whole.items()
-            for i, version in enumerate(versions)
-            if key in version.objects
-        }
-        assert list(found) == [key] and hit <= set(found[key].versions)
+        hit = sorted(label for label, keys in made_of.items() if key in keys)
+        assert list(found) == [key] and sorted(found[key].versions) == hit
+        sizes.add(len(hit))
         path.write_bytes(data)
+    assert min(sizes) == 1 and len(sizes) > 3 and max(sizes) < len(made_of)
+
+
+def all_objects(version):
+    """Keys of what a version is made of and of what it was made from."""
+    found = set(version.objects)
+    for name in version.manifest["inputs"]:
+        found |= all_objects(version.input(name))
+    return found
 
 
 def test_an_edited_manifest_is_noticed_although_it_is_valid_json(world):

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from moto.moto_server.werkzeug_app import (
@@ -76,6 +77,11 @@ class S3:
         data = bytearray(self._bucket.keys[key].value)
         data[len(data) // 2] ^= 1
         self.set(key, bytes(data))
+
+    def make_old(self, *, days: int) -> None:
+        """Let all that is there have been written so many days earlier."""
+        for name in self.names():
+            self._bucket.keys[name].last_modified -= timedelta(days=days)
 
     def set(self, key: str, data: bytes) -> None:
         """Put an object past the front door."""

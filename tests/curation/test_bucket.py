@@ -6,6 +6,7 @@ import sys
 import textwrap
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import polars as pl
 import pytest
@@ -234,6 +235,15 @@ def test_a_damaged_cache_is_fetched_anew(store, tmp_path):
     assert (again.folder("model") / "weights").read_bytes() == b"1"
 
 
+def test_a_bucket_of_a_newer_store_format_is_refused_and_left_as_it_is(store, s3, tmp_path):
+    publish(store)
+    s3.set("数据/车 载/format.json", b'{"format": 99}')
+    before = s3.contents()
+    with pytest.raises(ValueError, match="store format 99; this Winnow knows .*: upgrade"):
+        Store(PLACE, local=tmp_path / "there")
+    assert s3.contents() == before
+
+
 def test_pins_and_rollback(store, tmp_path):
     first, second = publish(store, 2)
     store.pin("best", first)
@@ -263,6 +273,31 @@ def test_garbage_older_than_the_grace_goes_and_what_is_young_stays(store, s3, tm
     assert again.pins()["first"].table("rows").height == 1 and verify_store(again) == []
     assert again.find_version(versions[1].key) is None
     assert collect_garbage(store, keep=1, grace_s=-10).objects == 0
+
+
+def test_a_collector_on_another_machine_takes_nothing_of_a_build_beside_it(store, s3, tmp_path):
+    """What was garbage before goes meanwhile, and every version that is published is whole."""
+    publish(store, 3)
+    s3.make_old(days=2)
+    other, done, found = Store(PLACE, local=tmp_path / "there"), threading.Event(), []
+
+    def build():
+        try:
+            for n in range(8):
+                frame = pl.DataFrame({"id": [f"{n}-{i}" for i in range(5)]})
+                store.publish(write(store, frame))
+        finally:
+            done.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        building = pool.submit(build)
+        while not done.is_set():
+            found.append(collect_garbage(other, keep=1))
+        building.result()
+    assert len(found) > 2 and sum(one.objects for one in found) and sum(one.refs for one in found)
+    again = Store(PLACE, local=tmp_path / "third")
+    head = again.head("tiny/sources/座舱")
+    assert head and head.table("rows")["id"][0] == "7-0" and verify_store(again) == []
 
 
 def test_a_store_of_this_folder_is_not_touched_by_upkeep_of_a_bucket(s3, tmp_path):

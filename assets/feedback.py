@@ -23,6 +23,12 @@ GROUP = "2_feedback"
 def bad_cases(job: Job) -> Made:
     """Bad cases in the inbox now: half to learn from, half held back to test the lesson."""
     delivered = read_deliveries(job.store)
+    known = job.previous.tables["rows"]["rows"] if job.previous else 0
+    if known and not delivered:  # another machine's snapshot, not a wish to forget every case
+        raise ValueError(
+            f"the inbox here is empty and the newest snapshot has {known:,} bad cases: run this "
+            "where they were delivered, or copy intake/ of that store here"
+        )
     found_by = job.options.get("found_by", "")
     cases = snapshot_inbox(job.store, task=job.recipe.task, found_by=found_by, delivered=delivered)
     account = account_inbox(delivered, cases, found_by=found_by)

@@ -104,17 +104,19 @@ class Version:
         """The very version of an upstream step this one was made from."""
         return self.store.version(self.manifest["inputs"][name])
 
-    def upstream(self) -> dict[str, "Version"]:
+    def upstream(self, read: "dict[str, Version] | None" = None) -> dict[str, "Version"]:
         """Everything it was made from, by the name of its step, nearest first.
 
         Of two versions of a step, such as one that an older judge was fitted on, the nearest.
+        `read` holds versions by their keys: those there are not read again, and new ones added.
         """
+        read = {} if read is None else read
         found: dict[str, Version] = {}
         todo: list[Version] = [self]
         for known in todo:
-            for name in known.manifest["inputs"]:
+            for name, key in known.manifest["inputs"].items():
                 if name not in found:
-                    found[name] = known.input(name)
+                    found[name] = read[key] = read.get(key) or self.store.version(key)
                     todo.append(found[name])
         return found
 

@@ -15,6 +15,7 @@ from curation.table_texts import texts_of
 from curation.tables import Part, parts_of
 from curation.text_index import groups_to_search
 
+_SMALL = 4_096
 Rows = dict[str, dict[str, Any]]
 """Rows by their id."""
 
@@ -59,22 +60,27 @@ def texts_holding(versions: Iterable[Version], wanted: str) -> dict[str, bool]:
 
     What lies with the texts of these versions is found, if they have such a row or not.
     """
-    found: dict[str, bool] = {}
     stores = {one: v.store for v in versions for run in texts_of(v.tables["rows"]) for one in run}
-    searched = (_search_in(store, one, wanted) for one, store in stores.items())
-    for texts in (part for parts in searched for part in parts):
-        messages = texts.select("id", "messages").explode("messages")
-        turns = messages.select("id", text=pl.col("messages").struct.field("content"))
-        hits = turns.filter(pl.col("text").str.contains(wanted, literal=True))
-        whole = hits.group_by("id").agg((pl.col("text") == wanted).any()).collect()
-        found |= dict(whole.iter_rows())
-    return found
+    small = [str(store.frame_path(one.key)) for one, store in stores.items() if _is_small(one)]
+    parts = [scan_files(small)] if small else []
+    for one, store in stores.items():
+        parts += [] if _is_small(one) else _search_in(store, one, wanted)
+    if not parts:
+        return {}
+    messages = pl.concat(part.select("id", "messages") for part in parts).explode("messages")
+    turns = messages.select("id", text=pl.col("messages").struct.field("content"))
+    hits = turns.filter(pl.col("text").str.contains(wanted, literal=True))
+    whole = hits.group_by("id").agg((pl.col("text") == wanted).any())
+    return dict(whole.collect().iter_rows())
+
+
+def _is_small(one: Slice) -> bool:
+    """Whether a slice is searched sooner than its index is read."""
+    return not one.index or one.rows <= _SMALL
 
 
 def _search_in(store: Store, one: Slice, wanted: str) -> list[pl.LazyFrame]:
     """The parts of a slice of texts that may hold what is wanted."""
-    if not one.index:
-        return [scan_files(store.frame_path(one.key))]
     groups = list(groups_to_search(store.read_frame(one.index), wanted))
     return [scan_files(store.frame_path(one.key)).slice(*group) for group in groups]
 

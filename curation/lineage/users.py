@@ -147,15 +147,15 @@ def _by_rows(
     ]
     lines = _lines(views, shown)
     exams = _steps(views, "split_rows", "exam", ids, ["id"])
-    bases = {view.steps["base_model"].key: view.steps["base_model"] for view in views}
-    pretrained = {key: _pretrained(base, ids) for key, base in bases.items()}
+    bases = {v.data_version: v for v in (view.steps["base_model"] for view in views)}
+    pretrained = {said: _pretrained(base, ids) for said, base in bases.items()}
     judges = _judges(views, ids, prompts)
     return [
         {
             **_head(view),
             **{way: len(found) for way, found in reached.items()},
-            "judges": sum(judges.get(step.key, 0) for step in view.steps.values()),
-            "pretrained": pretrained[view.steps["base_model"].key],
+            "judges": sum(judges.get(step.data_version, 0) for step in view.steps.values()),
+            "pretrained": pretrained[view.steps["base_model"].data_version],
             "measured": len(exam),
             "n_rows": sum(map(len, reached.values())),
             "rows": [{"way": way, "id": i, "text": lines[i]} for way, i in some],
@@ -166,17 +166,20 @@ def _by_rows(
 
 def _ways(views: list[View], ids: list[str], prompts: set[str]) -> list[dict[str, list[str]]]:
     """For each view the rows on each way from what is asked for, each on the first it is on."""
-    made = [list(descendants(links_of(view), ids)) for view in views]
-    given = set(ids)
+    families = {_family(view): view for view in views}
+    stem = {said: list(descendants(links_of(view), ids)) for said, view in families.items()}
+    edges = {said: edges_of(view) for said, view in families.items()}
+    made, given = [stem[_family(view)] for view in views], set(ids)
     asked = {i for own in made for i in own} | given
     fates = _steps(views, "duplicates", "fates", asked, ["fate", "into"])
     found = []
     written = _calls_showing(views, prompts)
     for view, own, fate in zip(views, made, fates, strict=True):
-        calls = written.get(view.steps["augmented_rows"].key, [])
+        calls = written.get(view.steps["augmented_rows"].data_version, [])
         known = given.union(own)
         into = {fate[i]["into"] for i in known & fate.keys() if fate[i]["fate"] == "merged"}
-        shown = edges_of(view).filter(pl.col("call").is_in(calls))["child"].unique().sort()
+        showed = edges[_family(view)].filter(pl.col("call").is_in(calls))
+        shown = showed["child"].unique().sort()
         found.append(
             {
                 "trained": ids,
@@ -186,6 +189,12 @@ def _ways(views: list[View], ids: list[str], prompts: set[str]) -> list[dict[str
             }
         )
     return found
+
+
+def _family(view: View) -> tuple[str, ...]:
+    """What the links of a view follow from: views of which it is the same have the same."""
+    steps = (view.steps.get(name) for name in ("augmented_rows", "bad_cases"))
+    return tuple(step.data_version if step else "" for step in steps)
 
 
 def _steps(
@@ -205,19 +214,19 @@ def _lines(views: list[View], shown: list[list[tuple[str, str]]]) -> dict[str, s
 
 
 def _calls_showing(views: list[View], prompts: set[str]) -> dict[str, list[str]]:
-    """Key of each version of made rows -> calls that wrote some and showed a prompt as it is."""
-    made = {view.steps["augmented_rows"].key: view for view in views}
-    return {key: calls_showing(view, prompts) for key, view in made.items()}
+    """Data version of made rows -> calls that wrote some and showed a prompt as it is."""
+    made = {view.steps["augmented_rows"].data_version: view for view in views}
+    return {said: calls_showing(view, prompts) for said, view in made.items()}
 
 
 def _judges(views: list[View], ids: list[str], prompts: set[str]) -> dict[str, int]:
-    """Key of each reward model and reference -> what it took of these rows."""
+    """Data version of each reward model and reference -> what it took of these rows."""
     found: dict[str, int] = {}
-    for step in {v.key: v for view in views for v in view.steps.values()}.values():
+    for said, step in {v.data_version: v for view in views for v in view.steps.values()}.items():
         if step.name.endswith("/reward_model"):
-            found[step.key] = int(step.table("rows", ["prompt"])["prompt"].is_in(prompts).sum())
+            found[said] = int(step.table("rows", ["prompt"])["prompt"].is_in(prompts).sum())
         elif step.name.endswith("/reference"):
-            found[step.key] = step.lookup("rows", ids, texts=False).height
+            found[said] = step.lookup("rows", ids, texts=False).height
     return found
 
 
@@ -251,7 +260,7 @@ def _rows(views: list[View], wanted: str) -> tuple[pl.DataFrame, int]:
     held: list[list[str]] = [[] for _ in places]
     for i, n in chosen.items():
         held[n].append(i)
-    found = [rows_by_id(some, own) for some, own in zip(places, held, strict=True)]
+    found = [rows_by_id(some, own) for some, own in zip(places, held, strict=True) if own]
     order = pl.DataFrame({"id": list(chosen)}, schema={"id": pl.String})
     rows = order.join(
         pl.concat([ROW_SCHEMA.to_frame(), *found]), on="id", maintain_order="left"

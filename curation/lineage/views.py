@@ -48,18 +48,22 @@ def model_view(store: Store, recipe: str, name: str) -> View:
     return view_of(store, recipe, find_version(store, recipe, name))
 
 
-def view_of(store: Store, recipe: str, entry: Version) -> View:
-    """The view of one registered model version: what it was trained on goes before the rest."""
-    first = entry.input("training_set")
-    return View(
-        store, recipe, {**entry.upstream(), "training_set": first, **first.upstream()},
-        entry,
-    )  # fmt: skip
+def view_of(
+    store: Store, recipe: str, entry: Version, read: dict[str, Version] | None = None
+) -> View:
+    """The view of one registered model version: what it was trained on goes before the rest.
+
+    `read` is that of `Version.upstream`.
+    """
+    read = {} if read is None else read
+    every = entry.upstream(read)
+    return View(store, recipe, {**every, **every["training_set"].upstream(read)}, entry)
 
 
 def model_views(store: Store, recipe: str) -> list[View]:
     """One view for each model version, by number; [] when there is none."""
-    return [view_of(store, recipe, entry) for entry in registered(store, recipe)]
+    read: dict[str, Version] = {}
+    return [view_of(store, recipe, entry, read) for entry in registered(store, recipe)]
 
 
 def newest_view(store: Store, recipe: str) -> View:

@@ -1,5 +1,7 @@
 """The feedback stages: every bad case in the inbox is in the snapshot, or the run stops."""
 
+import shutil
+
 import pytest
 
 from assets import feedback
@@ -41,3 +43,12 @@ def test_a_bad_case_that_the_snapshot_loses_stops_the_run(project, monkeypatch):
     with pytest.raises(CheckFailed, match="bad_cases: conservation: source 'inbox': 6 rows"):
         project.build(last="bad_cases")
     assert project.head("bad_cases").key == whole.key
+
+
+def test_a_machine_whose_inbox_is_empty_does_not_build_over_a_snapshot_with_cases(project):
+    project.build(last="bad_cases")
+    head = project.head("bad_cases").key
+    shutil.rmtree(project.store.root / "intake")
+    with pytest.raises(ValueError, match="inbox here is empty and the newest snapshot has 5"):
+        project.build(last="bad_cases")
+    assert project.head("bad_cases").key == head

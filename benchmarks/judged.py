@@ -1,6 +1,6 @@
 """What +1,000 rows cost the expensive steps, counted where the work is done.
 
-    .venv/bin/python benchmarks/judged.py [--rows 1000000]
+    .venv/bin/python benchmarks/judged.py [--rows 100000]
 
 Rows that pass through a model are counted at the model, calls at the endpoint (a scripted server),
 signatures and token counts by what the steps say. The base model and the reward model, which is
@@ -9,6 +9,7 @@ trained on it, are of a few thousand parameters: this counts, and times nothing.
 
 import argparse
 import os
+import random
 import sys
 import tempfile
 import zlib
@@ -20,21 +21,21 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.store import DELIVERY, RECIPE, Bench
+from benchmarks.store import DELIVERY, HAN, RECIPE, Bench
 
 CALLS = "calls to the language model"
 JUDGED = RECIPE.replace(
     "augment: {{use: rules, per_seed: 1}}",
     "augment: {{use: llm, model: scripted, base_url: '{url}', api_key: BENCH_KEY}}",
 ).replace("scorers: {{", "scorers: {{model_perplexity: {{}}, reward: {{}}, ")
-KEY = "a key that the scripted server does not ask for"
+KEY = "the-scripted-server-asks-for-none"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--rows", type=int, default=100_000)
     args = parser.parse_args()
     os.environ["BENCH_KEY"] = KEY
     with tempfile.TemporaryDirectory() as folder:
@@ -88,9 +89,12 @@ def counting(counted: Counter[str]) -> Iterator[None]:
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     """Rows that differ from call to call."""
-    number = zlib.crc32(str(request["messages"]).encode())
-    said = [f"{number}{i}" for i in range(20)]
-    rows = [{"from": 1, "prompt": f"请打开{s}", "answer": {"actions": [["打开", s]]}} for s in said]
+    draw = random.Random(zlib.crc32(str(request["messages"]).encode()))
+    said = ["".join(draw.choices(HAN, k=10)) for _ in range(20)]
+    rows = [
+        {"from": 1, "prompt": f"打开{s}", "answer": {"actions": [{"do": "打开", "what": s}]}}
+        for s in said
+    ]
     return {"rows": rows}
 
 

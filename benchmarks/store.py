@@ -314,7 +314,7 @@ class Bench:
         said = "".join(self.random.choices(HAN, k=8))
         return {
             "prompt": f"打开{said}{number}",
-            "answer": f'{{"actions":[["打开","{said}{number}"]]}}',
+            "answer": f'{{"actions":[{{"do":"打开","what":"{said}{number}"}}]}}',
         }
 
     def _write(self, source: str, lines: Any) -> None:

@@ -6,7 +6,8 @@ The outputs on the page are written by this file:
 
 runs every `$ winnow …` line of a `console` block on the twice-built tiny graph and puts what it
 printed under it. With WINNOW_DOCS_PROJECT=<folder> they run there instead, on that folder's
-`.winnow` and the default recipe. A line `exit 1` at the end of an output is its exit code.
+`.winnow` and the default recipe: so the page was written after `make demo`. A line `exit 1` at the
+end of an output is its exit code.
 """
 
 import os
@@ -56,8 +57,9 @@ def skeleton(text: str) -> list[str]:
             mark = f'"{key[1]}"'
         elif re.match(r"[\w(]", line):
             mark = re.sub(
-                r"\(\d+ of \d+\)|[0-9a-f]{16,}|\d+", "#", re.split(r"\s{2,}|(?<=:)", line)[0]
+                r"\(\d+ of \d+\)|[0-9a-f]{12,}|\d[\d,]*", "#", re.split(r"\s{2,}|(?<=:)", line)[0]
             )
+            mark = re.sub(r"^# rows?(, # shown)?$", "# rows", mark)
         else:
             continue
         if mark not in marks:
@@ -85,7 +87,10 @@ def test_a_command_answers_in_the_shape_the_page_shows(built, line: str, said: s
     exits = [re.search(r"^exit (\d)$", text, re.MULTILINE) for text in (now, said)]
     codes = [int(found[1]) if found else 0 for found in exits]
     assert codes[0] == codes[1], now
-    assert skeleton(now) == skeleton(said)
+    if " why " in line:  # which sections a row has depends on the row
+        assert {*skeleton(now)} <= {*skeleton(said)}
+    else:
+        assert skeleton(now) == skeleton(said)
 
 
 def test_every_question_is_on_the_page():

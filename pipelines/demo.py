@@ -100,10 +100,14 @@ def _row_lines(rounds: Rounds) -> list[str]:
 
 def _fates(rounds: Rounds, name: str) -> dict[str, int]:
     """From delivered records to trained rows: what came in, and where the others went."""
-    delivered = _values(rounds, name, "rows")["fates"]
-    found = {"delivered": sum(delivered.values())}
+    merged = _values(rounds, name, "rows")["fates"]
+    read = [_values(rounds, name, step)["fates"] for step in rounds[name] if "sources/" in step]
+    found = {"delivered": sum(n for fates in read for n in fates.values())}
     found["made by augmentation"] = _rows(rounds, name, "augmented_rows")
-    found |= {fate: n for fate, n in delivered.items() if fate != "new"}
+    for fates in (*read, merged):
+        for fate, n in fates.items():
+            if fate != "new":
+                found[fate] = found.get(fate, 0) + n
     splits = _values(rounds, name, "rows")["splits"]
     found |= {f"for {split} only": n for split, n in splits.items() if split != "train"}
     for step in FATE_STEPS:

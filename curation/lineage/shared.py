@@ -16,6 +16,7 @@ from curation.tables import Part, parts_of
 from curation.text_index import groups_to_search
 
 _SMALL = 4_096
+"""Rows of a slice of texts that is searched as fast as its index is read."""
 Rows = dict[str, dict[str, Any]]
 """Rows by their id."""
 

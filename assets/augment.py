@@ -81,9 +81,8 @@ def augmented_rows(job: Job, rows: Version, bad_cases: Version, error_types: Ver
 
 def _bought(job: Job) -> Bought:
     """What the present head of this stage was bought with, under the same part of the recipe."""
-    before = job.previous
-    same = before is not None and before.manifest["how"]["section"] == job.section
-    if before is None or not same or "bought" not in before.tables:
+    before = job.same_section
+    if before is None or "bought" not in before.tables:
         return Bought()
     return Bought(
         before.table("bought").sort("number").drop("number"),

@@ -28,9 +28,7 @@ QUANTILES = (0.01, 0.1, 0.5, 0.9, 0.99)
 def reference(job: Job, rows: Version) -> Made:
     """Trusted rows that scorers take as the measure of good text, frozen till the next edition."""
     options = job.recipe.options["reference"]
-    before = job.previous
-    same = before is not None and before.manifest["how"]["section"] == job.section
-    frozen = before.table("rows", PLAIN) if before and same else None
+    frozen = before.table("rows", PLAIN) if (before := job.same_section) else None
     taken = take_reference(rows.table("rows", PLAIN), frozen, **options)
     return Made(tables={"rows": Bare(taken, ROW_SCHEMA)})
 
@@ -154,8 +152,8 @@ def _to_judge(
     job: Job, split_rows: Version, scorers: Mapping[str, Version]
 ) -> tuple[Version | None, list[str] | None]:
     """The version to build on and the ids to judge anew; no version and None for all of them."""
-    since = job.previous
-    if since is None or since.manifest["how"]["code"] != job.code:
+    since = job.same_code
+    if since is None:
         return None, None
     if not since.tables["scores"]["rows"]:  # of no rows the scores have no type to go on with
         return None, None

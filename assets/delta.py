@@ -4,7 +4,7 @@ Work on rows one by one (a score, a signature, a count of tokens) goes through `
 done in batches that are remembered as they come, so a run that was killed goes on where it stood.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import polars as pl
@@ -64,7 +64,7 @@ def remember_rows(
     entry = job.store.recall_table(memo)
     todo = ids.to_frame("id")
     if entry:
-        todo = todo.join(_recall(job, entry, ids), on="id", how="anti")
+        todo = todo.join(_recall(job, entry, ids, ["id"]), on="id", how="anti")
     job.report(f"{kind}: {todo.height:,} rows to do, {len(ids) - todo.height:,} were done before")
     progress = Progress(todo.height, kind, job.report)
     for batch in todo.sort("id").iter_slices(BATCH):
@@ -75,8 +75,10 @@ def remember_rows(
     return entry or job.store.remember_table(memo, kind, work(rows.lookup("rows", ())))
 
 
-def _recall(job: Job, entry: dict[str, Any], ids: pl.Series) -> pl.DataFrame:
+def _recall(
+    job: Job, entry: dict[str, Any], ids: pl.Series, columns: Sequence[str] | None = None
+) -> pl.DataFrame:
     """The facts of these rows, sorted by id."""
     if len(ids) < BATCH:
-        return lookup(job.store, entry, ids.to_list())
-    return read_table(job.store, entry).join(ids.to_frame("id"), on="id", how="semi")
+        return lookup(job.store, entry, ids.to_list(), columns)
+    return read_table(job.store, entry, columns).join(ids.to_frame("id"), on="id", how="semi")

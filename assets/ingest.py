@@ -82,8 +82,8 @@ def _read_before(job: Job, blocks: Sequence[Block]) -> tuple[Version | None, int
     Only what comes after every known block can be added: a record in between could come before one
     that it makes a duplicate.
     """
-    since = job.previous
-    if since is None or since.manifest["how"]["code"] != job.code:
+    since = job.same_code
+    if since is None:
         return None, 0
     before = [line[0] for line in since.values["blocks"]]
     pairs = zip(before, (block.name for block in blocks), strict=False)
@@ -124,10 +124,11 @@ def _append(read: Ingested, since: Version, known: int, blocks: list[Any]) -> Ma
 
 def _occurrences_in(since: Version, blocks: Sequence[Sequence[Any]]) -> pl.DataFrame:
     """Occurrences of the records that stood in these blocks."""
+    if not blocks:
+        return since.lookup("occurrences", ())
     at = [f"{file}:{n}" for _, file, first, last in blocks for n in range(first, last + 1)]
     at += [file for _, file, _, _ in blocks]  # a file refused as a whole
-    occurrences = since.table("occurrences")
-    return occurrences.filter(pl.col("position").is_in(at)) if at else occurrences.clear()
+    return since.table("occurrences").filter(pl.col("position").is_in(at))
 
 
 def _account(read: Ingested, name: str) -> Account:
@@ -169,8 +170,8 @@ def rows_stage(recipe: Recipe) -> Stage:
 
     def rows(job: Job, *sources: Version) -> Made:
         """All imported rows, one per content id, whatever sources delivered the same text."""
-        since = job.previous
-        if since is None or since.manifest["how"]["code"] != job.code:
+        since = job.same_code
+        if since is None:
             return _merged([source.table("rows", PLAIN) for source in sources])
         ids = changed_ids(since, ((source, "rows") for source in sources))
         now = _merged([source.lookup("rows", ids, texts=False) for source in sources])

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from assets.accounting import settle
+from assets.accounting import Settled, replacing, resettle, settle
 from assets.code import code_version
 from assets.curate import model_path
 from assets.delta import map_rows
@@ -26,16 +26,29 @@ TOKEN_COLUMNS = ("id", "n_tokens", "n_loss_tokens", "reason")
 def training_set(job: Job, kept_rows: Version, base_model: Version) -> Made:
     """What the model is trained on: rows that fit its template, general to domain at the ratio."""
     rows = kept_rows.table("rows", ["id", "source", "track", *STRATA])
-    tokens, memo = _count_tokens(job, kept_rows, base_model)
-    fits = _token_fates(rows, tokens)
-    mixed = mix_tracks(keep_rows(rows, fits), **job.recipe.options["mix"])
-    fates = chain_fates(fits, mixed.fates)
+    counted, since, memo = _count_tokens(job, kept_rows, base_model)
+    tokens = _all_tokens(counted, since)
+    unfit = tokens.filter(pl.col("reason") != "")
+    mixed = mix_tracks(rows.join(unfit, on="id", how="anti"), **job.recipe.options["mix"])
+
+    def judge(some: pl.DataFrame) -> pl.DataFrame:
+        fits = _token_fates(some, tokens)
+        return chain_fates(fits, mixed.judge(keep_rows(some, fits)))
+
+    if isinstance(counted, Change) and since and since == job.same_code:
+        ids = _other_fates(since, counted, mixed.rows)
+        some = rows.filter(pl.col("id").is_in(ids))
+        before = since.input("kept_rows").lookup("rows", ids, ["source"])
+        fates = replacing(ids, judge(some))
+        books = _settle(before, since.lookup("fates", ids)), _settle(some, fates.upserts)
+        settled = resettle(since, *books)
+    else:
+        fates = judge(rows)
+        settled = _settle(rows, fates)
     chosen = mixed.rows.select("id", "repeats")
     plain = kept_rows.lookup("rows", chosen["id"], texts=False)
     trained = plain.join(chosen, on="id", maintain_order="left")
-    counted = mixed.rows.join(tokens.select("id", "n_tokens", "n_loss_tokens"), on="id")
-    report = _by_track(counted)
-    settled = settle({"kept_rows/kept": tally_rows(rows)}, fates)
+    report = _by_track(mixed.rows.join(tokens, on="id"))
     settled["values"]["mix"] = report
     bad_masks = tokens.filter((pl.col("reason") == "") & (pl.col("n_loss_tokens") == 0)).height
     settled["checks"]["masks"] = (bad_masks == 0, f"{bad_masks} rows would train nothing")
@@ -43,12 +56,14 @@ def training_set(job: Job, kept_rows: Version, base_model: Version) -> Made:
         report, _wanted_ratio(job.recipe.options["mix"]), mixed.note
     )
     schema = pl.Schema({**ROW_SCHEMA, "repeats": pl.Int64})
-    tables = {"rows": Bare(trained, schema), "tokens": tokens, "fates": fates}
-    return Made(tables, memos=[memo], **settled)
+    tables = {"rows": Bare(trained, schema), "tokens": counted, "fates": fates}
+    return Made(tables, since=since, memos=[memo], **settled)
 
 
-def _count_tokens(job: Job, kept_rows: Version, base_model: Version) -> tuple[pl.DataFrame, str]:
-    """Tokens of every row, each row tokenised once ever, and under which name that is known."""
+def _count_tokens(
+    job: Job, kept_rows: Version, base_model: Version
+) -> tuple[pl.DataFrame | Change, Version | None, str]:
+    """Tokens of every row, each row tokenised once ever, as `map_rows` gives them; and its memo."""
     train = job.recipe.options["train"]
     limits = {name: train[name] for name in ("max_tokens", "revision") if name in train}
     model = model_path(base_model)
@@ -57,13 +72,32 @@ def _count_tokens(job: Job, kept_rows: Version, base_model: Version) -> tuple[pl
         return tokenise_rows(rows, model, **limits).select(TOKEN_COLUMNS)
 
     memo = "tokens-" + digest([base_model.data_version, limits, code_version(tokenise_rows)])
-    counted, since = map_rows(job, kept_rows, count, memo=memo, kind="tokens")
-    if isinstance(counted, Change):
-        assert since is not None, "a change is told from a version"
-        drop = pl.concat([counted.gone, counted.upserts.select("id")])
-        before = since.table("tokens").join(drop, on="id", how="anti")
-        counted = pl.concat([before, counted.upserts]).sort("id")
-    return counted, memo
+    return *map_rows(job, kept_rows, count, memo=memo, kind="tokens"), memo
+
+
+def _all_tokens(counted: pl.DataFrame | Change, since: Version | None) -> pl.DataFrame:
+    """Tokens of every row, in no order."""
+    if not isinstance(counted, Change):
+        return counted
+    assert since is not None, "a change is told from a version"
+    told = pl.concat([counted.gone["id"], counted.upserts["id"]])
+    before = since.table("tokens").filter(~pl.col("id").is_in(told.implode()))
+    return pl.concat([before, counted.upserts])
+
+
+def _other_fates(since: Version, counted: Change, chosen: pl.DataFrame) -> list[str]:
+    """Rows whose fate may be another one than it was: changed ones, and those in or out of the mix.
+
+    All else was in the mix before and is, or was not and is not.
+    """
+    before = since.table("rows", ["id"])
+    sides = before.join(chosen, on="id", how="anti"), chosen.join(before, on="id", how="anti")
+    parts = (counted.upserts, counted.gone, *sides)
+    return pl.concat([part["id"] for part in parts]).unique().sort().to_list()
+
+
+def _settle(entered: pl.DataFrame, fates: pl.DataFrame) -> Settled:
+    return settle({"kept_rows/kept": tally_rows(entered)}, fates)
 
 
 def _token_fates(rows: pl.DataFrame, tokens: pl.DataFrame) -> pl.DataFrame:

@@ -46,6 +46,20 @@ class Job:
     code: str = ""
     section: Any = None
 
+    @property
+    def same_code(self) -> Version | None:
+        """`previous` where the present code made it, so that a change of it is as good as new."""
+        return self._like("code", self.code)
+
+    @property
+    def same_section(self) -> Version | None:
+        """`previous` where it follows the same part of the recipe, whatever code made it."""
+        return self._like("section", self.section)
+
+    def _like(self, part: str, now: Any) -> Version | None:
+        before = self.previous
+        return before if before is not None and before.manifest["how"][part] == now else None
+
 
 @dataclass(frozen=True)
 class Stage:

@@ -48,7 +48,7 @@ def base_model(job: Job, *general: Version) -> Made:
             "the demo base model learns from general rows: give a source `track: general`, or name "
             "another base model under train"
         )
-    if (before := job.previous) and before.manifest["how"]["section"] == job.section:
+    if before := job.same_section:
         return _as_before(before)
     rows = pl.concat([source.table("rows") for source in general]).unique("id").sort("id")
     out = _scratch(job, "base_model")
@@ -60,7 +60,7 @@ def base_model(job: Job, *general: Version) -> Made:
 def reward_model(job: Job, rows: Version, bad_cases: Version, base_model: Version) -> Made:
     """A model that tells right from wrong, frozen like the reference till its next edition."""
     base = {"base_model": base_model.data_version}
-    if (before := job.previous) and _judges_as(before, job.section, base):
+    if (before := job.same_section) and base.items() <= before.values.items():
         return _as_before(before)
     pairs = _reward_pairs(job, rows.table("rows"), bad_cases.table("rows"))
     out = _scratch(job, "reward_model")
@@ -78,12 +78,6 @@ def reward_model(job: Job, rows: Version, bad_cases: Version, base_model: Versio
 
 def _as_before(model: Version) -> Made:
     return Made({"rows": model.table("rows")}, {"model": model.folder("model")}, model.values)
-
-
-def _judges_as(before: Version, section: Any, base: Mapping[str, Any]) -> bool:
-    """Whether an earlier reward model follows this part of the recipe and grew from this base."""
-    same = before.manifest["how"]["section"] == section
-    return same and base.items() <= before.values.items()
 
 
 @stage(GROUP, section="train", kinds=("huggingface",))

@@ -11,12 +11,14 @@ from assets.code import code_version
 from assets.delta import changed_ids, changed_rows, remember_rows
 from assets.stage import Job, stage
 from curation.accounts import tally_rows
-from curation.dedup import Duplicates, find_duplicates, find_related, sign_rows
+from curation.dedup import Duplicates, find_duplicates, sign_rows
 from curation.exam import Exam, set_exam
 from curation.fates import keep_rows
 from curation.frames import Bare, in_order
+from curation.related import find_related
 from curation.rows import PLAIN, ROW_SCHEMA, digest
 from curation.store import Made, Version
+from curation.table_parts import read_said
 from curation.tables import lookup, read_table
 
 GROUP = "4_curate"
@@ -62,13 +64,13 @@ def _read_rows(rows: Version, augmented_rows: Version, ids: Iterable[str]) -> pl
 def duplicates(job: Job, rows: Version, augmented_rows: Version) -> Made:
     """Which rows repeat which: exact and near repeats, and prompts with two different answers."""
     entry, memo = sign_all(job, rows, augmented_rows, "dedup")
-    signed = read_table(job.store, entry)
-    since, ids = _to_compare(job, rows, augmented_rows, signed, memo)
+    since, ids = _to_compare(job, rows, augmented_rows, entry, memo)
     if ids is None:
+        signed = read_table(job.store, entry)
         entered = candidates(rows, augmented_rows, LABELS)
         made = augmented_rows.table("rows", ["id", "source"])
     else:
-        signed = signed.filter(pl.col("id").is_in(ids))
+        signed = lookup(job.store, entry, ids)
         entered = _read_candidates(rows, augmented_rows, ids, texts=False)
         made = augmented_rows.lookup("rows", ids, texts=False)
     # Of equal rows the one whose source the recipe names first stays, unless it says otherwise.
@@ -105,17 +107,18 @@ def _replace_repeats(
 
 
 def _to_compare(
-    job: Job, rows: Version, augmented_rows: Version, signed: pl.DataFrame, memo: str
+    job: Job, rows: Version, augmented_rows: Version, entry: dict[str, Any], memo: str
 ) -> tuple[Version | None, list[str] | None]:
     """The version to build on and the ids to compare anew; no version and None for all of them."""
-    since = job.previous
-    if since is None or since.manifest["how"]["code"] != job.code:
+    since = job.same_code
+    if since is None:
         return None, None
     same_order = since.manifest["how"]["reads"] == digest(list(job.recipe.sources))
     if not same_order or memo not in since.manifest["memos"]:
         return None, None
     changed = changed_ids(since, ((rows, "rows"), (augmented_rows, "rows")))
-    ids = find_related(signed, changed, most=signed.height // 4)
+    signed = read_said(job.store, entry, ["id", "prompt", "bands"])
+    ids = find_related(signed, changed, most=entry["rows"] // 4)
     return (None, None) if ids is None else (since, ids)
 
 
@@ -159,8 +162,8 @@ def sign_all(
 @stage(GROUP)
 def unique_rows(job: Job, rows: Version, augmented_rows: Version, duplicates: Version) -> Made:
     """One row per meaning: the keepers of the merged rows and everything that repeats nothing."""
-    since = job.previous
-    if since is None or since.manifest["how"]["code"] != job.code:
+    since = job.same_code
+    if since is None:
         fates = duplicates.table("fates", ["id", "fate"])
         imported = keep_rows(rows.table("rows", PLAIN), fates).filter(pl.col("split") == "train")
         made = keep_rows(augmented_rows.table("rows", PLAIN), fates)
@@ -249,8 +252,8 @@ def _to_part(
     While the exam stays the same those are the changed rows and the domain's: of other rows only
     those that stem from one another could share a cluster with the exam.
     """
-    since = job.previous
-    if since is None or since.manifest["how"]["code"] != job.code:
+    since = job.same_code
+    if since is None:
         return None, None
     unique = unique_rows.table("rows", ["id", "track"])
     general = unique.filter(pl.col("track") != "domain")

@@ -207,28 +207,6 @@ def n_places(signed: pl.DataFrame) -> int:
     return int(signed["bands"].list.len().max() or 0)  # type: ignore[arg-type]
 
 
-def find_related(signed: pl.DataFrame, ids: Iterable[str], *, most: int) -> list[str] | None:
-    """Rows that what is found about these rows can depend on, or the other way round, sorted.
-
-    Those are the rows that share a prompt or a band with one of them, those that share one with
-    these, and so on. None when they are more than `most`.
-    """
-    known = pl.Series("id", list(ids), dtype=pl.String)
-    related, new = pl.repeat(False, signed.height, eager=True), signed["id"].is_in(known.implode())
-    while new.any():
-        related |= new
-        if related.sum() > most:
-            return None
-        last = signed.filter(new)
-        new = signed["prompt"].is_in(last["prompt"].implode())
-        for places in _same_places(signed):
-            bands = pl.concat([_band(last, place) for place in places]).drop_nulls().implode()
-            for place in places:
-                new |= _band(signed, place).is_in(bands).fill_null(False)
-        new &= ~related
-    return pl.concat([known, signed["id"].filter(related)]).unique().sort().to_list()
-
-
 def _share_bands(signed: pl.DataFrame) -> pl.Series:
     """Whether a row shares a band with another one of its block."""
     shared = pl.repeat(False, signed.height, eager=True)

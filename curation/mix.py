@@ -19,15 +19,26 @@ STRATA = ("category", "lang", "difficulty")
 
 @dataclass(frozen=True)
 class Mixed:
-    """The training rows with how often each is trained on, and a fate for every row that entered.
+    """The training rows with how often each is trained on, and what became of the others.
 
-    `rows` has the columns of the input and `repeats` (Int64, 1 or 2), sorted by id. `note` says in
-    one line what was short, "" when nothing was.
+    `rows` has the columns of the input and `repeats` (Int64, 1 or 2), sorted by id. `entered` holds
+    id and source of the input. `note` says in one line what was short, "" when nothing was.
     """
 
     rows: pl.DataFrame
-    fates: pl.DataFrame
+    entered: pl.DataFrame
     note: str
+
+    @property
+    def fates(self) -> pl.DataFrame:
+        """A fate for every row that entered, sorted by id."""
+        return self.judge(self.entered)
+
+    def judge(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The fates of some of the rows that entered, sorted by id."""
+        chosen = pl.col("id").is_in(self.rows["id"].implode())
+        left = make_fates(rows.filter(~chosen), "not_sampled", reason="mix")
+        return pl.concat([kept(rows.filter(chosen)), left]).sort("id")
 
     @property
     def counts(self) -> pl.DataFrame:
@@ -77,9 +88,7 @@ def mix_tracks(
     _require_enough(taken, wanted, n_domain, general / domain * min_share)
     chosen = [_draw(ours, n_domain, 1), _draw(pool, taken, max_repeats)]
     mixed = rows.join(pl.concat(chosen), on="id").sort("id")
-    left = rows.join(mixed, on="id", how="anti")
-    fates = pl.concat([kept(mixed), make_fates(left, "not_sampled", reason="mix")]).sort("id")
-    return Mixed(mixed, fates, _note(pool.height, taken, wanted, n_domain))
+    return Mixed(mixed, rows.select("id", "source"), _note(pool.height, taken, wanted, n_domain))
 
 
 def _check_ratio(general: int, domain: int, max_repeats: int) -> None:

@@ -5,16 +5,20 @@ rows reads, and verifies, the slices that hold them and no others.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import polars as pl
 
-from curation.frames import ROW_GROUP, in_order
+from curation.frames import TEXT_GROUP, in_order
 
 RUN = "__run"
 """Column of `look_in`: the place of a row's run among those asked."""
 _AT = "__at"
+_FEW = 16
+"""So many ids are looked for in the row groups that may hold one."""
 SLICE = 65_536
 """Rows of one object: few to verify when one is wanted, enough to compress well."""
 
@@ -82,22 +86,22 @@ def look_in(
     read together.
     """
     held = [(n, one, those) for n, run in enumerate(runs) for one, those in holding(run, ids)]
-    whole = [part for part in held if part[1].rows <= max(1, len(part[2])) * ROW_GROUP]
-    found: list[pl.DataFrame] = []
+    few = [part for part in held if len(part[2]) <= _FEW and part[1].rows > TEXT_GROUP]
+    whole = [part for part in held if part not in few]
+    found: list[pl.LazyFrame] = []
     if whole:
         paths = [(str(frames.frame_path(one.key)), n) for n, one, _ in whole]
         at = pl.DataFrame(paths, schema={_AT: pl.String, RUN: pl.UInt32}, orient="row")
         lazy = scan_files([*dict.fromkeys(at[_AT])], include_file_paths=_AT, parallel="prefiltered")
         lazy = lazy.filter(pl.col("id").is_in(ids.implode()))
-        rows = (lazy.select(*columns, _AT) if columns is not None else lazy).collect()
-        found.append(rows.join(at, on=_AT, maintain_order="left").drop(_AT))
-    for n, one, those in (part for part in held if part not in whole):
-        among = pl.col("id").is_between(pl.lit(those[0]), pl.lit(those[-1]))
-        lazy = scan_files(frames.frame_path(one.key))
-        lazy = lazy.filter(among & pl.col("id").is_in(those.implode()))
-        rows = (lazy.select(columns) if columns is not None else lazy).collect()
-        found.append(rows.with_columns(pl.lit(n, pl.UInt32).alias(RUN)))
-    return found
+        lazy = lazy.select(*columns, _AT) if columns is not None else lazy
+        found.append(lazy.join(at.lazy(), on=_AT, maintain_order="left").drop(_AT))
+    for n, one, those in few:  # Polars passes over row groups for `==`, and not for `is_in`
+        asked = reduce(or_, (pl.col("id") == i for i in those))
+        lazy = scan_files(frames.frame_path(one.key)).filter(asked)
+        lazy = lazy.select(columns) if columns is not None else lazy
+        found.append(lazy.with_columns(pl.lit(n, pl.UInt32).alias(RUN)))
+    return pl.collect_all(found)
 
 
 def scan_files(paths: Path | list[str], **options: Any) -> pl.LazyFrame:

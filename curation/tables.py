@@ -6,7 +6,7 @@ holds the id needs no second copy. A table's digest says the same of a table wri
 one grown part by part.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -26,20 +26,18 @@ from curation.runs import (
     SLICE,
     Frames,
     Run,
-    as_run,
     look_in,
     no_rows,
     put_run,
     read_run,
     rows_in,
 )
+from curation.table_parts import Part, parts_of, read_parts, read_pieces, touched_ids, until
 from curation.table_texts import put_texts, text_columns, texts_of, with_texts
 
 MAX_PARTS = 12
 MAX_SHARE = 0.25
 """A change beyond this share of a table has it written whole; a part more than that merges some."""
-Part = tuple[Run, Run]
-"""A part's rows, and the keys of what it takes away."""
 
 
 def write_table(
@@ -81,33 +79,41 @@ def read_table(
     """A table in its canonical order, or some of its columns; without `texts` only plain ones."""
     wanted = [c for c in entry["columns"] if columns is None or c in columns]
     plain = [c for c in wanted if c not in text_columns(entry)]
-    frame = _read_parts(frames, entry, plain)
+    frame = read_parts(frames, entry, plain)
     if texts and len(plain) < len(wanted):
         frame = with_texts(frames, entry, frame, wanted)
     return frame.select([c for c in wanted if c in frame.columns])
 
 
 def lookup(
-    frames: Frames, entry: Mapping[str, Any], ids: Sequence[str], *, texts: bool = True
+    frames: Frames,
+    entry: Mapping[str, Any],
+    ids: Sequence[str],
+    columns: Sequence[str] | None = None,
+    *,
+    texts: bool = True,
 ) -> pl.DataFrame:
-    """The rows with these ids, in canonical order, without reading the whole table.
+    """The rows with these ids, or their id and some columns, without reading the whole table.
 
-    The table needs an `id` column, in which an id may also stand more than once.
+    They come in canonical order, without `texts` only plain columns. The table needs an `id`
+    column, in which an id may also stand more than once.
     """
-    plain = [c for c in entry["columns"] if c not in text_columns(entry)]
+    asked = [c for c in entry["columns"] if columns is None or c == "id" or c in columns]
+    plain = [c for c in asked if c not in text_columns(entry)]
     wanted = pl.Series(ids, dtype=pl.String).unique().sort()
     key, parts = entry["key"], parts_of(entry)
     upserts, taken = [rows for rows, _ in parts], [gone for _, gone in parts]
-    found = no_rows(frames, upserts).with_columns(pl.lit(0, pl.UInt32).alias(RUN))
-    found = pl.concat([found, *look_in(frames, upserts, wanted)])
+    needed = list(dict.fromkeys([*plain, *key]))
+    found = no_rows(frames, upserts).select(needed).with_columns(pl.lit(0, pl.UInt32).alias(RUN))
+    found = pl.concat([found, *look_in(frames, upserts, wanted, needed)])
     if len(parts) > 1:  # the last part that speaks of a row is right
         spoken = [found, *look_in(frames, taken, wanted)]
         last = pl.concat(frame.select(*key, RUN) for frame in spoken)
         last = last.group_by(key).agg(pl.col(RUN).max())
         found = found.join(last, on=[*key, RUN], how="semi", nulls_equal=True)
     found = in_order(found.select(plain))
-    if texts and text_columns(entry):
-        return with_texts(frames, entry, found, entry["columns"])
+    if texts and len(plain) < len(asked):
+        return with_texts(frames, entry, found, asked)
     return found
 
 
@@ -124,7 +130,7 @@ def change_between(
     if empty is None or old["key"] != ["id"] or old["schema"] != new["schema"]:
         before = read_table(frames, old)
         return compare(before, read_table(frames, new), key=new["key"])
-    ids = _touched(frames, old, new)
+    ids = touched_ids(frames, old, new)
     if ids is None:
         sides = [read_table(frames, entry, texts=False) for entry in (old, new)]
     else:
@@ -141,11 +147,6 @@ def objects_of(entry: Mapping[str, Any]) -> list[str]:
     runs = [run for part in parts_of(entry) for run in part] + texts_of(entry)
     slices = dict.fromkeys(one for run in runs for one in run)
     return [key for one in slices for key in (one.key, one.index) if key]
-
-
-def parts_of(entry: Mapping[str, Any]) -> list[Part]:
-    """The parts of a table, of which the last that speaks of a row is right."""
-    return [(as_run(rows), as_run(gone)) for rows, gone in entry["parts"]]
 
 
 # writing ------------------------------------------------------------------------------------------
@@ -182,7 +183,8 @@ def _grow(
     entry = {name: previous[name] for name in ("columns", "schema", "key")}
     if previous["key"] == ["id"]:
         ids = [*change.upserts["id"], *change.gone["id"]]
-        replaced = lookup(frames, previous, ids, texts=False)
+        known = lookup(frames, previous, ids, ["id"])["id"]  # most often none, as most rows are new
+        replaced = lookup(frames, previous, known.to_list(), texts=False)
         gone = change.gone.join(replaced, on="id", how="semi")
     else:
         replaced = gone = change.gone
@@ -206,8 +208,8 @@ def _change_to(frames: Frames, previous: Mapping[str, Any], new: pl.DataFrame) -
     """What leads from a table to a frame of its columns; None when most of it is new."""
     rest, size, changes = in_order(new), 0, list[Change]()
     plain = [c for c in rest.columns if c not in text_columns(previous)]
-    for old, last in _pieces(frames, previous, plain):
-        here, rest = _until(last, rest)
+    for old, last in read_pieces(frames, previous, plain):
+        here, rest = until(last, rest)
         changes.append(compare(old, here, key=previous["key"]))
         size += changes[-1].upserts.height + changes[-1].gone.height
         if size > MAX_SHARE * max(previous["rows"], 1):
@@ -231,7 +233,7 @@ def _few_parts(frames: Frames, kind: str, entry: Mapping[str, Any]) -> list[Part
     if start == 0:
         return None
     tail = {**entry, "parts": parts[start:]}
-    rows = _read_parts(frames, tail, [c for c in entry["columns"] if c not in text_columns(entry)])
+    rows = read_parts(frames, tail, [c for c in entry["columns"] if c not in text_columns(entry)])
     taken = [read_run(frames, gone) for _, gone in parts[start:] if gone]
     gone = pl.concat(taken).unique() if taken else rows.select(entry["key"]).clear()
     gone = gone.join(rows, on=entry["key"], how="anti", nulls_equal=True)
@@ -310,90 +312,3 @@ def _apply(
         schema = pl.Schema({c: whole.schema.get(c, types[c]) for c in previous["columns"]})
     known = texts.union(texts_of(previous))
     return Bare(whole, schema), known.union(put_texts(frames, change.upserts, columns, (), known))
-
-
-# reading ------------------------------------------------------------------------------------------
-
-
-def _read_parts(frames: Frames, entry: Mapping[str, Any], columns: Sequence[str]) -> pl.DataFrame:
-    """Plain columns in canonical order."""
-    return pl.concat(frame for frame, _ in _pieces(frames, entry, columns))
-
-
-def _pieces(
-    frames: Frames, entry: Mapping[str, Any], columns: Sequence[str]
-) -> Iterator[tuple[pl.DataFrame, str | None]]:
-    """A table in canonical order, few rows at a time, and the last id that may be in each piece.
-
-    Pieces are slices of the first part, without what later ones replace or take away and with what
-    they bring there. The last has no last id, nor has the one piece of a table without ids.
-    """
-    key, ((base, _), *later) = entry["key"], parts_of(entry)
-    needed = list(dict.fromkeys([*columns, *(key if later else ())])) or entry["columns"][:1]
-    pieces = _apart(base) if "id" in entry["columns"] else [base]
-    if not later:
-        for piece in pieces:
-            yield read_run(frames, piece, needed), _last_id(piece, pieces)
-        return
-    came, replaced = _resolved(frames, key, later, needed)
-    for piece in pieces:
-        last = _last_id(piece, pieces)
-        here, came = _until(last, came)
-        less, replaced = _until(last, replaced)
-        frame = read_run(frames, piece, needed)
-        if not less.is_empty():
-            frame = frame.join(less, on=key, how="anti", nulls_equal=True, maintain_order="left")
-        if not here.is_empty():
-            both = [frame, here]
-            frame = frame.merge_sorted(here, "id") if key == ["id"] else in_order(pl.concat(both))
-        yield frame, last
-
-
-def _apart(run: Run) -> list[Run]:
-    """The slices of a run, those together that share an id."""
-    pieces: list[Run] = []
-    for one in run:
-        if pieces and pieces[-1][-1].last == one.first:
-            pieces[-1] += (one,)
-        else:
-            pieces.append((one,))
-    return pieces
-
-
-def _last_id(piece: Run, pieces: Sequence[Run]) -> str | None:
-    return None if piece is pieces[-1] else piece[-1].last
-
-
-def _resolved(
-    frames: Frames, key: Sequence[str], parts: Iterable[Part], columns: Sequence[str]
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """What later parts bring, and every key that they speak of, in canonical order."""
-    came: list[pl.DataFrame] = []
-    spoken: list[pl.DataFrame] = []
-    for rows, gone in reversed([*parts]):
-        frame = read_run(frames, rows, columns)
-        later = pl.concat(spoken) if spoken else frame.select(key).clear()
-        came.append(frame.join(later, on=key, how="anti", nulls_equal=True))
-        spoken += [frame.select(key), *([read_run(frames, gone)] if gone else [])]
-    return in_order(pl.concat(came)), in_order(pl.concat(spoken).unique())
-
-
-def _until(last: str | None, frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """A frame in canonical order in two: up to an id, None for all of it, and what comes after."""
-    at = frame.height if last is None else frame["id"].search_sorted(last, side="right")
-    return frame[:at], frame[at:]
-
-
-def _touched(frames: Frames, old: Mapping[str, Any], new: Mapping[str, Any]) -> pl.Series | None:
-    """Ids that the parts which two versions do not share speak of; None when that is everything."""
-    parts = [parts_of(entry) for entry in (old, new)]
-    shared = 0
-    for one, other in zip(*parts, strict=False):
-        if one != other:
-            break
-        shared += 1
-    if not shared:
-        return None
-    runs = [run for side in parts for part in side[shared:] for run in part if run]
-    ids = [read_run(frames, run, ["id"])["id"] for run in runs]
-    return pl.concat(ids).unique() if ids else pl.Series("id", [], dtype=pl.String)

@@ -88,9 +88,19 @@ class Version:
         """
         return read_table(self.store, self.tables[name], columns)
 
-    def lookup(self, name: str, ids: Iterable[str], *, texts: bool = True) -> pl.DataFrame:
-        """The rows of a table with these ids, without reading all of it, or but for their texts."""
-        return lookup(self.store, self.tables[name], list(ids), texts=texts)
+    def lookup(
+        self,
+        name: str,
+        ids: Iterable[str],
+        columns: Sequence[str] | None = None,
+        *,
+        texts: bool = True,
+    ) -> pl.DataFrame:
+        """The rows of a table with these ids, without reading all of it, or but for their texts.
+
+        Of some columns comes the id too.
+        """
+        return lookup(self.store, self.tables[name], list(ids), columns, texts=texts)
 
     def changes(self, name: str, since: "Version") -> Change:
         """What leads to this version of a table from an earlier one; costs only the difference."""

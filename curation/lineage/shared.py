@@ -11,8 +11,8 @@ import polars as pl
 
 from curation.runs import RUN, Run, Slice, between, look_in, scan_files
 from curation.store import Store, Version
+from curation.table_parts import Part, parts_of
 from curation.table_texts import texts_of
-from curation.tables import Part, parts_of
 from curation.text_index import groups_to_search
 
 _SMALL = 4_096

@@ -12,11 +12,11 @@ from curation.dedup import (
     CONFLICT_SCHEMA,
     PAIR_SCHEMA,
     find_duplicates,
-    find_related,
     sign_rows,
     turn_keys,
 )
 from curation.fates import FATE_SCHEMA, require_conservation
+from curation.related import find_related
 from curation.rows import ROW_SCHEMA, dialogue, make_row, rows_frame
 from curation.rules import judge_rows
 from curation.scoring import FACT_SCHEMA, join_facts
@@ -271,7 +271,7 @@ def test_what_is_found_for_related_rows_alone_is_what_is_found_among_all(said, m
     )
     signed = sign_rows(rows, task=task)
     new = rows.join(old, on="id", how="anti")["id"].to_list()
-    ids = find_related(signed, new, most=rows.height)
+    ids = find_related([signed], new, most=rows.height)
     assert ids is not None and set(new) <= set(ids)
     part = find_duplicates(rows.filter(pl.col("id").is_in(ids)), task=task)
     was, whole = find_duplicates(old, task=task), find_duplicates(rows, task=task)
@@ -284,6 +284,6 @@ def test_what_is_found_for_related_rows_alone_is_what_is_found_among_all(said, m
 def test_related_rows_are_not_followed_beyond_what_was_asked_for():
     rows = commands(*[(f"请打开左边的车窗吧{i}", label(do="开")) for i in range(20)])
     signed = sign_rows(rows, task=TASK)
-    assert find_related(signed, rows["id"][:1], most=20) == sorted(rows["id"])
-    assert find_related(signed, rows["id"][:1], most=5) is None
-    assert find_related(signed, [], most=0) == []
+    assert find_related([signed], rows["id"][:1], most=20) == sorted(rows["id"])
+    assert find_related([signed], rows["id"][:1], most=5) is None
+    assert find_related([signed], [], most=0) == []

@@ -1,0 +1,75 @@
+"""Which rows a verdict on some rows can depend on: those alike, and those alike to these."""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+_SPARSE = 32
+"""Places for each band in the table where bands are first looked for by their lower bits: of so
+many one is taken for another, and the table fits the caches."""
+
+
+class _Piece(NamedTuple):
+    """Some rows: their ids and prompts, the bands of all one after another, and where each ends."""
+
+    ids: pl.Series
+    prompts: pl.Series
+    bands: NDArray[np.uint32]
+    ends: NDArray[np.int64]
+
+
+def find_related(
+    signed: Iterable[pl.DataFrame], ids: Iterable[str], *, most: int
+) -> list[str] | None:
+    """Rows that what is found about these rows can depend on, or the other way round, sorted.
+
+    Those are the rows that share a prompt or a band with one of them, those that share one with
+    these, and so on; a few may be among them that share none. None when they are more than `most`.
+    `signed` are the columns `id`, `prompt` and `bands` of signatures (`dedup.SIGNATURE_SCHEMA`),
+    in pieces of any size and order.
+    """
+    pieces, known = [_apart(piece) for piece in signed], pl.Series("id", [*ids], dtype=pl.String)
+    new = [piece.ids.is_in(known.implode()).to_numpy() for piece in pieces]
+    related = new
+    while any(mark.any() for mark in new):
+        if sum(mark.sum() for mark in related) > most:
+            return None
+        alike = list(_alike(pieces, new))
+        new = [now & ~before for now, before in zip(alike, related, strict=True)]
+        related = [now | before for now, before in zip(alike, related, strict=True)]
+    found = [piece.ids.filter(mark) for piece, mark in zip(pieces, related, strict=True)]
+    return pl.concat([known, *found]).unique().sort().to_list()
+
+
+def _apart(signed: pl.DataFrame) -> _Piece:
+    bands = signed["bands"]
+    ends = bands.list.len().cast(pl.Int64).cum_sum().to_numpy()
+    return _Piece(signed["id"], signed["prompt"], bands.explode().drop_nulls().to_numpy(), ends)
+
+
+def _alike(
+    pieces: Iterable[_Piece], marks: Iterable[NDArray[np.bool_]]
+) -> Iterator[NDArray[np.bool_]]:
+    """Of each piece, which of its rows share a prompt or a band with one of the marked rows.
+
+    A band is compared with those of all places: that two places hold the same one is rare.
+    """
+    both = [(piece, mark) for piece, mark in zip(pieces, marks, strict=True) if mark.any()]
+    prompts = pl.concat(piece.prompts.filter(mark) for piece, mark in both).implode()
+    bands = np.unique(np.concatenate([_bands_of(piece, mark) for piece, mark in both]))
+    table = np.zeros(1 << (len(bands) * _SPARSE).bit_length(), dtype=np.bool_)
+    low = np.uint32(len(table) - 1)
+    table[bands & low] = True
+    for piece in pieces:
+        at = np.flatnonzero(table[piece.bands & low])
+        at = at[pl.Series(piece.bands[at]).is_in(pl.Series(bands).implode()).to_numpy()]
+        found = piece.prompts.is_in(prompts).to_numpy().copy()
+        found[np.searchsorted(piece.ends, at, side="right")] = True
+        yield found
+
+
+def _bands_of(piece: _Piece, mark: NDArray[np.bool_]) -> NDArray[np.uint32]:
+    return piece.bands[np.repeat(mark, np.diff(piece.ends, prepend=0))]

@@ -1,0 +1,110 @@
+"""The parts of a table and how they are read: of a row the last part that speaks of it is right."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from curation.frames import in_order
+from curation.runs import Frames, Run, as_run, read_run
+
+Part = tuple[Run, Run]
+"""A part's rows, and the keys of what it takes away."""
+
+
+def parts_of(entry: Mapping[str, Any]) -> list[Part]:
+    """The parts of a table, of which the last that speaks of a row is right."""
+    return [(as_run(rows), as_run(gone)) for rows, gone in entry["parts"]]
+
+
+def read_parts(frames: Frames, entry: Mapping[str, Any], columns: Sequence[str]) -> pl.DataFrame:
+    """Plain columns in canonical order."""
+    return pl.concat(frame for frame, _ in read_pieces(frames, entry, columns))
+
+
+def read_said(
+    frames: Frames, entry: Mapping[str, Any], columns: Sequence[str]
+) -> Iterator[pl.DataFrame]:
+    """What any part says, a slice at a time, in no order: also rows that a later one replaced."""
+    for rows, _ in parts_of(entry):
+        for one in rows:
+            yield read_run(frames, (one,), columns)
+
+
+def read_pieces(
+    frames: Frames, entry: Mapping[str, Any], columns: Sequence[str]
+) -> Iterator[tuple[pl.DataFrame, str | None]]:
+    """A table in canonical order, few rows at a time, and the last id that may be in each piece.
+
+    Pieces are slices of the first part, without what later ones replace or take away and with what
+    they bring there. The last has no last id, nor has the one piece of a table without ids.
+    """
+    key, ((base, _), *later) = entry["key"], parts_of(entry)
+    needed = list(dict.fromkeys([*columns, *(key if later else ())])) or entry["columns"][:1]
+    pieces = _apart(base) if "id" in entry["columns"] else [base]
+    if not later:
+        for piece in pieces:
+            yield read_run(frames, piece, needed), _last_id(piece, pieces)
+        return
+    came, replaced = _resolved(frames, key, later, needed)
+    for piece in pieces:
+        last = _last_id(piece, pieces)
+        here, came = until(last, came)
+        less, replaced = until(last, replaced)
+        frame = read_run(frames, piece, needed)
+        if not less.is_empty():
+            frame = frame.join(less, on=key, how="anti", nulls_equal=True, maintain_order="left")
+        if not here.is_empty():
+            both = [frame, here]
+            frame = frame.merge_sorted(here, "id") if key == ["id"] else in_order(pl.concat(both))
+        yield frame, last
+
+
+def _apart(run: Run) -> list[Run]:
+    """The slices of a run, those together that share an id."""
+    pieces: list[Run] = []
+    for one in run:
+        if pieces and pieces[-1][-1].last == one.first:
+            pieces[-1] += (one,)
+        else:
+            pieces.append((one,))
+    return pieces
+
+
+def _last_id(piece: Run, pieces: Sequence[Run]) -> str | None:
+    return None if piece is pieces[-1] else piece[-1].last
+
+
+def _resolved(
+    frames: Frames, key: Sequence[str], parts: Iterable[Part], columns: Sequence[str]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """What later parts bring, and every key that they speak of, in canonical order."""
+    came: list[pl.DataFrame] = []
+    spoken: list[pl.DataFrame] = []
+    for rows, gone in reversed([*parts]):
+        frame = read_run(frames, rows, columns)
+        later = pl.concat(spoken) if spoken else frame.select(key).clear()
+        came.append(frame.join(later, on=key, how="anti", nulls_equal=True))
+        spoken += [frame.select(key), *([read_run(frames, gone)] if gone else [])]
+    return in_order(pl.concat(came)), in_order(pl.concat(spoken).unique())
+
+
+def until(last: str | None, frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """A frame in canonical order in two: up to an id, None for all of it, and what comes after."""
+    at = frame.height if last is None else frame["id"].search_sorted(last, side="right")
+    return frame[:at], frame[at:]
+
+
+def touched_ids(frames: Frames, old: Mapping[str, Any], new: Mapping[str, Any]) -> pl.Series | None:
+    """Ids that the parts which two versions do not share speak of; None when that is everything."""
+    parts = [parts_of(entry) for entry in (old, new)]
+    shared = 0
+    for one, other in zip(*parts, strict=False):
+        if one != other:
+            break
+        shared += 1
+    if not shared:
+        return None
+    runs = [run for side in parts for part in side[shared:] for run in part if run]
+    ids = [read_run(frames, run, ["id"])["id"] for run in runs]
+    return pl.concat(ids).unique() if ids else pl.Series("id", [], dtype=pl.String)

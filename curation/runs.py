@@ -30,6 +30,8 @@ class Frames(Protocol):
 
     def frame_path(self, key: str) -> Path: ...
 
+    def frame_paths(self, keys: Iterable[str]) -> list[Path]: ...
+
 
 class Slice(NamedTuple):
     """One object of a run, how many rows are in it, and the first and last id; "" without ids.
@@ -70,9 +72,8 @@ def put_run(
 def read_run(frames: Frames, run: Run, columns: Sequence[str] | None = None) -> pl.DataFrame:
     """All rows in canonical order, or some of their columns."""
     chosen = list(columns) if columns is not None else None
-    read = [
-        pl.read_parquet(frames.frame_path(part.key), columns=chosen, glob=False) for part in run
-    ]
+    paths = frames.frame_paths(part.key for part in run)
+    read = [pl.read_parquet(path, columns=chosen, glob=False) for path in paths]
     return pl.concat(read) if len(read) > 1 else read[0]
 
 
@@ -88,9 +89,11 @@ def look_in(
     held = [(n, one, those) for n, run in enumerate(runs) for one, those in holding(run, ids)]
     few = [part for part in held if len(part[2]) <= _FEW and part[1].rows > TEXT_GROUP]
     whole = [part for part in held if part not in few]
+    keys = {one.key for _, one, _ in held}
+    lie = dict(zip(keys, frames.frame_paths(keys), strict=True))
     found: list[pl.LazyFrame] = []
     if whole:
-        paths = [(str(frames.frame_path(one.key)), n) for n, one, _ in whole]
+        paths = [(str(lie[one.key]), n) for n, one, _ in whole]
         at = pl.DataFrame(paths, schema={_AT: pl.String, RUN: pl.UInt32}, orient="row")
         lazy = scan_files([*dict.fromkeys(at[_AT])], include_file_paths=_AT, parallel="prefiltered")
         lazy = lazy.filter(pl.col("id").is_in(ids.implode()))
@@ -98,7 +101,7 @@ def look_in(
         found.append(lazy.join(at.lazy(), on=_AT, maintain_order="left").drop(_AT))
     for n, one, those in few:  # Polars passes over row groups for `==`, and not for `is_in`
         asked = reduce(or_, (pl.col("id") == i for i in those))
-        lazy = scan_files(frames.frame_path(one.key)).filter(asked)
+        lazy = scan_files(lie[one.key]).filter(asked)
         lazy = lazy.select(columns) if columns is not None else lazy
         found.append(lazy.with_columns(pl.lit(n, pl.UInt32).alias(RUN)))
     return pl.collect_all(found)

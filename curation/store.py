@@ -36,7 +36,7 @@ __all__ = ["Change", "Conflict", "Corrupt", "Made", "Store", "Version", "frame_d
            "sha256_file", "sha256_path"]  # fmt: skip
 
 _AT_ONCE = 16
-"""Requests to a bucket at the same time."""
+"""Objects that are asked for, or verified, at the same time."""
 
 
 class Conflict(RuntimeError):
@@ -75,12 +75,8 @@ class Store:
         """Write a frame in its canonical order as one Parquet object; returns its key."""
         return self._put(kind, ".parquet", parquet_bytes(frame))
 
-    def read_frame(self, key: str) -> pl.DataFrame:
-        """Read a frame back; `Corrupt` when its bytes are not what its name promises."""
-        return pl.read_parquet(self.frame_path(key), glob=False)
-
     def frame_path(self, key: str, *, anew: bool = False) -> Path:
-        """Where the verified bytes of an object lie, to read; `anew` trusts no local copy."""
+        """Where the verified bytes of an object lie, or `Corrupt`; `anew` trusts no local copy."""
         at = f"objects/{key}"
         if key in self._verified and not anew and (self.blobs.root / at).is_file():
             return self.blobs.root / at
@@ -96,6 +92,15 @@ class Store:
             raise Corrupt(f"object {key} was damaged: its bytes no longer match its name")
         self._verified.add(key)
         return path
+
+    def frame_paths(self, keys: Iterable[str]) -> list[Path]:
+        """The same of many objects; new ones are fetched and verified several at a time."""
+        wanted = list(keys)
+        fresh = {*wanted} - self._verified
+        if len(fresh) > 1:
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                _ = [*pool.map(self.frame_path, sorted(fresh))]
+        return [self.frame_path(key) for key in wanted]
 
     def put_json(self, kind: str, value: Any) -> str:
         """Write a small value; returns its object key."""
@@ -159,16 +164,12 @@ class Store:
         name = hashlib.sha256(data).hexdigest()
         key = f"{kind}/{name[:2]}/{name}{suffix}"
         with self.leases.adding(key):
-            if not (self.blobs.exists(f"objects/{key}") and self._whole(key)):
-                self.blobs.put(f"objects/{key}", data)
+            with suppress(Corrupt):
+                if self.blobs.exists(f"objects/{key}"):
+                    self.frame_path(key)
+                    return key
+            self.blobs.put(f"objects/{key}", data)
         return key
-
-    def _whole(self, key: str) -> bool:
-        try:
-            self.frame_path(key)
-        except Corrupt:
-            return False
-        return True
 
     def _files(self, key: str) -> list[str]:
         at = f"objects/{key}"
@@ -340,9 +341,11 @@ class Store:
     def recall_table(self, key: str) -> dict[str, Any] | None:
         """The table remembered under a key, to read with `tables`; None if a part is not whole."""
         entry = (self.recall(key) or {}).get("table")
-        parts = objects_of(entry) if entry else []
-        whole = entry and self._hold(parts) and all(map(self._whole, parts))
-        return entry if whole else None
+        with suppress(Corrupt):
+            if entry and self._hold(parts := objects_of(entry)):
+                self.frame_paths(parts)
+                return entry
+        return None
 
     def remember_table(
         self, key: str, kind: str, content: pl.DataFrame | Change, since: Any = None
@@ -358,11 +361,10 @@ class Store:
         Parts are its objects and the manifests of the versions it was made from.
         """
         self._name([key])
-        try:
-            version = self.version(key)
-        except Corrupt:
-            return None
-        return version if self._hold(version.needs) else None
+        with suppress(Corrupt):
+            if self._hold((version := self.version(key)).needs):
+                return version
+        return None
 
     def _hold(self, keys: Sequence[str]) -> bool:
         """Whether all of these are there; then they stay until something is published."""

@@ -94,8 +94,9 @@ def _apart() -> dict[int, str]:
 @cache
 def _runs(maths: bool) -> re.Pattern[str]:
     """Runs of prose punctuation, spaces and invisible characters; in maths brackets count."""
-    kinds = ("Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Cc", "Cf", "Zs", "Zl", "Zp")
-    codes = (c for c in map(chr, range(0x110000)) if unicodedata.category(c) in kinds)
+    kinds = {"Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Cc", "Cf", "Zs", "Zl", "Zp"}
+    planes = (*range(0x20000), *range(0xE0000, 0xE1000))  # elsewhere are letters and nothing
+    codes = (c for c in map(chr, planes) if unicodedata.category(c) in kinds)
     stays = _NOT_PROSE | frozenset("()[]{}-" if maths else "")
     found = "".join(c for c in codes if c not in stays)
     settled = "(?!(?<=[a-z]) (?=[a-z]))"  # the one space that stays as it is, and most common

@@ -40,7 +40,8 @@ def blame_case(
     if case is None:
         return None
     near = _nearest(view, case["prompt"])
-    judged = [_judge(row, case, task) for row in near.to_dicts()]
+    said = near.select("id", "similarity", "repeats", prompt=UTTERANCE, answer=ANSWER)
+    judged = [_judge(row, case, task) for row in said.iter_rows(named=True)]
     judged.sort(key=lambda n: (not n["conflict"], -n["similarity"], n["id"]))
     kept = {n["id"]: n for n in judged[:limit]}
     rows = near.filter(pl.col("id").is_in(list(kept))).select(ROW_SCHEMA.names())
@@ -93,21 +94,18 @@ def _shared(key: str) -> pl.Expr:
 
 
 def _judge(row: dict[str, Any], case: dict[str, Any], task: Task) -> dict[str, Any]:
-    (said,) = pl.DataFrame([row], schema_overrides={"messages": ROW_SCHEMA["messages"]}).select(
-        prompt=UTTERANCE, answer=ANSWER
-    ).to_dicts()  # fmt: skip
     closed = set(task.closed)
-    shape = answer_shape(said["answer"], closed)
+    shape = answer_shape(row["answer"], closed)
     says = "other"
     for whose in ("gold", "predicted"):
         if says == "other" and shape == answer_shape(case[whose], closed):
             says = whose
-    same = task.canonical(said["answer"]) == task.canonical(case["gold"])
+    same = task.canonical(row["answer"]) == task.canonical(case["gold"])
     return {
         "id": row["id"],
         "similarity": round(row["similarity"], 4),
-        "prompt": said["prompt"],
-        "answer": said["answer"],
+        "prompt": row["prompt"],
+        "answer": row["answer"],
         "says": says,
         "conflict": not same and row["similarity"] >= (RELATED if says == "predicted" else NEAR),
         "repeats": row["repeats"],

@@ -62,6 +62,8 @@ def texts_holding(versions: Iterable[Version], wanted: str) -> dict[str, bool]:
     What lies with the texts of these versions is found, if they have such a row or not.
     """
     stores = {one: v.store for v in versions for run in texts_of(v.tables["rows"]) for one in run}
+    for store in {*stores.values()}:
+        store.frame_paths(one.key if _is_small(one) else one.index for one in stores)
     small = [str(store.frame_path(one.key)) for one, store in stores.items() if _is_small(one)]
     parts = [scan_files(small)] if small else []
     for one, store in stores.items():
@@ -82,7 +84,9 @@ def _is_small(one: Slice) -> bool:
 
 def _search_in(store: Store, one: Slice, wanted: str) -> list[pl.LazyFrame]:
     """The parts of a slice of texts that may hold what is wanted."""
-    groups = list(groups_to_search(store.read_frame(one.index), wanted))
+    groups = list(
+        groups_to_search(pl.read_parquet(store.frame_path(one.index), glob=False), wanted)
+    )
     return [scan_files(store.frame_path(one.key)).slice(*group) for group in groups]
 
 

@@ -17,6 +17,7 @@ import errno
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -71,6 +72,7 @@ class FaultyDisk(UnsyncedDisk):
     def __init__(self, fault: Fault, place: Path):
         super().__init__()
         self.fault, self.place, self.n, self.reads = fault, place, 0, 0
+        self._counting = threading.Lock()
         self.unsynced = Unsynced(place) if fault.kind == "power" or fault.retry else None
 
     def read(self, path: Path) -> bytes:
@@ -141,9 +143,11 @@ class FaultyDisk(UnsyncedDisk):
         os.kill(os.getpid(), signal.SIGKILL)
 
     def _look(self, path: Path) -> None:
-        self.reads += 1
+        with self._counting:  # several threads read at a time
+            self.reads += 1
+            reads = self.reads
         at, ever = self.fault.at, self.fault.ever
-        if self.fault.kind == "read" and (self.reads >= at if ever else self.reads == at):
+        if self.fault.kind == "read" and (reads >= at if ever else reads == at):
             raise OSError(self.fault.code, os.strerror(self.fault.code), str(path))
 
     def _step(self, operation: str, path: Path) -> None:

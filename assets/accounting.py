@@ -62,7 +62,8 @@ def counts_frame(counts: Sequence[Sequence[Any]]) -> pl.DataFrame:
 
 
 def _by_fate(fates: pl.DataFrame) -> dict[str, Tally]:
-    return {fate: tally_rows(fates.filter(pl.col("fate") == fate)) for fate in FATES}
+    short = fates.select("id", "source", "fate")
+    return {fate: tally_rows(short.filter(pl.col("fate") == fate)) for fate in FATES}
 
 
 def _book(account: Account, counts: pl.DataFrame) -> Settled:

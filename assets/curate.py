@@ -8,7 +8,7 @@ import polars as pl
 
 from assets.accounting import counts_frame, replacing, resettle, settle
 from assets.code import code_version
-from assets.delta import changed_ids, map_rows
+from assets.delta import changed_ids, map_rows, read_kept
 from assets.recipe import Plug, Recipe
 from assets.stage import Job, Stage, stage
 from assets.unique import GROUP
@@ -105,22 +105,19 @@ def _kept_rows(job: Job, split_rows: Version, duplicates: Version, *facts: Versi
         scored = join_facts(scored, {name: facts_of})
         errors[name] = facts_of.filter(pl.col("status") == "error")
     fates = _judge(scored, failed_scores(errors, named), job.recipe.keep)
-    rows = entered if ids is not None else split_rows.table("rows", PLAIN)
-    tables: dict[str, Any] = {
-        "rows": keep_rows(rows, fates),
-        "fates": fates,
-        "scores": scored.select("id", *scorers),
-    }
+    tables: dict[str, Any] = {"fates": fates, "scores": scored.select("id", *scorers)}
     came = {"split_rows/kept": tally_rows(entered)}
     if since and ids is not None:
         before = since.input("split_rows").lookup("rows", ids, texts=False)
         was = settle({"split_rows/kept": tally_rows(before)}, since.lookup("fates", ids))
         settled = resettle(since, was, settle(came, fates))
         tables["scores"] = _typed_as(since.lookup("scores", ()), tables["scores"])
+        tables["rows"] = keep_rows(entered, fates)
         tables = {name: replacing(ids, frame) for name, frame in tables.items()}
     else:
-        tables["rows"] = Bare(tables["rows"], ROW_SCHEMA)
         settled = settle(came, fates)
+        del entered, scored
+        tables["rows"] = read_kept(split_rows, fates)
     settled["checks"]["share"] = _share_check(job, settled["values"]["fates_by_source"])
     return Made(tables, since=since, **settled)
 

@@ -10,14 +10,25 @@ from typing import Any
 import polars as pl
 
 from assets.stage import Job
+from curation.frames import Bare
 from curation.progress import Progress
+from curation.rows import PLAIN, ROW_SCHEMA
 from curation.store import Change, Version
+from curation.table_parts import read_pieces
 from curation.tables import change_between, lookup, read_table
 
 BATCH = 20_000
 
 Work = Callable[[pl.DataFrame], pl.DataFrame]
 """Rows to facts: any columns, but `id` first, and one line for each row."""
+
+
+def read_kept(version: Version, fates: pl.DataFrame) -> Bare:
+    """The rows of an upstream table `rows` whose fate is `kept`, read a slice at a time."""
+    gone = fates.filter(pl.col("fate") != "kept")["id"].implode()
+    pieces = read_pieces(version.store, version.tables["rows"], PLAIN)
+    kept = pl.concat(piece.filter(~pl.col("id").is_in(gone)) for piece, _ in pieces)
+    return Bare(kept.select(PLAIN), ROW_SCHEMA)
 
 
 def map_rows(

@@ -12,10 +12,11 @@ from assets.curate import model_path
 from assets.delta import map_rows
 from assets.stage import Job, stage
 from curation.accounts import tally_rows
-from curation.fates import chain_fates, keep_rows, make_fates
+from curation.fates import chain_fates, keep_rows, kept, make_fates
 from curation.frames import Bare
 from curation.mix import STRATA, mix_tracks
 from curation.rows import ROW_SCHEMA, digest
+from curation.runs import SLICE
 from curation.store import Change, Made, Version
 from training.tokens import tokenise_rows
 
@@ -32,10 +33,10 @@ def training_set(job: Job, kept_rows: Version, base_model: Version) -> Made:
     mixed = mix_tracks(rows.join(unfit, on="id", how="anti"), **job.recipe.options["mix"])
 
     def judge(some: pl.DataFrame) -> pl.DataFrame:
-        fits = _token_fates(some, tokens)
+        fits = _token_fates(some, unfit)
         return chain_fates(fits, mixed.judge(keep_rows(some, fits)))
 
-    if isinstance(counted, Change) and since and since == job.same_code:
+    if isinstance(counted, Change) and since and since is job.same_code:
         ids = _other_fates(since, counted, mixed.rows)
         some = rows.filter(pl.col("id").is_in(ids))
         before = since.input("kept_rows").lookup("rows", ids, ["source"])
@@ -43,7 +44,7 @@ def training_set(job: Job, kept_rows: Version, base_model: Version) -> Made:
         books = _settle(before, since.lookup("fates", ids)), _settle(some, fates.upserts)
         settled = resettle(since, *books)
     else:
-        fates = judge(rows)
+        fates = pl.concat(judge(some) for some in rows.iter_slices(SLICE))
         settled = _settle(rows, fates)
     chosen = mixed.rows.select("id", "repeats")
     plain = kept_rows.lookup("rows", chosen["id"], texts=False)
@@ -100,14 +101,12 @@ def _settle(entered: pl.DataFrame, fates: pl.DataFrame) -> Settled:
     return settle({"kept_rows/kept": tally_rows(entered)}, fates)
 
 
-def _token_fates(rows: pl.DataFrame, tokens: pl.DataFrame) -> pl.DataFrame:
+def _token_fates(rows: pl.DataFrame, unfit: pl.DataFrame) -> pl.DataFrame:
     """`kept`, or `dropped` for the reason the tokeniser gave."""
-    joined = rows.select("id", "source").join(tokens.select("id", "reason", "n_tokens"), on="id")
-    fit = joined.filter(pl.col("reason") == "")
-    unfit = joined.filter(pl.col("reason") != "")
+    broken = rows.select("id", "source").join(unfit, on="id")
     length = pl.col("n_tokens").cast(pl.Float64)
-    dropped = make_fates(unfit, "dropped", reason=pl.col("reason"), value=length)
-    return pl.concat([make_fates(fit, "kept"), dropped])
+    dropped = make_fates(broken, "dropped", reason=pl.col("reason"), value=length)
+    return pl.concat([kept(rows.join(unfit, on="id", how="anti")), dropped])
 
 
 def _by_track(rows: pl.DataFrame) -> dict[str, dict[str, int]]:

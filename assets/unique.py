@@ -8,14 +8,14 @@ import polars as pl
 
 from assets.accounting import Settled, replacing, resettle, settle
 from assets.code import code_version
-from assets.delta import changed_ids, changed_rows, remember_rows
+from assets.delta import changed_ids, changed_rows, read_kept, remember_rows
 from assets.stage import Job, stage
 from curation.accounts import tally_rows
 from curation.dedup import Duplicates, find_duplicates, sign_rows
 from curation.exam import Exam, set_exam
 from curation.fates import keep_rows
 from curation.frames import Bare, in_order
-from curation.related import find_related
+from curation.related import COMPARED, find_alike, find_related
 from curation.rows import PLAIN, ROW_SCHEMA, digest
 from curation.store import Made, Version
 from curation.table_parts import read_said
@@ -117,7 +117,7 @@ def _to_compare(
     if not same_order or memo not in since.manifest["memos"]:
         return None, None
     changed = changed_ids(since, ((rows, "rows"), (augmented_rows, "rows")))
-    signed = read_said(job.store, entry, ["id", "prompt", "bands"])
+    signed = read_said(job.store, entry, COMPARED)
     ids = find_related(signed, changed, most=entry["rows"] // 4)
     return (None, None) if ids is None else (since, ids)
 
@@ -190,11 +190,15 @@ def split_rows(
 
     def part(ids: list[str] | None) -> tuple[Exam, Settled]:
         """The exam and the verdicts on these rows, or on all of them."""
+
+        def alike(tested: pl.DataFrame) -> pl.DataFrame:
+            pieces = read_said(job.store, entry, COMPARED)
+            return lookup(job.store, entry, find_alike(pieces, tested) if ids is None else ids)
+
         if ids is None:
-            unique, signed = unique_rows.table("rows", LABELS), read_table(job.store, entry)
+            unique = unique_rows.table("rows", LABELS)
         else:
             unique = unique_rows.lookup("rows", ids, texts=False)
-            signed = lookup(job.store, entry, ids)
         imported = rows.table("rows", ["id", "split", "track", "source"])
         found = set_exam(
             unique,
@@ -203,7 +207,7 @@ def split_rows(
             augmented_rows.table("edges"),
             duplicates.table("pairs"),
             task=job.recipe.task,
-            signed=signed,
+            alike=alike,
             read=lambda ids: _read_rows(rows, augmented_rows, ids),
             report=job.report,
             **job.recipe.options["split"],
@@ -222,9 +226,8 @@ def split_rows(
             books = resettle(since, was, settled)
             return Made({**changes, **whole}, since=since, memos=[memo], **books)
     found, settled = part(None)
-    kept = unique_rows.table("rows", PLAIN).join(found.rows, on="id", how="semi")
     tables = {
-        "rows": Bare(kept, ROW_SCHEMA),
+        "rows": read_kept(unique_rows, found.fates),
         "exam": found.exam,
         "fates": found.fates,
         "clusters": found.clusters,

@@ -48,7 +48,7 @@ def set_exam(
     test: float = 0.0,
     heldout: float = 0.0,
     threshold: float = 0.8,
-    signed: pl.DataFrame | None = None,
+    alike: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
     read: Callable[[pl.Series], pl.DataFrame] | None = None,
     report: Report = silent,
 ) -> Exam:
@@ -57,9 +57,8 @@ def set_exam(
     Rows have the split their source gave them; `test` and `heldout` (shares, 0..1) hold out further
     imported domain clusters, for projects with one file of rows. A candidate leaks when it is an
     exam row, shares a cluster with one, or is its near-duplicate at `threshold` (Jaccard). With
-    `signed` and `read` (as in `find_duplicates`) the rows may lack their texts, and so do those
-    that come back; the exam has them. Of the imported rows only `id`, `split` and `track` are
-    needed then.
+    `alike` and `read` (as in `find_leaks`) the rows may lack their texts, and so do those that come
+    back; the exam has them. Of the imported rows only `id`, `split` and `track` are needed then.
     """
     read = read or _reader(imported, candidates)
     domain = [rows.filter(pl.col("track") == "domain")["id"] for rows in (imported, candidates)]
@@ -79,7 +78,7 @@ def set_exam(
         cases,
         task=task,
         threshold=threshold,
-        signed=signed,
+        alike=alike,
         read=read,
         report=report,
     )

@@ -77,7 +77,7 @@ def mix_tracks(
     wanted ratio (3:1 for 7:1), or when there is no domain row.
     """
     _check_ratio(general, domain, max_repeats)
-    ordered = rows.with_columns(__place=_places(rows["id"], salt))
+    ordered = rows.select("id", "track", *STRATA, __place=_places(rows["id"], salt))
     ours = ordered.filter(pl.col("track") == "domain")
     pool = ordered.filter(pl.col("track") == "general")
     n_domain = ours.height - ours.height % domain
@@ -141,7 +141,8 @@ def _first_of_strata(pool: pl.DataFrame, count: int) -> list[str]:
     # Largest remainder; equal remainders go to the stratum first by name.
     order = pl.col("rest").rank("ordinal", descending=True)
     quota = quota.with_columns(pl.col("quota") + (order <= missing).cast(pl.Int64))
-    lined = pool.with_columns(__turn=pl.col("__place").rank("ordinal").over(STRATA))
+    turn = pl.col("__place").rank("ordinal").over(STRATA)
+    lined = pool.filter(turn <= quota["quota"].max()).with_columns(__turn=turn)
     lined = lined.join(quota, on=list(STRATA), nulls_equal=True)
     return lined.filter(pl.col("__turn") <= pl.col("quota"))["id"].to_list()
 

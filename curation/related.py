@@ -1,12 +1,14 @@
 """Which rows a verdict on some rows can depend on: those alike, and those alike to these."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+COMPARED = ("id", "prompt", "bands")
+"""The columns of signatures that are looked at."""
 _SPARSE = 32
 """Places for each band in the table where bands are first looked for by their lower bits: of so
 many one is taken for another, and the table fits the caches."""
@@ -28,8 +30,8 @@ def find_related(
 
     Those are the rows that share a prompt or a band with one of them, those that share one with
     these, and so on; a few may be among them that share none. None when they are more than `most`.
-    `signed` are the columns `id`, `prompt` and `bands` of signatures (`dedup.SIGNATURE_SCHEMA`),
-    in pieces of any size and order.
+    `signed` are the columns `COMPARED` of signatures (`dedup.SIGNATURE_SCHEMA`), in pieces of any
+    size and order.
     """
     pieces, known = [_apart(piece) for piece in signed], pl.Series("id", [*ids], dtype=pl.String)
     new = [piece.ids.is_in(known.implode()).to_numpy() for piece in pieces]
@@ -37,11 +39,20 @@ def find_related(
     while any(mark.any() for mark in new):
         if sum(mark.sum() for mark in related) > most:
             return None
-        alike = list(_alike(pieces, new))
+        both = [(piece, mark) for piece, mark in zip(pieces, new, strict=True) if mark.any()]
+        prompts = pl.concat(piece.prompts.filter(mark) for piece, mark in both)
+        shares = _sharing(prompts, np.concatenate([_bands_of(*one) for one in both]))
+        alike = [shares(piece) for piece in pieces]
         new = [now & ~before for now, before in zip(alike, related, strict=True)]
         related = [now | before for now, before in zip(alike, related, strict=True)]
     found = [piece.ids.filter(mark) for piece, mark in zip(pieces, related, strict=True)]
     return pl.concat([known, *found]).unique().sort().to_list()
+
+
+def find_alike(signed: Iterable[pl.DataFrame], rows: pl.DataFrame) -> list[str]:
+    """Ids in `signed` (as above) that share a prompt or a band with one of these signed rows."""
+    shares = _sharing(rows["prompt"], _apart(rows).bands)
+    return [i for piece in map(_apart, signed) for i in piece.ids.filter(shares(piece))]
 
 
 def _apart(signed: pl.DataFrame) -> _Piece:
@@ -50,25 +61,26 @@ def _apart(signed: pl.DataFrame) -> _Piece:
     return _Piece(signed["id"], signed["prompt"], bands.explode().drop_nulls().to_numpy(), ends)
 
 
-def _alike(
-    pieces: Iterable[_Piece], marks: Iterable[NDArray[np.bool_]]
-) -> Iterator[NDArray[np.bool_]]:
-    """Of each piece, which of its rows share a prompt or a band with one of the marked rows.
+def _sharing(
+    prompts: pl.Series, bands: NDArray[np.uint32]
+) -> Callable[[_Piece], NDArray[np.bool_]]:
+    """Tells which rows of a piece share one of these prompts or bands.
 
     A band is compared with those of all places: that two places hold the same one is rare.
     """
-    both = [(piece, mark) for piece, mark in zip(pieces, marks, strict=True) if mark.any()]
-    prompts = pl.concat(piece.prompts.filter(mark) for piece, mark in both).implode()
-    bands = np.unique(np.concatenate([_bands_of(piece, mark) for piece, mark in both]))
+    bands = np.unique(bands)
     table = np.zeros(1 << (len(bands) * _SPARSE).bit_length(), dtype=np.bool_)
     low = np.uint32(len(table) - 1)
     table[bands & low] = True
-    for piece in pieces:
+
+    def shares(piece: _Piece) -> NDArray[np.bool_]:
         at = np.flatnonzero(table[piece.bands & low])
         at = at[pl.Series(piece.bands[at]).is_in(pl.Series(bands).implode()).to_numpy()]
-        found = piece.prompts.is_in(prompts).to_numpy().copy()
+        found = piece.prompts.is_in(prompts.implode()).to_numpy().copy()
         found[np.searchsorted(piece.ends, at, side="right")] = True
-        yield found
+        return found
+
+    return shares
 
 
 def _bands_of(piece: _Piece, mark: NDArray[np.bool_]) -> NDArray[np.uint32]:

@@ -121,7 +121,7 @@ def drop_leaks(
     *,
     task: Task | None = None,
     threshold: float = 0.8,
-    signed: pl.DataFrame | None = None,
+    alike: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
     read: Callable[[pl.Series], pl.DataFrame] | None = None,
     report: Report = silent,
 ) -> pl.DataFrame:
@@ -130,14 +130,14 @@ def drop_leaks(
     A row leaks when its cluster holds a protected row (of `imported` or `bad_cases`), so generated
     rows follow their parents out of training, or when `find_leaks` finds it.
     """
-    if signed is not None:  # nothing else is asked of them then
+    if alike is not None:  # nothing else is asked of them then
         train = train.select("id", "prompt_id", "source", "track")
     protected = protected_rows(imported, bad_cases, task=task)
     named = protected.select(of="id").join(clusters, left_on="of", right_on="id").sort("of")
     named = named.unique("cluster", keep="first", maintain_order=True)
     related = train.select("id").join(clusters, on="id").join(named, on="cluster")
     unrelated = train.join(related, on="id", how="anti")
-    options: dict[str, Any] = {"threshold": threshold, "signed": signed, "read": read}
+    options: dict[str, Any] = {"threshold": threshold, "alike": alike, "read": read}
     found = find_leaks(unrelated, protected, task=task, report=report, **options)
     related = related.select("id", "of", similarity=pl.lit(None, pl.Float64))
     leaks = pl.concat([related, found.select(related.columns)])
@@ -159,15 +159,17 @@ def find_leaks(
     threshold: float = 0.8,
     permutations: int = 128,
     seed: int = 1,
-    signed: pl.DataFrame | None = None,
+    alike: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
     read: Callable[[pl.Series], pl.DataFrame] | None = None,
     report: Report = silent,
 ) -> pl.DataFrame:
     """Training rows that give a test row away: `LEAK_SCHEMA`, sorted by id, one line each.
 
     `prompt` is the same prompt in any typography, whatever the answer; `near` is what
-    `find_duplicates` would have merged. No line means no leak. With `signed` and `read` (as in
-    `find_duplicates`) the training rows may lack their texts.
+    `find_duplicates` would have merged. No line means no leak. With `read` (as in
+    `find_duplicates`) and `alike` the training rows may lack their texts: `alike` gives the
+    signatures, by the same options, of all that share a prompt or a band with some signed rows;
+    more do no harm.
     """
     options: dict[str, Any] = {
         "threshold": threshold,
@@ -177,9 +179,9 @@ def find_leaks(
     }
     read = read or (lambda ids: train.join(ids.to_frame("id"), on="id", how="semi"))
     tested = _signed(test, sign_rows(test, **options))
-    signed = sign_rows(train, **options) if signed is None else signed
+    signed = sign_rows(train, **options) if alike is None else alike(tested)
     trained = _signed(train, signed)
-    same = _same_prompts(trained, tested)
+    same = _same_prompts(train, trained, tested)
     close = trained.filter(_share_bands_with(trained, tested)).join(same, on="id", how="anti")
     index = RowIndex(threshold)
     for row in with_texts(tested, test, task).iter_rows(named=True):
@@ -199,13 +201,13 @@ def _signed(rows: pl.DataFrame, signed: pl.DataFrame) -> pl.DataFrame:
     return labels.join(signed, on="id", maintain_order="left")
 
 
-def _same_prompts(train: pl.DataFrame, test: pl.DataFrame) -> pl.DataFrame:
+def _same_prompts(train: pl.DataFrame, signed: pl.DataFrame, test: pl.DataFrame) -> pl.DataFrame:
     """Leaks by the very prompt, or by what it says in any typography."""
     found = [
-        train.join(
+        rows.join(
             test.select(name, of="id").unique(name, keep="first", maintain_order=True), on=name
         )
-        for name in ("prompt_id", "prompt")
+        for rows, name in ((train, "prompt_id"), (signed, "prompt"))
     ]
     leaks = [f.select("id", "of", similarity=1.0, kind=pl.lit("prompt")) for f in found]
     return pl.concat(leaks).unique("id", keep="first", maintain_order=True)

@@ -6,9 +6,10 @@ from typing import Any
 import polars as pl
 
 from curation.bad_cases import read_inbox
-from curation.lineage.family import descendants, edges_of, links_of
+from curation.lineage.family import descendants, edges_of, family_of, links_of
 from curation.lineage.finding import one_case, one_line, rows_by_id
-from curation.lineage.rows import row_fates, say_verdict
+from curation.lineage.rows import Fate, fates_in_each, say_verdict
+from curation.lineage.shared import lookup_each
 from curation.lineage.views import View, model_views, newest_view
 from curation.rows import digest
 from curation.split import half_of
@@ -30,7 +31,7 @@ def trace_case(store: Store, recipe: str, wanted: str) -> dict[str, Any] | None:
     case = _find_case(store, recipe, views, wanted)
     if case is None:
         return None
-    versions = [_in_version(view, case) for view in views]
+    versions = _in_versions(views, case)
     return {
         **case,
         "state": _say_state(case, versions),
@@ -45,11 +46,8 @@ def _find_case(store: Store, recipe: str, views: list[View], wanted: str) -> dic
         newest = [newest_view(store, recipe)]
     except LookupError:
         newest = []
-    tables = [
-        view.steps["bad_cases"].table("rows")
-        for view in [*newest, *reversed(views)]
-        if "bad_cases" in view.steps
-    ]
+    steps = [view.steps.get("bad_cases") for view in [*newest, *reversed(views)]]
+    tables = [step.table("rows") for step in {s.data_version: s for s in steps if s}.values()]
     delivered = {case["id"]: case for case in read_inbox(store)}
     waiting = pl.DataFrame(
         [_as_row(case) for case in delivered.values()],
@@ -90,18 +88,29 @@ def _error_type(
     return {"signature": case["signature"], "n": 0, "quota": 0, "name": ""}
 
 
-def _in_version(view: View, case: dict[str, Any]) -> dict[str, Any]:
-    known = view.steps["bad_cases"].lookup("rows", [case["id"]]).height > 0
-    return {
-        "version": view.label,
-        "in_snapshot": known,
-        "rows": _made_rows(view, case) if known else [],
-        "answer": _answer(view, case),
-    }
+def _in_versions(views: list[View], case: dict[str, Any]) -> list[dict[str, Any]]:
+    """The case in each view; what views share is read once."""
+    snapshots = [view.steps["bad_cases"] for view in views]
+    known = [case["id"] in rows for rows in lookup_each(snapshots, "rows", [case["id"]], ["id"])]
+    families = {family_of(view): view for view, there in zip(views, known, strict=True) if there}
+    made = {said: _made_from(view, case) for said, view in families.items()}
+    own = [made[family_of(v)] if there else [] for v, there in zip(views, known, strict=True)]
+    fates = fates_in_each(views, [[line["id"] for line, _ in lines] for lines in own])
+    exams = {view.steps["evaluation"].data_version: view for view in views}
+    answers = {said: _answer(view, case) for said, view in exams.items()}
+    return [
+        {
+            "version": view.label,
+            "in_snapshot": there,
+            "rows": [_fate_line(view, line, row, told[line["id"]]) for line, row in lines],
+            "answer": answers[view.steps["evaluation"].data_version],
+        }
+        for view, there, lines, told in zip(views, known, own, fates, strict=True)
+    ]
 
 
-def _made_rows(view: View, case: dict[str, Any]) -> list[dict[str, Any]]:
-    """Everything that stems from the case, its correction first, and where it ended."""
+def _made_from(view: View, case: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """What is to be said of everything that stems from the case, its correction first; and it."""
     edges = edges_of(view)
     start = [case["id"], case["row_id"]]
     kinds = dict(edges.sort("kind").select("child", "kind").iter_rows())
@@ -110,19 +119,18 @@ def _made_rows(view: View, case: dict[str, Any]) -> list[dict[str, Any]]:
     corrected = edges.filter((pl.col("parent") == case["id"]) & (pl.col("kind") == "fix"))
     found = sorted(found | set(corrected["child"]), key=lambda i: (kinds.get(i) != "fix", i))
     rows = {row["id"]: row for row in rows_by_id([view.steps["augmented_rows"]], found).to_dicts()}
-    fates = row_fates(view, found)
     return [
-        {
-            "id": i,
-            "text": one_line(rows[i]),
-            "kind": kinds.get(i, ""),
-            "call": calls.get(i, ""),
-            "fates": fates[i],
-            "verdict": say_verdict(view, rows[i], fates[i]),
-        }
+        ({"id": i, "text": one_line(rows[i]), "kind": kinds.get(i, ""), "call": calls.get(i, "")},
+         rows[i])
         for i in found
         if i in rows
-    ]
+    ]  # fmt: skip
+
+
+def _fate_line(
+    view: View, line: dict[str, Any], row: dict[str, Any], fates: dict[str, Fate]
+) -> dict[str, Any]:
+    return {**line, "fates": fates, "verdict": say_verdict(view, row, fates)}
 
 
 def _answer(view: View, case: dict[str, Any]) -> dict[str, Any] | None:

@@ -21,6 +21,12 @@ def edges_of(view: View) -> pl.DataFrame:
     return step.table("edges") if step else EDGE_SCHEMA.to_frame()
 
 
+def family_of(view: View) -> tuple[str, ...]:
+    """What the links of a view follow from: views of which it is the same have the same."""
+    steps = (view.steps.get(name) for name in ("augmented_rows", "bad_cases"))
+    return tuple(step.data_version if step else "" for step in steps)
+
+
 def links_of(view: View) -> pl.DataFrame:
     """Edges, and one link from each bad case to the row that failed: `LINK_SCHEMA`."""
     edges = edges_of(view).select(LINK_SCHEMA.names())

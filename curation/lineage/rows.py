@@ -1,6 +1,6 @@
 """Rows: what a model was trained on, and why any one row is or is not there."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,8 +9,14 @@ import polars as pl
 from curation.lineage.calls import read_call
 from curation.lineage.family import ancestors, edges_of, links_of
 from curation.lineage.finding import find_rows, rows_by_id, texts
-from curation.lineage.views import View, model_view, read_occurrences, views_to_ask
+from curation.lineage.shared import lookup_each
+from curation.lineage.views import FATE_STEPS, View, model_view, read_occurrences, views_to_ask
 from curation.store import Store, Version
+
+Fate = dict[str, Any]
+"""What `FATE_SCHEMA` says of a row, without what says nothing."""
+Fates = dict[str, dict[str, Fate]]
+"""For each id: step -> its fate there."""
 
 
 def training_rows(
@@ -98,35 +104,59 @@ def explain_rows(view: View, rows: pl.DataFrame) -> list[dict[str, Any]]:
     return [_explain(view, row, fates[row["id"]], parts, links) for row in rows.to_dicts()]
 
 
-def row_fates(view: View, ids: list[str]) -> dict[str, dict[str, dict[str, Any]]]:
-    """For each id: step -> its fate there, without what says nothing.
+def row_fates(view: View, ids: list[str]) -> Fates:
+    """The fates of these ids."""
+    return fates_in_each([view], [ids])[0]
+
+
+def fates_in_each(views: Sequence[View], asked: Sequence[list[str]]) -> list[Fates]:
+    """The same for each view of ids of its own; what the views share is read once.
 
     A step judges what the steps before it kept. So the last is asked first: those it knows were
     kept before. The others go from the first step on as far as they were kept.
     """
-    steps = view.fate_steps
-    found: dict[str, dict[str, dict[str, Any]]] = {i: {} for i in ids}
-    chained = _is_chain(steps)
-    known = _fates_at(steps[[*steps][-1]], [*found]) if chained and steps else {}
-    on_way = [i for i in found if i not in known]
-    for name, step in steps.items():
-        told = _fates_at(step, on_way)
-        kept = {i: {"id": i, "fate": "kept"} for i in known}
-        for i, fate in (told | (known if name == [*steps][-1] else kept)).items():
-            found[i][name] = fate
-        if chained:
-            on_way = [i for i, fate in told.items() if fate["fate"] == "kept"]
+    found: list[Fates] = [{i: {} for i in ids} for ids in asked]
+    steps = [view.fate_steps for view in views]
+    chained, last = [*map(_is_chain, views)], [next(reversed(some), "") for some in steps]
+    first = [ids if chain else [] for ids, chain in zip(asked, chained, strict=True)]
+    known: list[dict[str, Fate]] = [{} for _ in views]
+    for name in FATE_STEPS:
+        told = _fates_at(
+            steps, name, [i if at == name else [] for i, at in zip(first, last, strict=True)]
+        )
+        known = [before | now for before, now in zip(known, told, strict=True)]
+    on_way = [[i for i in ids if i not in own] for ids, own in zip(asked, known, strict=True)]
+    for name in FATE_STEPS:
+        told = _fates_at(steps, name, on_way)
+        for n in (n for n, some in enumerate(steps) if name in some):
+            kept = {i: {"id": i, "fate": "kept"} for i in known[n]}
+            for i, fate in (told[n] | (known[n] if name == last[n] else kept)).items():
+                found[n][i][name] = fate
+            if chained[n]:
+                on_way[n] = [i for i, fate in told[n].items() if fate["fate"] == "kept"]
     return found
 
 
-def _fates_at(step: Version, ids: list[str]) -> dict[str, dict[str, Any]]:
-    fates = step.lookup("fates", ids).drop("source").iter_rows(named=True) if ids else ()
-    return {fate["id"]: {k: v for k, v in fate.items() if v not in (None, "")} for fate in fates}
+def _fates_at(
+    steps: Sequence[Mapping[str, Version]], name: str, asked: Sequence[list[str]]
+) -> list[dict[str, Fate]]:
+    """The fates in one step of each view, of ids of its own; none where it has no such step."""
+    there = [n for n, some in enumerate(steps) if name in some and asked[n]]
+    ids = {i for n in there for i in asked[n]}
+    told = lookup_each([steps[n][name] for n in there], "fates", ids) if there else []
+    found: list[dict[str, Fate]] = [{} for _ in steps]
+    for n, rows in zip(there, told, strict=True):
+        for i in asked[n]:
+            if i in rows:
+                said = rows[i].items()
+                found[n][i] = {k: v for k, v in said if k != "source" and v not in (None, "")}
+    return found
 
 
-def _is_chain(steps: Mapping[str, Version]) -> bool:
+def _is_chain(view: View) -> bool:
     """Whether the last step was made from these very versions of the others."""
-    if not steps:
+    steps = view.fate_steps
+    if view.entry or not steps:  # a model's are those that its training set was made from
         return True
     *others, last = steps
     upstream = steps[last].upstream()

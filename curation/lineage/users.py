@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from curation.lineage.calls import calls_showing
-from curation.lineage.family import descendants, edges_of, links_of
+from curation.lineage.family import descendants, edges_of, family_of, links_of
 from curation.lineage.finding import (
     find_cases,
     find_in_each,
@@ -166,10 +166,10 @@ def _by_rows(
 
 def _ways(views: list[View], ids: list[str], prompts: set[str]) -> list[dict[str, list[str]]]:
     """For each view the rows on each way from what is asked for, each on the first it is on."""
-    families = {_family(view): view for view in views}
+    families = {family_of(view): view for view in views}
     stem = {said: list(descendants(links_of(view), ids)) for said, view in families.items()}
     edges = {said: edges_of(view) for said, view in families.items()}
-    made, given = [stem[_family(view)] for view in views], set(ids)
+    made, given = [stem[family_of(view)] for view in views], set(ids)
     asked = {i for own in made for i in own} | given
     fates = _steps(views, "duplicates", "fates", asked, ["fate", "into"])
     found = []
@@ -178,7 +178,7 @@ def _ways(views: list[View], ids: list[str], prompts: set[str]) -> list[dict[str
         calls = written.get(view.steps["augmented_rows"].data_version, [])
         known = given.union(own)
         into = {fate[i]["into"] for i in known & fate.keys() if fate[i]["fate"] == "merged"}
-        showed = edges[_family(view)].filter(pl.col("call").is_in(calls))
+        showed = edges[family_of(view)].filter(pl.col("call").is_in(calls))
         shown = showed["child"].unique().sort()
         found.append(
             {
@@ -189,12 +189,6 @@ def _ways(views: list[View], ids: list[str], prompts: set[str]) -> list[dict[str
             }
         )
     return found
-
-
-def _family(view: View) -> tuple[str, ...]:
-    """What the links of a view follow from: views of which it is the same have the same."""
-    steps = (view.steps.get(name) for name in ("augmented_rows", "bad_cases"))
-    return tuple(step.data_version if step else "" for step in steps)
 
 
 def _steps(

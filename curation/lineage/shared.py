@@ -62,8 +62,9 @@ def texts_holding(versions: Iterable[Version], wanted: str) -> dict[str, bool]:
     What lies with the texts of these versions is found, if they have such a row or not.
     """
     stores = {one: v.store for v in versions for run in texts_of(v.tables["rows"]) for one in run}
-    for store in {*stores.values()}:
-        store.frame_paths(one.key if _is_small(one) else one.index for one in stores)
+    for store in dict.fromkeys(stores.values()):
+        own = (one for one, its in stores.items() if its is store)
+        store.frame_paths(one.key if _is_small(one) else one.index for one in own)
     small = [str(store.frame_path(one.key)) for one, store in stores.items() if _is_small(one)]
     parts = [scan_files(small)] if small else []
     for one, store in stores.items():

@@ -16,7 +16,7 @@ from curation.dedup import (
     turn_keys,
 )
 from curation.fates import FATE_SCHEMA, require_conservation
-from curation.related import find_related
+from curation.related import find_alike, find_related
 from curation.rows import ROW_SCHEMA, dialogue, make_row, rows_frame
 from curation.rules import judge_rows
 from curation.scoring import FACT_SCHEMA, join_facts
@@ -271,7 +271,7 @@ def test_what_is_found_for_related_rows_alone_is_what_is_found_among_all(said, m
     )
     signed = sign_rows(rows, task=task)
     new = rows.join(old, on="id", how="anti")["id"].to_list()
-    ids = find_related([signed], new, most=rows.height)
+    ids = find_related(signed.iter_slices(3), new, most=rows.height)
     assert ids is not None and set(new) <= set(ids)
     part = find_duplicates(rows.filter(pl.col("id").is_in(ids)), task=task)
     was, whole = find_duplicates(old, task=task), find_duplicates(rows, task=task)
@@ -279,6 +279,16 @@ def test_what_is_found_for_related_rows_alone_is_what_is_found_among_all(said, m
         kept = getattr(was, name).filter(~pl.col("id").is_in(ids))
         grown = pl.concat([kept, getattr(part, name)]).sort("id")
         assert grown.equals(getattr(whole, name)), name
+
+
+@given(SAID, st.integers(1, 5))
+def test_rows_alike_are_those_that_share_a_prompt_or_a_band(said, first):
+    signed = sign_rows(commands(*[(p + tail, label(do=what)) for p, tail, what in said]))
+    asked = signed.head(first)
+    prompts, bands = set(asked["prompt"]), set(asked["bands"].explode().drop_nulls())
+    rows = signed.select("id", "prompt", "bands").iter_rows()
+    shared = {i for i, prompt, own in rows if prompt in prompts or bands & set(own)}
+    assert set(find_alike(signed.iter_slices(3), asked)) == shared
 
 
 def test_related_rows_are_not_followed_beyond_what_was_asked_for():

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from unittest.mock import patch
 
 import polars as pl
 import pytest
@@ -56,6 +57,19 @@ def test_a_missing_object_is_named(tmp_path):
     (tmp_path / "objects" / version.tables["rows"]["parts"][0][0][0][0]).unlink()
     with pytest.raises(Corrupt, match="missing"):
         Store(tmp_path).version(version.key).table("rows")
+
+
+def test_many_objects_are_verified_once_each_and_a_damaged_one_is_named(tmp_path):
+    frames = [pl.DataFrame({"id": [str(i)]}) for i in range(40)]
+    keys = [Store(tmp_path).put_frame("some", frame) for frame in frames]
+    store = Store(tmp_path)
+    with patch.object(store.disk, "digest", wraps=store.disk.digest) as digests:
+        read = [pl.read_parquet(path) for path in store.frame_paths([*keys, *keys])]
+    assert all(one.equals(given) for one, given in zip(read, frames * 2, strict=True))
+    assert digests.call_count == len(keys)
+    (tmp_path / "objects" / keys[7]).write_bytes(b"PAR1")
+    with pytest.raises(Corrupt, match=keys[7]):
+        Store(tmp_path).frame_paths(keys)
 
 
 def test_a_changed_file_in_a_model_folder_is_noticed(tmp_path):

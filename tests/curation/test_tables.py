@@ -6,10 +6,12 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow.parquet import ParquetFile
 
-from curation.frames import Bare, frame_digest, row_sum
+from curation.frames import TEXT_GROUP, Bare, frame_digest, row_sum
 from curation.rows import digest
 from curation.store import Change, Made, Store
+from curation.table_texts import texts_of
 from curation.tables import MAX_PARTS, lookup, read_table, write_table
 
 VALUES = st.dictionaries(
@@ -162,6 +164,20 @@ def test_a_lookup_reads_only_what_may_hold_the_rows(tmp_path):
         found = lookup(store, version.tables["rows"], [rows["id"][50]])
     assert found.equals(rows[50:51])
     assert len({call.args[0] for call in paths.call_args_list}) <= 4  # and the smallest, for types
+
+
+def test_texts_lie_in_groups_of_which_few_are_read_for_a_row(tmp_path):
+    rows = talks(5000).sort("id")
+    entry = grow(Store(tmp_path), [rows]).tables["rows"]
+    store, few = Store(tmp_path), rows[:12:3]
+    groups = [
+        ParquetFile(store.frame_path(one.key)).metadata for run in texts_of(entry) for one in run
+    ]
+    sizes = [said.row_group(i).num_rows for said in groups for i in range(said.num_row_groups)]
+    assert sum(sizes) == 5000 and max(sizes) == TEXT_GROUP
+    assert lookup(store, entry, few["id"]).equals(few)
+    assert lookup(store, entry, rows["id"]).equals(rows)
+    assert lookup(store, entry, few["id"], ["track"]).equals(few.select("id", "track"))
 
 
 def test_no_character_of_a_folder_s_name_has_a_meaning(tmp_path):

@@ -199,7 +199,7 @@ def split_rows(
             unique = unique_rows.table("rows", LABELS)
         else:
             unique = unique_rows.lookup("rows", ids, texts=False)
-        imported = rows.table("rows", ["id", "split", "track", "source"])
+        imported = _exam_s_own(rows)
         found = set_exam(
             unique,
             imported,
@@ -219,20 +219,23 @@ def split_rows(
         found, settled = part(ids)
         if found.exam.equals(since.table("exam")):
             before = since.input("unique_rows").lookup("rows", ids, texts=False)
-            imported = rows.table("rows", ["id", "split", "source"])  # the same while the exam is
+            imported = _exam_s_own(rows)  # the same while the exam is
             was = _settle_exam(before, since.lookup("fates", ids), imported, found.exam)
             changes = {name: replacing(ids, getattr(found, name)) for name in ("rows", "fates")}
             whole = {name: getattr(found, name) for name in ("exam", "clusters")}
             books = resettle(since, was, settled)
             return Made({**changes, **whole}, since=since, memos=[memo], **books)
     found, settled = part(None)
-    tables = {
-        "rows": read_kept(unique_rows, found.fates),
-        "exam": found.exam,
-        "fates": found.fates,
-        "clusters": found.clusters,
-    }
+    tables: dict[str, Any] = {name: getattr(found, name) for name in ("exam", "fates", "clusters")}
+    del found  # and the candidates with it
+    tables["rows"] = read_kept(unique_rows, tables["fates"])
     return Made(tables, memos=[memo], **settled)
+
+
+def _exam_s_own(rows: Version) -> pl.DataFrame:
+    """The labels of imported rows that an exam is set from: domain rows, and those not to train."""
+    labels = rows.table("rows", ["id", "split", "track", "source"])
+    return labels.filter((pl.col("track") == "domain") | (pl.col("split") != "train"))
 
 
 def _settle_exam(

@@ -27,14 +27,20 @@ from curation.text import text_keys
 class Exam:
     """`rows` may be trained on, `exam` (test and held-out) may not; `fates` cover the candidates.
 
-    `exam` has the Boolean column `guarded`, false for held-out rows of the half to learn from, and
-    `clusters` says which rows stem from one another or say the same.
+    `train` are the candidates that are not held out. `exam` has the Boolean column `guarded`, false
+    for held-out rows of the half to learn from, and `clusters` says which rows stem from one
+    another or say the same.
     """
 
-    rows: pl.DataFrame
+    train: pl.DataFrame
     exam: pl.DataFrame
     fates: pl.DataFrame
     clusters: pl.DataFrame
+
+    @property
+    def rows(self) -> pl.DataFrame:
+        """The candidates that may be trained on."""
+        return keep_rows(self.train, self.fates)
 
 
 def set_exam(
@@ -58,7 +64,8 @@ def set_exam(
     imported domain clusters, for projects with one file of rows. A candidate leaks when it is an
     exam row, shares a cluster with one, or is its near-duplicate at `threshold` (Jaccard). With
     `alike` and `read` (as in `find_leaks`) the rows may lack their texts, and so do those that come
-    back; the exam has them. Of the imported rows only `id`, `split` and `track` are needed then.
+    back; the exam has them. Of imported rows `id`, `split` and `track` are needed then, and those
+    that are general and to train may be left out.
     """
     read = read or _reader(imported, candidates)
     domain = [rows.filter(pl.col("track") == "domain")["id"] for rows in (imported, candidates)]
@@ -84,7 +91,7 @@ def set_exam(
     )
     held = make_fates(moved, "not_sampled", reason="held out for " + pl.col("split"))
     return Exam(
-        rows=keep_rows(train, fates),
+        train=train,
         exam=exam.with_columns(guarded=pl.col("id").is_in(guarded["id"].implode())),
         fates=pl.concat([fates, held]).sort("id"),
         clusters=clusters,

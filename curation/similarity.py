@@ -39,8 +39,9 @@ def grams(key: str, size: int) -> frozenset[str]:
     return frozenset(key[i : i + size] for i in range(max(1, len(key) - size + 1)))
 
 
-_known_grams = lru_cache(maxsize=20_000)(grams)
-"""For texts that are compared again and again; signing sees each text once."""
+_known_grams = lru_cache(maxsize=2_000)(grams)
+"""For texts that are compared again and again; signing sees each text once. Ten thousand sets of
+n-grams are a tenth of a gigabyte."""
 
 
 def jaccard(one: str, other: str) -> float:

@@ -8,10 +8,21 @@ import polars as pl
 from curation.blobs import Corrupt
 from curation.frames import ROW_GROUP, TEXT
 from curation.rows import ROW_SCHEMA
-from curation.runs import RUN, Frames, Run, as_run, look_in, no_rows, put_run, read_run, rows_in
+from curation.runs import (
+    RUN,
+    SLICE,
+    Frames,
+    Run,
+    as_run,
+    look_in,
+    no_rows,
+    put_run,
+    read_run,
+    rows_in,
+)
 
 MAX_TEXTS = 12
-"""More runs of texts of one table than this are drawn together, so that few have to be opened."""
+"""More small runs of texts of one table than this are drawn together, so that few are opened."""
 LEAST_SHARE = 8
 """A table with fewer than one in so many of a run's texts has a copy of its own, quick to read."""
 _FEW = 65_536
@@ -59,7 +70,7 @@ def put_texts(
     if not missing.is_empty():
         used.append(put_text_run(frames, _texts(frames, frame, columns, missing, every)))
     used = used or [put_text_run(frames, _no_texts(frame, columns))]  # to know its types by
-    return used if len(used) <= MAX_TEXTS else _merge_smallest(frames, used)
+    return _merge_small(frames, used)
 
 
 def with_texts(
@@ -121,13 +132,20 @@ def _texts(
     return texts
 
 
-def _merge_smallest(frames: Frames, runs: Sequence[Run]) -> list[Run]:
-    """The runs that are each larger than all smaller ones together, and these ones as one."""
-    ordered = sorted(runs, key=lambda run: (-rows_in(run), run))
-    sizes = [rows_in(run) for run in ordered]
+def _merge_small(frames: Frames, runs: Sequence[Run]) -> list[Run]:
+    """The runs with a slice or more as they are, and no more than `MAX_TEXTS` that have less.
+
+    Of the small ones stay those that are each larger than all smaller ones together; these become
+    one. So a text is written anew only as often as what it lies with has doubled, up to a slice.
+    """
+    small = sorted((run for run in runs if rows_in(run) < SLICE), key=lambda r: (-rows_in(r), r))
+    if len(small) <= MAX_TEXTS:
+        return list(runs)
+    sizes = [rows_in(run) for run in small]
     start = next((i for i, n in enumerate(sizes[:-2]) if n <= sum(sizes[i + 1 :])), len(sizes) - 2)
-    read = pl.concat(read_run(frames, run) for run in ordered[start:])
-    return [*ordered[:start], put_text_run(frames, read.unique("id", keep="any"))]
+    read = pl.concat(read_run(frames, run) for run in small[start:])
+    rest = [run for run in runs if run not in small[start:]]
+    return [*rest, put_text_run(frames, read.unique("id", keep="any"))]
 
 
 def _no_texts(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:

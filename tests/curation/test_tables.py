@@ -11,7 +11,7 @@ from pyarrow.parquet import ParquetFile
 from curation.frames import TEXT_GROUP, Bare, frame_digest, row_sum
 from curation.rows import digest
 from curation.store import Change, Made, Store
-from curation.table_texts import texts_of
+from curation.table_texts import put_text_run, texts_of
 from curation.tables import MAX_PARTS, lookup, read_table, write_table
 
 VALUES = st.dictionaries(
@@ -178,6 +178,20 @@ def test_texts_lie_in_groups_of_which_few_are_read_for_a_row(tmp_path):
     assert lookup(store, entry, few["id"]).equals(few)
     assert lookup(store, entry, rows["id"]).equals(rows)
     assert lookup(store, entry, few["id"], ["track"]).equals(few.select("id", "track"))
+
+
+def test_large_runs_of_texts_are_never_written_again(tmp_path):
+    store, rows = Store(tmp_path), talks(60).sort("id")
+    with patch("curation.table_texts.SLICE", 16), patch("curation.table_texts.MAX_TEXTS", 4):
+        large = [put_text_run(store, rows[i::3].drop("track")) for i in range(3)]
+        first = Made({"rows": Bare(rows.drop("messages", "tools"), rows.schema)}, texts=large)
+        store.publish(store.write_version("x/rows", first, inputs={}, how={}))
+        for i in range(12):
+            rows = pl.concat([rows, talks(1, prefix=f"新{i}")])
+            version = grow(store, [rows])
+            runs = texts_of(version.tables["rows"])
+            assert {*large} <= {*runs} and len(runs) <= 3 + 4
+    assert version.table("rows").equals(rows.sort("id"))
 
 
 def test_no_character_of_a_folder_s_name_has_a_meaning(tmp_path):

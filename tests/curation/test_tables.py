@@ -175,9 +175,9 @@ def test_texts_lie_in_groups_of_which_few_are_read_for_a_row(tmp_path):
     ]
     sizes = [said.row_group(i).num_rows for said in groups for i in range(said.num_row_groups)]
     assert sum(sizes) == 5000 and max(sizes) == TEXT_GROUP
-    assert lookup(store, entry, few["id"]).equals(few)
-    assert lookup(store, entry, rows["id"]).equals(rows)
-    assert lookup(store, entry, few["id"], ["track"]).equals(few.select("id", "track"))
+    assert lookup(store, entry, few["id"].to_list()).equals(few)
+    assert lookup(store, entry, rows["id"].to_list()).equals(rows)
+    assert lookup(store, entry, few["id"].to_list(), ["track"]).equals(few.select("id", "track"))
 
 
 def test_large_runs_of_texts_are_never_written_again(tmp_path):

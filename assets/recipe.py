@@ -36,7 +36,7 @@ SECTIONS = {
 }
 """Section -> the function whose keyword arguments it holds."""
 
-GIVEN = {"task", "report", "out", "now", "system", "signed", "read"}
+GIVEN = {"task", "report", "out", "now", "system", "signed", "alike", "read"}
 """Keyword arguments that the graph supplies; they never stand in a recipe."""
 _FROM_STAGE = {"source", "system", "put_texts", "report"}
 """Those of `read_source`."""

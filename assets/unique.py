@@ -199,7 +199,7 @@ def split_rows(
             unique = unique_rows.table("rows", LABELS)
         else:
             unique = unique_rows.lookup("rows", ids, texts=False)
-        imported = _exam_s_own(rows)
+        imported = _exam_labels(rows)
         found = set_exam(
             unique,
             imported,
@@ -219,7 +219,7 @@ def split_rows(
         found, settled = part(ids)
         if found.exam.equals(since.table("exam")):
             before = since.input("unique_rows").lookup("rows", ids, texts=False)
-            imported = _exam_s_own(rows)  # the same while the exam is
+            imported = _exam_labels(rows)  # the same while the exam is
             was = _settle_exam(before, since.lookup("fates", ids), imported, found.exam)
             changes = {name: replacing(ids, getattr(found, name)) for name in ("rows", "fates")}
             whole = {name: getattr(found, name) for name in ("exam", "clusters")}
@@ -232,7 +232,7 @@ def split_rows(
     return Made(tables, memos=[memo], **settled)
 
 
-def _exam_s_own(rows: Version) -> pl.DataFrame:
+def _exam_labels(rows: Version) -> pl.DataFrame:
     """The labels of imported rows that an exam is set from: domain rows, and those not to train."""
     labels = rows.table("rows", ["id", "split", "track", "source"])
     return labels.filter((pl.col("track") == "domain") | (pl.col("split") != "train"))

@@ -50,7 +50,10 @@ def find_related(
 
 
 def find_alike(signed: Iterable[pl.DataFrame], rows: pl.DataFrame) -> list[str]:
-    """Ids in `signed` (as above) that share a prompt or a band with one of these signed rows."""
+    """Ids in `signed` that share a prompt or a band with one of these signed rows.
+
+    Both hold the columns `COMPARED`, `signed` in pieces of any size and order.
+    """
     shares = _sharing(rows["prompt"], _apart(rows).bands)
     return [i for piece in map(_apart, signed) for i in piece.ids.filter(shares(piece))]
 

@@ -41,7 +41,7 @@ def texts_of(entry: Mapping[str, Any]) -> list[Run]:
 
 def put_text_run(frames: Frames, texts: pl.DataFrame) -> Run:
     """Write texts (`id`, `messages` and perhaps `tools`) with what it takes to search them."""
-    from curation.text_index import index_texts  # numpy, which a code location loads without
+    from curation.text_index import index_texts  # only writing needs it
 
     return put_run(frames, "texts", texts, index_texts if "messages" in texts.columns else None)
 

@@ -105,12 +105,12 @@ def explain_rows(view: View, rows: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def row_fates(view: View, ids: list[str]) -> Fates:
-    """The fates of these ids."""
+    """For each id: step -> its fate there, of the steps that judged it."""
     return fates_in_each([view], [ids])[0]
 
 
 def fates_in_each(views: Sequence[View], asked: Sequence[list[str]]) -> list[Fates]:
-    """The same for each view of ids of its own; what the views share is read once.
+    """`row_fates` of several views, each of ids of its own; what they share is read once.
 
     A step judges what the steps before it kept. So the last is asked first: those it knows were
     kept before. The others go from the first step on as far as they were kept.

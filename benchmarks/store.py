@@ -19,9 +19,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.questions import head, peak_gb, timed
 
 ROOT = Path(__file__).parents[1]
 DELIVERY = 1_000
@@ -68,36 +72,35 @@ def main() -> int:
     parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000])
     parser.add_argument("--versions", type=int, default=20)
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--ask", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--domain", type=int, default=DOMAIN, help="domain rows (default: 200)")
     args = parser.parse_args()
     if args.child:
-        print(json.dumps(measure(args.child, args.rows[0], args.versions)))
-        return 0
-    if args.ask:
-        print(json.dumps(ask_all(args.ask, args.versions)))
+        bench = Bench(args.child, domain=args.domain)
+        print(json.dumps(measure(bench, args.rows[0], args.versions)))
         return 0
     found = {}
     for rows in args.rows:
         with tempfile.TemporaryDirectory() as folder:
-            asked = ["--rows", str(rows), "--child", folder, "--versions", str(args.versions)]
-            found[rows] = in_process(*asked)
+            found[rows] = in_process(
+                __file__, "--rows", rows, "--child", folder,
+                "--versions", args.versions, "--domain", args.domain,
+            )  # fmt: skip
     print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}\n")
     print(table(found))
     return 0
 
 
-def in_process(*asked: str) -> dict[str, Any]:
-    """What this script finds when it is asked so in a process of its own."""
+def in_process(*command: object) -> dict[str, Any]:
+    """What a script finds in a process of its own."""
     done = subprocess.run(
-        [sys.executable, __file__, *asked], stdout=subprocess.PIPE, text=True, check=True,
+        [sys.executable, *map(str, command)], stdout=subprocess.PIPE, text=True, check=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure(folder: Path, rows: int, versions: int) -> dict[str, Any]:
+def measure(bench: "Bench", rows: int, versions: int) -> dict[str, Any]:
     """Every figure for one size; progress goes to stderr."""
-    bench = Bench(folder)
     bench.complain(CASES)
     bench.deliver(rows)
     found: dict[str, Any] = {}
@@ -108,84 +111,41 @@ def measure(folder: Path, rows: int, versions: int) -> dict[str, Any]:
     found["same rows in another order s"] = bench.build("reordered")
     found["reordered: rows worked on"] = sum(bench.counted.values()) - sum(before.values())
     bench.release(1)
+    deliveries = []
     for number in range(2, versions + 1):
         bench.deliver(DELIVERY)
         before, size = bench.counted.copy(), bench.size()
         seconds = bench.build(f"+{DELIVERY:,} rows, version {number}")
-        if number in (2, versions):
-            found[f"+{DELIVERY:,} rows, version {number} s"] = seconds
-            share = seconds / found["first build s"]
-            found[f"+{DELIVERY:,} rows, version {number}, share of the first build"] = share
+        deliveries.append(seconds)
         if number == 2:
             found[f"+{DELIVERY:,} rows MB written"] = (bench.size() - size) / 1e6
             done = {k: n - before.get(k, 0) for k, n in bench.counted.items()}
             found["rows worked on"] = ", ".join(f"{k} {n:,}" for k, n in sorted(done.items()))
         bench.release(number)
+    for which, seconds in (("median", median(deliveries)), ("slowest", max(deliveries))):
+        found[f"+{DELIVERY:,} rows, {which} of {len(deliveries)} s"] = seconds
+        share = seconds / found["first build s"]
+        found[f"+{DELIVERY:,} rows, {which}, share of the first build"] = share
     found["building: peak memory GB"] = peak_gb()
-    found |= in_process("--ask", str(folder), "--versions", str(versions))
+    questions = Path(__file__).with_name("questions.py")
+    found |= in_process(questions, bench.folder, "--versions", versions, "--json")
     return found | bench.upkeep() | bench.plain()
-
-
-def ask_all(folder: Path, versions: int) -> dict[str, float]:
-    """Seconds of each question of lineage: the median of three, each of a store just opened.
-
-    The card is a value of the manifest that `model` reads.
-    """
-    from assets.recipe import load_recipe
-    from curation import lineage
-    from curation.store import Store
-
-    store, task = Store(folder / "store"), load_recipe(folder / "bench.yaml").task
-    rows = head(store, LAST).table("rows", ["id", "messages"])
-    row = rows.row(rows.height // 2, named=True)
-    text, name, old, new = row["messages"][-2]["content"], "bench", "v1", f"v{versions}"
-    case = head(store, "split_rows").table("exam", ["messages"])["messages"][0][-2]["content"]
-    reported = head(store, "bad_cases").table("rows")["prompt"][0]
-    used = f"{versions} versions"
-    asked: dict[str, Callable[[Any], Any]] = {
-        "model: what a version is": lambda s: lineage.explain_model(s, name, "latest"),
-        "rows: all of a version": lambda s: lineage.training_rows(s, name, "latest"),
-        "rows: of a source": lambda s: lineage.training_rows(
-            s, name, "latest", where="source = 'seeds'"
-        ),
-        "why: a row by id": lambda s: lineage.explain_row(s, name, row["id"]),
-        "why: rows by text": lambda s: lineage.explain_row(s, name, text),
-        "diff: last and first version": lambda s: lineage.compare_models(s, name, old, new),
-        f"trace: a bad case, {used}": lambda s: lineage.trace_case(s, name, reported),
-        "trace: a case nobody delivered": lambda s: lineage.trace_case(s, name, text),
-        f"who-used: a row, {used}": lambda s: lineage.find_users(s, name, row["id"]),
-        f"who-used: a text, {used}": lambda s: lineage.find_users(s, name, text),
-        f"who-used: a source, {used}": lambda s: lineage.find_users(s, name, "general"),
-        "blame: a case of the exam": lambda s: lineage.blame_case(s, name, case, task=task),
-        "leak: all of a version": lambda s: lineage.find_model_leaks(s, name, "latest", task=task),
-        "reproduce: the plan": lambda s: lineage.plan_reproduction(s, name, "latest"),
-        "at: the champion now": lambda s: lineage.find_champion_at(s, name, "now"),
-        "export: OpenLineage": lambda s: lineage.write_openlineage(
-            s, name, "latest", folder / "events.ndjson"
-        ),
-    }
-    found = {}
-    for question, ask in asked.items():
-        times = [timed(lambda ask=ask: ask(Store(folder / "store")))[0] for _ in range(3)]
-        found[f"{question} s"] = sorted(times)[1]
-        print(f"{question}: " + ", ".join(f"{s:.2f} s" for s in times), file=sys.stderr)
-    return found | {"asking: peak memory GB": peak_gb()}
 
 
 class Bench:
     """A project in a folder, built stage by stage without Dagster."""
 
-    def __init__(self, folder: Path, recipe: str = RECIPE, **said: str):
+    def __init__(self, folder: Path, recipe: str = RECIPE, *, domain: int = DOMAIN, **said: str):
         from assets.graph import build_stages
         from assets.recipe import load_recipe
         from curation.store import Store
 
         self.folder, self.counted, self.delivered = folder, {}, 0
-        self.random = random.Random(7)
+        self.random, self.domain = random.Random(7), domain
         for name in ("seeds", "general", "test"):
             (folder / name).mkdir()
-        self._write("seeds", [self._domain(i) for i in range(DOMAIN)])
-        self._write("test", [self._domain(DOMAIN + i) for i in range(DOMAIN)])
+        self._write("seeds", [self._domain(i) for i in range(domain)])
+        self._write("test", [self._domain(domain + i) for i in range(domain)])
         (folder / "bench.yaml").write_text(
             recipe.format(model=self._model(), **said), encoding="utf-8"
         )
@@ -204,7 +164,7 @@ class Bench:
         """So many bad cases in the inbox."""
         from curation.bad_cases import add_bad_cases
 
-        said = [self._domain(10 * DOMAIN + start + i) for i in range(number)]
+        said = [self._domain(10 * self.domain + start + i) for i in range(number)]
         cases = [{"prompt": s["prompt"], "gold": s["answer"], "predicted": "{}"} for s in said]
         add_bad_cases(self.store, [(str(i), case) for i, case in enumerate(cases)])
 
@@ -325,13 +285,6 @@ class Bench:
             file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
 
-def head(store: Any, name: str) -> Any:
-    """The newest version of a step."""
-    version = store.head(f"bench/{name}")
-    assert version is not None, name
-    return version
-
-
 def wrong_answers(exam: Any) -> Any:
     """Cases of an exam, to each the right answer of the next one."""
     import polars as pl
@@ -344,19 +297,6 @@ def wrong_answers(exam: Any) -> Any:
         for (prompt, gold, row), following in zip(rows, [*rows[1:], *rows[:1]], strict=True)
     ]  # fmt: skip
     return pl.DataFrame(cases)
-
-
-def peak_gb() -> float:
-    """The most memory this program ever held; `ru_maxrss` would count what its parent held."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return int(status.split("VmHWM:")[1].split()[0]) / 1e6
-
-
-def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Wall seconds of some work, and what it gave."""
-    started = time.monotonic()
-    result = work()
-    return time.monotonic() - started, result
 
 
 def _made(frame: Any) -> Any:

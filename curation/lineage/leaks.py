@@ -14,11 +14,12 @@ from curation.rows import ANSWER, UTTERANCE
 from curation.similarity import gram_size, grams, jaccard
 from curation.store import Store
 from curation.tasks._base import Task
-from curation.text import _simplified, text_key
+from curation.text import _simplified, text_key, text_keys
 
 THRESHOLD = 0.8
 _SCREEN = 0.6
 """Share of n-grams two plainly folded texts must have in common to be compared exactly."""
+_SIZE = pl.col("plain").str.len_chars()
 LEAKS = pl.Schema({"id": pl.String, "of": pl.String, "how": pl.String, "similarity": pl.Float64})
 """A trained row, the exam row it gives away, and exact | near | stems_from."""
 
@@ -74,57 +75,53 @@ def _by_text(
     trained: pl.DataFrame, exam: pl.DataFrame, task: Task, threshold: float
 ) -> pl.DataFrame:
     """Exact and near prompts: screened on shared n-grams, then compared on their text keys."""
+    sides = [said.filter(pl.col("plain") != "") for said in (trained, exam)]
+    if any(said.is_empty() for said in sides):
+        return LEAKS.to_frame()
     found = []
-    for screened, of in _screen(trained, exam):
-        key = text_key(of["prompt"])
-        for row in screened.to_dicts():
-            other = text_key(row["prompt"])
-            near = 1.0 if key == other else jaccard(key, other)
-            same = key == other or (near >= threshold and _same_answer(row, of, task))
-            if same:
-                how = "exact" if key == other else "near"
-                found.append({"id": row["id"], "of": of["id"], "how": how, "similarity": near})
+    screened = _screen(*sides)
+    keys = (text_keys(screened[name]) for name in ("prompt", "of_prompt"))
+    for row, key, of_key in zip(screened.iter_rows(named=True), *keys, strict=True):
+        near = 1.0 if key == of_key else jaccard(of_key, key)
+        if key == of_key or (near >= threshold and _same_answer(row, task)):
+            how = "exact" if key == of_key else "near"
+            found.append({"id": row["id"], "of": row["of"], "how": how, "similarity": near})
     return pl.DataFrame(found, schema=LEAKS)
 
 
-def _screen(trained: pl.DataFrame, exam: pl.DataFrame) -> Any:
-    """(trained rows that may be near it, exam row) for each exam row that has any.
+def _screen(trained: pl.DataFrame, exam: pl.DataFrame) -> pl.DataFrame:
+    """Trained rows beside each exam row of their track (`of_`) that they may be near.
 
     A text that shares `_SCREEN` of another's n-grams holds one of any set of its n-grams that
     leaves out less than that; so looking for a few of them misses none.
     """
-    folded = trained.filter(pl.col("plain") != "").with_row_index("n")
-    if folded.is_empty() or exam.is_empty():
-        return
+    folded = trained.with_columns(size=_SIZE).with_row_index("n")
+    asked = exam.with_columns(size=_SIZE).with_row_index("of_n")
     wanted: dict[str, list[int]] = {}
-    asked = exam.to_dicts()
-    for number, of in enumerate(asked):
-        parts = sorted(grams(of["plain"], gram_size(of["plain"])))
+    for number, plain in enumerate(asked["plain"]):
+        parts = sorted(grams(plain, gram_size(plain)))
         needed = len(parts) - int(_SCREEN * len(parts)) + 1
         for part in sorted(parts, key=lambda g: (len(wanted.get(g, ())), g))[:needed]:
             wanted.setdefault(part, []).append(number)
-    patterns = sorted(wanted)
-    hits = folded.select("n", part=pl.col("plain").str.extract_many(patterns, overlapping=True))
-    hits = hits.explode("part").drop_nulls().unique().join(
-        pl.DataFrame(
-            [(part, number) for part, numbers in wanted.items() for number in numbers],
-            schema={"part": pl.String, "exam": pl.Int64}, orient="row",
-        ), on="part",
+    parts = pl.DataFrame(
+        [(part, number) for part, numbers in wanted.items() for number in numbers],
+        schema={"part": pl.String, "of_n": pl.UInt32}, orient="row",
     )  # fmt: skip
-    lengths = {"exam": range(len(asked)), "own": [len(of["plain"]) for of in asked]}
-    sizes = folded.select("n", size=pl.col("plain").str.len_chars())
-    pairs = hits.select("n", "exam").unique().join(sizes, on="n")
-    pairs = pairs.join(pl.DataFrame(lengths), on="exam").sort("exam", "n")
-    fits = pl.min_horizontal("size", "own") >= _SCREEN * pl.max_horizontal("size", "own")
-    for (number,), group in pairs.filter(fits).group_by("exam", maintain_order=True):
-        of = asked[int(str(number))]
-        yield folded[group["n"].to_list()].filter(pl.col("track") == of["track"]), of
+    found = pl.col("plain").str.extract_many(sorted(wanted), overlapping=True)
+    hits = folded.select("n", part=found).explode("part").drop_nulls().unique()
+    pairs = hits.join(parts, on="part").select("of_n", "n").unique().sort("of_n", "n")
+    pairs = pairs.join(folded, on="n", maintain_order="left").join(
+        asked.rename({name: f"of_{name}" for name in ("track", "prompt", "answer", "size")}
+                     | {"id": "of"}).drop("plain"),
+        on="of_n", maintain_order="left",
+    )  # fmt: skip
+    fits = pl.min_horizontal("size", "of_size") >= _SCREEN * pl.max_horizontal("size", "of_size")
+    return pairs.filter(fits & (pl.col("track") == pl.col("of_track")))
 
 
-def _same_answer(row: dict[str, Any], of: dict[str, Any], task: Task) -> bool:
-    if row["track"] == "domain":
-        return task.canonical(row["answer"]) == task.canonical(of["answer"])
-    return text_key(row["answer"]) == text_key(of["answer"])
+def _same_answer(row: dict[str, Any], task: Task) -> bool:
+    same = task.canonical if row["track"] == "domain" else text_key
+    return same(row["answer"]) == same(row["of_answer"])
 
 
 def _stemming(view: View, trained: pl.DataFrame, exam: pl.DataFrame) -> pl.DataFrame:

@@ -35,6 +35,9 @@ class Blobs(Protocol):
     shared: bool
     """Whether other machines may write here, so that file locks prove nothing."""
 
+    at_once: int
+    """Threads in which it pays to fetch and verify; a disk keeps none of them waiting."""
+
     def put(self, key: str, data: bytes) -> None:
         """Keep bytes under a key, on disk on return; the same key always gets the same bytes."""
         ...
@@ -87,6 +90,7 @@ class LocalBlobs:
     """A folder."""
 
     shared = False
+    at_once = os.cpu_count() or 1
 
     def __init__(self, root: Path, disk: Disk):
         self.root, self.disk = root, disk

@@ -41,6 +41,7 @@ class BucketBlobs:
     """
 
     shared = True
+    at_once = 16
 
     def __init__(self, url: str, cache: Path, disk: Disk):
         _check_url(url)

@@ -86,7 +86,7 @@ def look_in(
     types. Of a slice that may hold few, the row groups that may hold one are read; all others are
     read together.
     """
-    held = [(n, one, those) for n, run in enumerate(runs) for one, those in holding(run, ids)]
+    held = _holding(runs, ids)
     few = [part for part in held if len(part[2]) <= _FEW and part[1].rows > TEXT_GROUP]
     whole = [part for part in held if part not in few]
     keys = {one.key for _, one, _ in held}
@@ -112,14 +112,15 @@ def scan_files(paths: Path | list[str], **options: Any) -> pl.LazyFrame:
     return pl.scan_parquet(paths, glob=False, **options)
 
 
-def holding(run: Run, ids: pl.Series) -> list[tuple[Slice, pl.Series]]:
-    """The slices that may hold some of these ids (sorted), each with those that it may hold."""
-    if ids.is_empty() or not run:
+def _holding(runs: Sequence[Run], ids: pl.Series) -> list[tuple[int, Slice, pl.Series]]:
+    """Run and slice that may hold some of these ids (sorted), each with those it may hold."""
+    parts = [(n, one) for n, run in enumerate(runs) for one in run]
+    if ids.is_empty() or not parts:
         return []
-    starts = ids.search_sorted(pl.Series([part.first for part in run]), side="left")
-    ends = ids.search_sorted(pl.Series([part.last for part in run]), side="right")
-    pairs = zip(run, starts, ends, strict=True)
-    return [(part, ids[start:end]) for part, start, end in pairs if start < end]
+    starts = ids.search_sorted(pl.Series([one.first for _, one in parts]), side="left")
+    ends = ids.search_sorted(pl.Series([one.last for _, one in parts]), side="right")
+    pairs = zip(parts, starts, ends, strict=True)
+    return [(n, one, ids[start:end]) for (n, one), start, end in pairs if start < end]
 
 
 def between(run: Run, low: str, high: str) -> Run:

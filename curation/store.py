@@ -35,9 +35,6 @@ from curation.versions import Made, Version, make_manifest
 __all__ = ["Change", "Conflict", "Corrupt", "Made", "Store", "Version", "frame_digest",
            "sha256_file", "sha256_path"]  # fmt: skip
 
-_AT_ONCE = 16
-"""Objects that are asked for, or verified, at the same time."""
-
 
 class Conflict(RuntimeError):
     """Someone else published the next version first; read the new head and try again."""
@@ -98,7 +95,7 @@ class Store:
         wanted = list(keys)
         fresh = {*wanted} - self._verified
         if len(fresh) > 1:
-            with ThreadPoolExecutor(_AT_ONCE) as pool:
+            with ThreadPoolExecutor(self.blobs.at_once) as pool:
                 _ = [*pool.map(self.frame_path, sorted(fresh))]
         return [self.frame_path(key) for key in wanted]
 
@@ -156,7 +153,7 @@ class Store:
         wanted = list(keys)
         if not self.blobs.shared:
             return [key for key in wanted if not self.has(key)]
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
+        with ThreadPoolExecutor(self.blobs.at_once) as pool:
             return [key for key, there in zip(wanted, pool.map(self.has, wanted), strict=True)
                     if not there]  # fmt: skip
 

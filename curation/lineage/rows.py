@@ -8,7 +8,7 @@ import polars as pl
 
 from curation.lineage.calls import read_call
 from curation.lineage.family import ancestors, edges_of, links_of
-from curation.lineage.finding import find_rows, rows_by_id, texts
+from curation.lineage.finding import find_rows, row_places, rows_by_id, texts
 from curation.lineage.shared import lookup_each
 from curation.lineage.views import FATE_STEPS, View, model_view, read_occurrences, views_to_ask
 from curation.store import Store, Version
@@ -95,13 +95,15 @@ def explain_rows(view: View, rows: pl.DataFrame) -> list[dict[str, Any]]:
     """One answer for each row (`ROW_SCHEMA`) as `explain_row` gives it."""
     ids = rows["id"].to_list()
     fates = row_fates(view, ids)
-    links = links_of(view) if rows.height else None
+    stems = _stems_from(view, ids)
     parts = {
         "scores": _scores(view, ids),
         "delivered": _delivered(view, ids),
         "edges": edges_of(view).filter(pl.col("child").is_in(ids)),
     }
-    return [_explain(view, row, fates[row["id"]], parts, links) for row in rows.to_dicts()]
+    return [
+        _explain(view, row, fates[row["id"]], parts, stems[row["id"]]) for row in rows.to_dicts()
+    ]
 
 
 def row_fates(view: View, ids: list[str]) -> Fates:
@@ -193,7 +195,7 @@ def _explain(
     row: Mapping[str, Any],
     fates: Mapping[str, Any],
     parts: Mapping[str, pl.DataFrame],
-    links: pl.DataFrame | None,
+    stems_from: list[dict[str, Any]],
 ) -> dict[str, Any]:
     own = pl.col("id") == row["id"]
     made_from = parts["edges"].filter(pl.col("child") == row["id"])
@@ -210,29 +212,28 @@ def _explain(
         "license": row["license"],
         "delivered": parts["delivered"].filter(own).drop("id").to_dicts(),
         "made_from": made_from.select("parent", "kind", "call").to_dicts(),
-        "stems_from": _stems_from(view, row["id"], links),
+        "stems_from": stems_from,
         "fates": dict(fates),
         "scores": next(parts["scores"].filter(own).drop("id").iter_rows(named=True), {}),
         **({"call": call} if call else {}),
     }
 
 
-def _stems_from(view: View, id: str, links: pl.DataFrame | None) -> list[dict[str, Any]]:
-    """Every ancestor of a made row: bad cases with what was wrong, rows with their text."""
-    found = ancestors(links, [id]) if links is not None else {}
-    if not found:
-        return []
-    said: list[dict[str, Any]] = []
-    if "bad_cases" in view.steps:
-        cases = view.steps["bad_cases"].lookup("rows", list(found))
-        keep = ("id", "prompt", "gold", "predicted", "found_by", "half", "signature")
-        said += [{"bad_case": case["id"], **{k: case[k] for k in keep[1:]}}
-                 for case in cases.sort("id").to_dicts()]  # fmt: skip
-    places = [view.steps[name] for name in ("rows", "augmented_rows") if name in view.steps]
-    rows = rows_by_id(places, list(found))
-    return said + [
-        {"row": row["id"], "source": row["source"], "text": texts(row)} for row in rows.to_dicts()
-    ]
+def _stems_from(view: View, ids: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """Every ancestor of each row: bad cases with what was wrong, then rows with their text."""
+    links = links_of(view) if ids else None
+    found = {i: ancestors(links, [i]) if links is not None else {} for i in ids}
+    every = sorted({i for own in found.values() for i in own})
+    said: dict[str, list[dict[str, Any]]] = {i: [] for i in every}
+    if every and "bad_cases" in view.steps:
+        cases = view.steps["bad_cases"].lookup("rows", every)
+        keep = ("prompt", "gold", "predicted", "found_by", "half", "signature")
+        for case in cases.to_dicts():
+            said[case["id"]].append({"bad_case": case["id"], **{k: case[k] for k in keep}})
+    for row in rows_by_id(row_places(view), every).to_dicts():
+        said[row["id"]].append({"row": row["id"], "source": row["source"], "text": texts(row)})
+    told = {i: [one for parent in sorted(own) for one in said[parent]] for i, own in found.items()}
+    return {i: sorted(some, key=lambda one: "row" in one) for i, some in told.items()}
 
 
 def _delivered(view: View, ids: list[str]) -> pl.DataFrame:

@@ -9,7 +9,6 @@ import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import polars as pl
 
 from curation.fates import kept, make_fates
@@ -113,6 +112,8 @@ def _places(ids: pl.Series, salt: str) -> pl.Series:
     Ids are digests, so the mixing step of SplitMix64 (Steele, Lea and Flood, 2014) is enough to
     have every salt draw other rows.
     """
+    import numpy as np
+
     x = ids.str.slice(0, 15).str.to_integer(base=16).cast(pl.UInt64).to_numpy()
     x = x ^ np.uint64(int(hashlib.sha256(salt.encode()).hexdigest()[:16], 16))
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):

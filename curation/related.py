@@ -1,11 +1,9 @@
 """Which rows a verdict on some rows can depend on: those alike, and those alike to these."""
 
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 COMPARED = ("id", "prompt", "bands")
 """The columns of signatures that are looked at."""
@@ -15,12 +13,15 @@ many one is taken for another, and the table fits the caches."""
 
 
 class _Piece(NamedTuple):
-    """Some rows: their ids and prompts, the bands of all one after another, and where each ends."""
+    """Some rows: their ids and prompts, the bands of all one after another, and where each ends.
+
+    Bands (uint32) and ends (int64) are arrays of numpy, which is loaded where it is needed.
+    """
 
     ids: pl.Series
     prompts: pl.Series
-    bands: NDArray[np.uint32]
-    ends: NDArray[np.int64]
+    bands: Any
+    ends: Any
 
 
 def find_related(
@@ -41,7 +42,7 @@ def find_related(
             return None
         both = [(piece, mark) for piece, mark in zip(pieces, new, strict=True) if mark.any()]
         prompts = pl.concat(piece.prompts.filter(mark) for piece, mark in both)
-        shares = _sharing(prompts, np.concatenate([_bands_of(*one) for one in both]))
+        shares = _sharing(prompts, [_bands_of(*one) for one in both])
         alike = [shares(piece) for piece in pieces]
         new = [now & ~before for now, before in zip(alike, related, strict=True)]
         related = [now | before for now, before in zip(alike, related, strict=True)]
@@ -54,7 +55,7 @@ def find_alike(signed: Iterable[pl.DataFrame], rows: pl.DataFrame) -> list[str]:
 
     Both hold the columns `COMPARED`, `signed` in pieces of any size and order.
     """
-    shares = _sharing(rows["prompt"], _apart(rows).bands)
+    shares = _sharing(rows["prompt"], [_apart(rows).bands])
     return [i for piece in map(_apart, signed) for i in piece.ids.filter(shares(piece))]
 
 
@@ -64,19 +65,19 @@ def _apart(signed: pl.DataFrame) -> _Piece:
     return _Piece(signed["id"], signed["prompt"], bands.explode().drop_nulls().to_numpy(), ends)
 
 
-def _sharing(
-    prompts: pl.Series, bands: NDArray[np.uint32]
-) -> Callable[[_Piece], NDArray[np.bool_]]:
+def _sharing(prompts: pl.Series, some: Sequence[Any]) -> Callable[[_Piece], Any]:
     """Tells which rows of a piece share one of these prompts or bands.
 
     A band is compared with those of all places: that two places hold the same one is rare.
     """
-    bands = np.unique(bands)
+    import numpy as np
+
+    bands = np.unique(np.concatenate(some))
     table = np.zeros(1 << (len(bands) * _SPARSE).bit_length(), dtype=np.bool_)
     low = np.uint32(len(table) - 1)
     table[bands & low] = True
 
-    def shares(piece: _Piece) -> NDArray[np.bool_]:
+    def shares(piece: _Piece) -> Any:
         at = np.flatnonzero(table[piece.bands & low])
         at = at[pl.Series(piece.bands[at]).is_in(pl.Series(bands).implode()).to_numpy()]
         found = piece.prompts.is_in(prompts.implode()).to_numpy().copy()
@@ -86,5 +87,7 @@ def _sharing(
     return shares
 
 
-def _bands_of(piece: _Piece, mark: NDArray[np.bool_]) -> NDArray[np.uint32]:
+def _bands_of(piece: _Piece, mark: Any) -> Any:
+    import numpy as np
+
     return piece.bands[np.repeat(mark, np.diff(piece.ends, prepend=0))]

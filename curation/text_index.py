@@ -5,8 +5,8 @@ The sequences are kept as a Bloom filter of one hash function (Bloom, 1970), at 
 """
 
 from collections.abc import Iterator
+from typing import Any
 
-import numpy as np
 import polars as pl
 
 from curation.frames import ROW_GROUP
@@ -27,6 +27,8 @@ def index_texts(texts: pl.DataFrame) -> pl.DataFrame:
 
 def groups_to_search(index: pl.DataFrame, wanted: str) -> Iterator[tuple[int, int]]:
     """(first row, number of rows) of each group that may hold a text in one of its turns."""
+    import numpy as np
+
     hashes = _hashes(wanted)
     for first, bits in index.iter_rows():
         at = hashes & (len(bits) * 8 - 1)
@@ -42,6 +44,8 @@ def _contents(texts: pl.DataFrame) -> str:
 
 def _filter(text: str) -> bytes:
     """The filter of a text, folded in half while no more than half of the bits are set."""
+    import numpy as np
+
     held = np.zeros(1 << _BITS, bool)
     held[_hashes(text)] = True
     while len(held) > 1 << _LEAST_BITS:
@@ -52,8 +56,10 @@ def _filter(text: str) -> bytes:
     return np.packbits(held).tobytes()
 
 
-def _hashes(text: str) -> np.ndarray:
+def _hashes(text: str) -> Any:
     """`_BITS` bits for every four characters; splitmix64's finalizer (Steele et al., 2014)."""
+    import numpy as np
+
     points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.uint64)
     if len(points) < LEAST:
         return np.zeros(0, np.int64)

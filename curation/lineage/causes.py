@@ -221,5 +221,5 @@ def _splits(view: View, ids: list[str]) -> dict[str, str]:
     """Which split the imported rows with these ids belong to."""
     if not ids:
         return {}
-    rows = view.steps["rows"].lookup("rows", ids, texts=False)
-    return dict(rows.select("id", "split").iter_rows())
+    rows = view.steps["rows"].lookup("rows", ids, ["id", "split"])
+    return dict(rows.iter_rows())

@@ -184,6 +184,8 @@ def _made_cause(
         return "refused proposal", f"{said} {reason}"
     changed = sides.step_cause("augmented_rows")
     said = sides.say("made now, of the same parent", "not made again, though its parent is there")
+    if changed and changed[0] == "bad cases":  # quotas and material are shared out among them all
+        return changed[0], f"{said}: {changed[1]}"
     if changed and changed[0] != "code":
         return changed[0], f"{said} ({changed[1]})"
     if changed:

@@ -1,13 +1,15 @@
 """Changes: what differs between the ways two versions of a step were made, each with its name.
 
 A manifest says by which code, packages, recipe section, options and outside files a step was made.
-What differs there is a cause; what differs only because an input does is followed upstream.
+What differs there is a cause; what differs only because an input does is followed upstream. For
+the snapshot of the inbox the cause is which bad cases came or left, whatever made it take others.
 """
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
+import polars as pl
 import yaml
 
 from curation.lineage.views import View
@@ -25,7 +27,8 @@ _SHORT = 60
 def list_changes(old: View, new: View) -> list[dict[str, str]]:
     """Every cause between two views: kind, step (where it was noticed first) and detail.
 
-    Kinds: threshold, source revision, recipe key, source content, run option, library, code.
+    Kinds: threshold, source revision, recipe key, source content, bad cases, run option, library,
+    code.
     """
     found: dict[Cause, str] = {cause: "" for cause in recipe_changes(old, new)}
     for name in sorted(old.steps.keys() & new.steps.keys()):
@@ -61,6 +64,8 @@ def step_changes(
     The recipe keys are named when both recipes are given.
     """
     was, now = old.manifest["how"], new.manifest["how"]
+    if new.name.partition("/")[2] == "bad_cases":
+        yield from _case_changes(old, new)
     if recipes and was.get("section") != now.get("section"):
         yield from _section_changes(was.get("section"), now.get("section"), recipes)
     yield from _pairs("library", was.get("packages", {}), now.get("packages", {}))
@@ -70,6 +75,17 @@ def step_changes(
     read_other = was.get("reads") != now.get("reads")
     if read_other and _is_source(new) and was.get("section") == now.get("section"):
         yield "source content", f"the files of {new.name.rpartition('/')[2]!r} changed"
+
+
+def _case_changes(old: Version, new: Version) -> Iterator[Cause]:
+    """How many bad cases one snapshot has that the other has not; of those that came, to learn."""
+    before, after = (step.table("rows", columns=["id", "half"]) for step in (old, new))
+    came, gone = (a.join(b, on="id", how="anti") for a, b in ((after, before), (before, after)))
+    learn = came.filter(pl.col("half") == "learn").height
+    said = [f"{came.height:,} came ({learn:,} to learn from)"] if came.height else []
+    said += [f"{gone.height:,} are no longer in the snapshot"] if gone.height else []
+    if said:
+        yield "bad cases", "; ".join(said)
 
 
 def _is_source(version: Version) -> bool:

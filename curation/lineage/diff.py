@@ -39,7 +39,7 @@ def compare_models(store: Store, recipe: str, old: str, new: str) -> dict[str, A
         "new": sides[1].label,
         "same_rows": same,
         **counts,
-        "changes": _case_changes(*sides) + list_changes(*sides),
+        "changes": list_changes(*sides),
         "metrics": _metrics(*sides),
         "recipe_changed": _recipe(sides[0]) != _recipe(sides[1]),
         "inputs_changed": _changed_inputs(*sides),
@@ -76,18 +76,6 @@ def _caused(rows: pl.DataFrame, change: str, causes: dict[str, tuple[str, str]])
 def _counts(rows: pl.DataFrame) -> dict[str, int]:
     counted = rows.group_by("cause").len().sort("len", "cause", descending=[True, False])
     return {cause: int(n) for cause, n in counted.iter_rows()}
-
-
-def _case_changes(old: View, new: View) -> list[dict[str, str]]:
-    before, after = (
-        side.steps["bad_cases"].table("rows", columns=["id", "half"]) for side in (old, new)
-    )
-    came = after.join(before, on="id", how="anti")
-    gone = before.join(after, on="id", how="anti").height
-    learn = came.filter(pl.col("half") == "learn").height
-    said = [f"{came.height} came ({learn} to learn from)"] if came.height else []
-    said += [f"{gone} are no longer in the snapshot"] if gone else []
-    return [{"kind": "bad cases", "step": "bad_cases", "detail": line} for line in said]
 
 
 def _metrics(old: View, new: View) -> dict[str, list[float | None]]:

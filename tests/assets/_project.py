@@ -69,8 +69,11 @@ class Project:
         with (self.folder / at).open("a" if append else "w", encoding="utf-8") as file:
             file.writelines(line + "\n" for line in said)
 
-    def build(self, *, store: Store | None = None, last: str = LAST) -> Build:
-        """Run every stage down to `last` and publish what comes out."""
+    def build(self, *, store: Store | None = None, last: str = LAST, found_by: str = "") -> Build:
+        """Run every stage down to `last` and publish what comes out.
+
+        `found_by` is the run option that chooses bad cases.
+        """
         counted, recalled = Counter(), {}
 
         def count(line: str) -> None:
@@ -78,7 +81,8 @@ class Project:
                 counted[found[1]] += int(found[2].replace(",", ""))
 
         for stage in self.stages:
-            outcome = run_stage(Job(self.recipe, store or self.store, count), stage)
+            options = {"found_by": found_by} if found_by and stage.name == "bad_cases" else {}
+            outcome = run_stage(Job(self.recipe, store or self.store, count, options), stage)
             recalled[stage.name] = outcome.recalled
             if stage.name == last:
                 break

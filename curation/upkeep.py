@@ -2,7 +2,8 @@
 
 Kept are the last versions of every step, whatever is pinned, the champion of every recipe, whatever
 a running build has in hand, and everything those were made from, so that a kept model version, and
-first the one in use, can always be explained.
+first the one in use, can always be explained. What stays for a pin or as a champion stays in its
+history, where questions of lineage look for it.
 """
 
 import re
@@ -140,8 +141,8 @@ def collect_garbage(
         young = {key for key, blob in there.items() if shared and blob.age_s < grace_s}
         refs = store.refs()
         old = _old_refs(refs, keep)
-        champions = _old_champions(store, old)
-        old -= champions.keys()
+        stay = _old_pinned(store, refs, old) | _old_champions(store, old)
+        old -= stay.keys()
         memos = {at: read_sealed(store.blobs, at) or {} for at in there if at.startswith("memo/")}
         kept = [key for key in [*refs, *store.blobs.list("pins")] if key not in old]
         roots = {store.ref_target(key): key for key in kept}
@@ -155,12 +156,12 @@ def collect_garbage(
         unused = [key for key in there if key not in young | live and _name(key) not in objects]
         staged = [key for key in store.blobs.list("tmp") if _STAGED.fullmatch(key)]
         if not dry_run:
-            for ref in champions:
+            for ref in stay:
                 _close_gap(store, ref, next(r for r in refs if r > ref and r not in old))
             _remove(store, old, [*unused, *staged])
     gone = [there[key] for key in unused if key.startswith("objects/")]
     size = sum(blob.n_bytes for blob in gone)
-    spared = tuple(champions.values())
+    spared = tuple(stay[ref] for ref in sorted(stay))
     found = Collected(len(old), len(unused) - len(gone), len(gone), size, spared)
     report("; ".join([("would remove " if dry_run else "removed ") + found.line(), *spared]))
     return found
@@ -172,6 +173,14 @@ def _old_refs(refs: Iterable[str], keep: int) -> set[str]:
     for ref in refs:
         by_name.setdefault(ref.rpartition("/")[0], []).append(ref)
     return {ref for found in by_name.values() for ref in found[:-keep]}
+
+
+def _old_pinned(store: Store, refs: Iterable[str], old: Collection[str]) -> dict[str, str]:
+    """Those of the old refs, all given oldest first, that lead last to a pin; each with which."""
+    pins = {store.ref_target(pin): pin for pin in store.blobs.list("pins")}
+    last = {store.ref_target(ref): ref for ref in refs} if pins else {}
+    found = [(last[key], pin) for key, pin in pins.items() if last.get(key) in old]
+    return {ref: f"{_label(ref)} stays: {_label(pin)}" for ref, pin in found}
 
 
 def _old_champions(store: Store, old: Collection[str]) -> dict[str, str]:

@@ -21,6 +21,11 @@ STORE_EXAMPLES = {
     "log": "winnow store log in_car/training_set",
 }
 
+_GC = (
+    "remove old versions, and what nothing that stays needs; who-used knows only what stays, so "
+    "pin first what is deployed"
+)
+
 Command = Callable[[argparse.Namespace], int]
 
 
@@ -63,7 +68,7 @@ _SEQ: Argument = (("n",), {"type": int, "metavar": "N", "help": "as `winnow stor
 def _commands() -> dict[str, tuple[Command, str, list[Argument]]]:
     return {
         "check": (check_store, "read everything and prove every account", [_REMOVE, _JSON]),
-        "gc": (collect, "remove old versions, and what nothing that stays needs", [_KEEP, _DRY]),
+        "gc": (collect, _GC, [_KEEP, _DRY]),
         "pin": (pin_version, "keep a version, and all it was made from, for good", [_LABEL, _AT]),
         "unpin": (unpin_version, "let a pinned version go with the others again", [_LABEL]),
         "pins": (show_pins, "what is pinned", [_JSON]),

@@ -86,8 +86,10 @@ def test_what_a_kept_step_was_made_from_stays_though_its_own_ref_goes(store):
 def test_a_pinned_version_stays_with_all_it_was_made_from_until_it_is_unpinned(store):
     first = versions(store, "r/rows")[0]
     store.pin("发布-1", first)
-    collect_garbage(store, keep=1)
+    spared = collect_garbage(store, keep=1).spared
+    assert spared == ("r/rows@1 stays: pin 发布-1",)
     assert store.pins()["发布-1"].input("来源").table("rows").height == 1
+    assert [v.key for v in store.history("r/rows")][1:] == [first.key] and not verify_store(store)
     store.unpin("发布-1")
     assert collect_garbage(store, keep=1).objects == 4  # manifest and table of both
     assert store.find_version(first.key) is None

@@ -10,10 +10,12 @@ from curation.bad_cases import add_bad_cases
 from curation.lineage import blame_case, find_users, trace_case
 from curation.lineage.blame import answer_shape
 from curation.llm_ledger import Call, Ledger
+from curation.registry import find_version
 from curation.rows import dialogue, row_id
 from curation.store import Store
+from curation.upkeep import collect_garbage
 from pipelines.cli_answers import say_users
-from tests.curation.lineage_world import TASK, Plan, answer, case, publish
+from tests.curation.lineage_world import GENERAL, TASK, Plan, answer, case, publish
 
 SEEDS = [(f"打开{what}", answer("打开", what)) for what in ("空调", "天窗", "车灯", "雨刮")]
 AIR = row_id(dialogue(*SEEDS[0]))
@@ -189,6 +191,31 @@ def test_a_row_that_a_judge_was_fitted_on_is_used(tmp_path):
     publish(store, plan(sources={"seeds": SEEDS[1:]}, reference=SEEDS))
     used = find_users(store, "w", SEEDS[0][0])["versions"]
     assert [(v["version"], v["trained"], v["judges"]) for v in used] == [("v1", 1, 1), ("v2", 0, 1)]
+
+
+def test_a_row_that_only_the_base_model_read_is_inside_it(tmp_path):
+    """The recipe draws no general row to train on."""
+    store = Store(tmp_path)
+    publish(store, plan())
+    ways = ("trained", "through", "stands_for", "shown", "judges", "pretrained")
+    (general,) = find_users(store, "w", GENERAL[3][0])["versions"]
+    assert [general[way] for way in ways] == [0, 0, 0, 0, 0, True]
+    (seed,) = find_users(store, "w", SEEDS[0][0])["versions"]
+    assert [seed[way] for way in ways] == [1, 0, 0, 0, 0, False]
+
+
+def test_a_pinned_version_is_still_asked_after_the_others_went(tmp_path):
+    """What was deployed and is not the champion is known while it is pinned."""
+    store = Store(tmp_path)
+    for n in range(3):
+        publish(store, plan(sources={"seeds": SEEDS[n:]}))
+    store.pin("in-the-car", find_version(store, "w", "v1"))
+    collect_garbage(store, keep=1)
+    said = find_users(store, "w", SEEDS[0][0])
+    assert [v["version"] for v in said["versions"]] == ["v1"] and said["asked"] == 2
+    store.unpin("in-the-car")
+    collect_garbage(store, keep=1)
+    assert find_users(store, "w", SEEDS[0][0])["what"] == ""
 
 
 def test_a_row_shown_as_an_example_in_a_call_is_used(tmp_path):

@@ -2,10 +2,13 @@
 
 import polars as pl
 import pytest
+import yaml
 
 from curation.lineage import find_model_leaks
 from curation.rows import dialogue, make_row, row_id, rows_frame
 from curation.store import Made, Store
+from pipelines.cli import main
+from tests.assets._project import RECIPE
 from tests.curation.lineage_world import TASK, Plan, answer, case, publish
 
 SEEDS = [(f"打开{what}", answer("打开", what)) for what in ("空调", "天窗", "车灯", "雨刮")]
@@ -73,6 +76,21 @@ def test_a_planted_leak_is_found(tmp_path, planted, how):
     publish_leaking(store, [planted])
     of = row_id(dialogue(*(ENGLISH if planted[0].isascii() else TEST)))
     assert leaks(store) == [(how, row_id(dialogue(*planted)), of)]
+
+
+def test_the_command_that_finds_a_leak_shows_it_and_exits_with_one(tmp_path, capsys):
+    recipe = tmp_path / "w.yaml"
+    said = RECIPE | {"name": "w", "train": {"base_model": "demo"}}
+    recipe.write_text(yaml.safe_dump(said, allow_unicode=True), encoding="utf-8")
+    for name in RECIPE["sources"]:
+        (tmp_path / name).mkdir()
+    for planted, code, line in (([], 0, "leaks      0"), ([TEST], 1, "leaks      1")):
+        place = tmp_path / f"store-{code}"
+        publish_leaking(Store(place), planted)
+        asked = ["lineage", "leak", "v1", "--recipe", str(recipe), "--store", str(place)]
+        assert main(asked) == code
+        said = capsys.readouterr().out
+        assert line in said.splitlines() and (TEST[0] in said) == bool(code)
 
 
 def test_a_near_prompt_with_another_answer_is_no_leak(tmp_path):

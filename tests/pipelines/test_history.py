@@ -51,3 +51,17 @@ def test_the_links_of_a_model_version_find_the_run_that_made_it(built, history):
     assert history.get_run_by_id(event.run_id).tags[tag] == value
     found = history.get_runs(dg.RunsFilter(tags={tag: value}))
     assert event.run_id in {run.run_id for run in found}
+
+
+def test_the_recorded_model_version_shows_its_lineage_its_card_and_the_way_to_its_runs(
+    built, history
+):
+    head = Store(built.store).head("tiny/model_version")
+    assert head is not None
+    metadata = latest(history, "model_version").asset_materialization.metadata
+    lineage, card, runs = (metadata[n] for n in ("lineage", "card", "runs of this version"))
+    assert isinstance(lineage, dg.JsonMetadataValue) and lineage.value == head.values["lineage"]
+    assert head.values["lineage"]["sources"]["seeds"]["direct"] > 0
+    assert isinstance(card, dg.MarkdownMetadataValue) and card.value == head.values["card"]
+    assert card.value.startswith(f"# tiny v{head.values['number']}\n")
+    assert isinstance(runs, dg.UrlMetadataValue) and runs.value == head.values["links"]["runs"]

@@ -5,6 +5,7 @@ import json
 import pytest
 import yaml
 
+from curation.lineage import find_users
 from curation.registry import find_version
 from curation.store import Store
 from pipelines.cli_lineage import LINEAGE_EXAMPLES
@@ -65,6 +66,15 @@ def test_the_row_to_blame_knows_where_it_came_from(built, learned):
 def test_a_built_version_has_no_leak_and_can_be_reproduced(built):
     assert json.loads(ask(built, "leak", "v2", "--json").stdout)["leaks"] == []
     assert json.loads(ask(built, "reproduce", "v2", "--check", "--json").stdout)["ok"]
+
+
+def test_a_general_row_is_inside_the_base_model_that_was_made_of_it(built):
+    store = Store(built.store)
+    read = find_version(store, "tiny", "v2").input("base_model").table("rows", ["id"])
+    said = json.loads(ask(built, "who-used", read["id"][0], "--json").stdout)
+    assert [v["pretrained"] for v in said["versions"]] == [True] * said["asked"] and said["asked"]
+    seeds = find_users(store, "tiny", "打开空调")["versions"]
+    assert seeds and not any(v["pretrained"] for v in seeds)
 
 
 def test_the_recipe_that_is_written_out_says_the_same(built, tmp_path):

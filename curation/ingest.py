@@ -133,16 +133,27 @@ def _texts(parts: Sequence[Ingested]) -> list[pl.DataFrame]:
 
 
 def _join(parts: Sequence[Ingested]) -> Ingested:
-    """Parts of one source in reading order: a row that an earlier part has is a duplicate."""
-    rows = pl.concat(part.rows.with_columns(__part=pl.lit(i)) for i, part in enumerate(parts))
+    """Parts of one source in reading order: a row that an earlier part has is a duplicate.
+
+    The columns of the parts' rows are taken out of them one by one: all of them twice would be
+    most of the memory that a large source needs.
+    """
+    ids = pl.concat(part.rows["id"] for part in parts)
     occurrences = [part.occurrences for part in parts]
-    if rows["id"].n_unique() < rows.height:
-        rows = rows.unique("id", keep="first", maintain_order=True)
-        owner = rows.select("id", "__part")
+    lines = pl.DataFrame({"id": ids}).with_row_index("line")
+    if ids.n_unique() < len(ids):
+        ends = pl.Series([part.rows.height for part in parts]).cum_sum()
+        first = lines.unique("id", keep="first", maintain_order=True)
+        owner = ends.search_sorted(first["line"], side="right")
         for i, part in enumerate(parts):
-            elsewhere = owner.filter(pl.col("__part") != i).join(part.rows, on="id", how="semi")
+            elsewhere = first.filter(owner != i).join(part.rows, on="id", how="semi")
             occurrences[i] = mark_known(part.occurrences, elsewhere)
-    return Ingested(rows.drop("__part").sort("id"), pl.concat(occurrences))
+        lines = first
+    order = lines.sort("id")["line"]
+    names = parts[0].rows.columns
+    columns = (pl.concat(part.rows.drop_in_place(name) for part in parts) for name in names)
+    rows = pl.DataFrame([column.gather(order) for column in columns])
+    return Ingested(rows, pl.concat(occurrences))
 
 
 def mark_known(occurrences: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:

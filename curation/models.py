@@ -11,12 +11,19 @@ from typing import Any
 from curation.chat import Messages, encode_chats, length_batches, quiet_libraries
 from curation.progress import Progress, Report, silent
 
+ADAPTER = "adapter_model.safetensors"
+
 
 def load_causal_lm(model: Path | str, *, adapter: Path | None = None, revision: str = "") -> Any:
     """The model for inference, in float32 on CPU and bfloat16 on GPU, with the adapter merged in.
 
     An adapter is merged into these weights and never into 4-bit ones, which would move the logits.
+    Raises `FileNotFoundError` for one without safetensors: peft would look for a pickle instead.
     """
+    if adapter is not None and not (adapter / ADAPTER).is_file():
+        raise FileNotFoundError(
+            f"the adapter {str(adapter)!r} has no {ADAPTER}: weights of any other form are not read"
+        )
     quiet_libraries()
     import torch
     from transformers import AutoModelForCausalLM

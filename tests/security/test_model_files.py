@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from curation.chat import load_tokenizer
 from curation.models import load_causal_lm, load_reward_model
@@ -82,8 +83,9 @@ def test_every_model_is_loaded_without_its_code_and_from_safetensors_alone():
     loads = [(place, c, n) for place, c, n in calls() if n.endswith("from_pretrained")]
     assert len(loads) >= 5
     for place, call, name in loads:
-        if name.startswith("PeftModel"):
-            continue  # peft has no such options; its folders are our own, see below
+        if name.startswith("PeftModel"):  # has no such options; what is done instead: see below
+            assert place.startswith("curation/models.py:"), place
+            continue
         assert keyword(call, "trust_remote_code") is False, place
         if "Tokenizer" not in name:
             assert keyword(call, "use_safetensors") is True, place
@@ -110,6 +112,31 @@ def test_weights_in_a_pickle_are_not_opened(base: Path, tmp_path: Path, load: An
     with pytest.raises(OSError, match="model.safetensors"):
         load(base)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.fixture
+def adapter(base: Path, tmp_path: Path) -> Path:
+    """An adapter that can be loaded."""
+    from peft import LoraConfig, get_peft_model
+
+    options = LoraConfig(task_type="CAUSAL_LM", r=2, target_modules="all-linear")
+    get_peft_model(load_causal_lm(base), options).save_pretrained(str(tmp_path / "adapter"))
+    load_causal_lm(base, adapter=tmp_path / "adapter")
+    return tmp_path / "adapter"
+
+
+@pytest.mark.parametrize("honest", [False, True], ids=["plant", "weights"])
+def test_an_adapter_in_a_pickle_is_not_opened(
+    base: Path, adapter: Path, tmp_path: Path, honest: bool
+) -> None:
+    """Nor is an honest one, which peft would take: it is not opened, rather than not believed."""
+    weights = load_file(adapter / "adapter_model.safetensors")
+    (adapter / "adapter_model.safetensors").unlink()
+    said = weights if honest else {"weights": Plant(tmp_path / "ran")}
+    torch.save(said, adapter / "adapter_model.bin")
+    with pytest.raises(FileNotFoundError, match="no adapter_model.safetensors") as refused:
+        load_causal_lm(base, adapter=adapter)
+    assert "\n" not in str(refused.value) and not (tmp_path / "ran").exists()
 
 
 def test_the_plant_would_have_been_seen(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from tests.faults._project import Site, kill, kind_of, wait_for
 KINDS = ("worker", "trainer", "daemon", "tree", "watcher", "watcher+worker", "trainer+daemon")
 BY_KERNEL = "watcher+worker"  # with its watcher gone, only Linux ends a trainer with its parent
 ORPHAN_S = 10.0  # within which a trainer must be gone after its parent
+SIGNED_S = 30.0  # within which a trainer must stand in the journal
 SETTLE_S = 400.0
 NO_RUN = "no started run"
 NUDGES = 4
@@ -65,10 +66,13 @@ class Chaos:
         that ended is started again, which waits until it is up.
 
         Raises `TimeoutError` when there is nothing to kill for long, which means that the project
-        stands still, or when a trainer outlives its parent.
+        stands still, when a trainer that is to die never signed the journal, or when one outlives
+        its parent.
         """
         wait_for(f"something to kill: {kind}", lambda: self._victims(kind))
         time.sleep(self.rng.uniform(0, spread_s))
+        if "trainer" in kind:
+            wait_for("each trainer signed the journal", self._all_signed, limit_s=SIGNED_S)
         victims = wait_for(f"something to kill: {kind}", lambda: self._victims(kind))
         during = self._doing()
         hit = [process.pid for process in victims if kill(process)]
@@ -85,6 +89,11 @@ class Chaos:
             return []
         named = [[p for p, k in living.items() if k in _members(part)] for part in parts]
         return [p for part in named for p in part if not _is_command(p)] if all(named) else []
+
+    def _all_signed(self) -> bool:
+        """Every trainer that lives stands in the journal; else whoever died there is unknown."""
+        signed = {line["pid"] for line in self.site.journal}
+        return all(process.pid in signed for process in self.site.find("trainer"))
 
     def _doing(self) -> str:
         """The step that the active run is in."""

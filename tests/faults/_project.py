@@ -125,7 +125,7 @@ class Site:
 
     @property
     def journal(self) -> list[dict[str, Any]]:
-        """A line for each trainer that ever started: pid, at, alone."""
+        """A line for each trainer that ever started: pid, at, alone, and the folder it is `of`."""
         path = self.folder / "journal.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 

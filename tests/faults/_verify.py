@@ -4,6 +4,8 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
+from subprocess import CompletedProcess
 
 import dagster as dg
 import polars as pl
@@ -30,7 +32,7 @@ def verify(site: Site, deliveries: Deliveries, *, fresh: bool) -> Iterator[Findi
         ),
     )
     yield check_runs(site)
-    yield check_trainers(site)
+    yield check_trainers(site, newest_model(site.store))
     yield check_inbox(site.store, cases)
     yield check_learned(newest_model(site.store), cases)
     yield check_store(site.store)
@@ -55,14 +57,26 @@ def check_runs(site: Site) -> Finding:
     return "every run is at an end", all(status in ends for status in statuses), text
 
 
-def check_trainers(site: Site) -> Finding:
-    """No two trainers ever lived together, by the lock each held, and none lives now."""
-    together = [line for line in site.journal if not line["alone"]]
+def check_trainers(site: Site, model: Version) -> Finding:
+    """No two trainers ever lived together, by the lock each held, and none lives now.
+
+    The one that made the newest adapter must stand in the journal, or nobody watched them.
+    """
+    journal = site.journal
+    together = [line for line in journal if not line["alone"]]
+    watched = _work_of(site, model.input("adapter")) in {Path(line["of"]).name for line in journal}
     with suppress(TimeoutError):  # the worker of the last run needs a moment to go
         wait_for("no worker is left", lambda: not _workers(site), limit_s=15)
     left = _workers(site)
-    text = f"{len(site.journal)} trainers, {len(together)} beside another, left behind: {left}"
-    return "one trainer at a time and none left", not together and not left, text
+    text = f"{len(journal)} trainers, {len(together)} beside another, left behind: {left}"
+    text += "" if watched else "; the one behind the newest adapter is not among them"
+    return "one trainer at a time and none left", watched and not together and not left, text
+
+
+def _work_of(site: Site, adapter: Version) -> str:
+    """The name of the work folder that the trainer of an adapter was given."""
+    made_from = [adapter.input(name).data_version for name in ("training_set", "base_model")]
+    return f"train-{digest([*made_from, site.recipe.sections('train')])}"
 
 
 def _workers(site: Site) -> list[int]:
@@ -178,15 +192,22 @@ def check_rebuild(site: Site, *, until_idle: bool) -> Finding:
     It may take in what the last evaluation itself sent to the inbox, all of the held half;
     `until_idle` asks for a second one, which computes nothing at all.
     """
+    promise = "an undisturbed rebuild changes nothing"
     before, trained = _data_versions(site.store), len(site.journal)
     lines = []
     for _ in range(2 if until_idle else 1):
         done = site.winnow("run")
-        lines.append((done.stdout.splitlines() or [done.stderr])[-2:][0])
+        if done.returncode:
+            return promise, False, f"exit code {done.returncode}: {_last_lines(done)}"
+        lines.append(done.stdout.splitlines()[-2])
     same = _data_versions(site.store) == before and len(site.journal) == trained
     idle = lines[-1].startswith("0 computed") or not until_idle
     text = f"{' then '.join(lines)}; {len(site.journal) - trained} trainers started"
-    return "an undisturbed rebuild changes nothing", same and idle, text
+    return promise, same and idle, text
+
+
+def _last_lines(done: CompletedProcess[str]) -> str:
+    return " | ".join((done.stdout + done.stderr).splitlines()[-8:])
 
 
 def _data_versions(store: Store) -> list[str]:
@@ -200,7 +221,7 @@ def check_fresh(site: Site) -> Finding:
     shutil.copytree(site.store.root / "intake", other.root / "intake", dirs_exist_ok=True)
     done = site.winnow("run", WINNOW_STORE=str(other.root))
     if done.returncode:
-        return "a fresh build agrees", False, done.stderr[-500:]
+        return "a fresh build agrees", False, f"exit code {done.returncode}: {_last_lines(done)}"
     same = _data_versions(site.store) == _data_versions(other)
     text = "kept_rows, training_set and adapter " + ("equal" if same else "DIFFERENT")
     return "a fresh build agrees", same, text

@@ -1,13 +1,12 @@
 """Deliveries: new rows alone cost, a grown store says what a fresh one says, and the books balance.
 
 Every stage here is the true one, run through `run_stage` on files that a test writes. Work is
-counted by what the stages report they have to do.
+counted by what the stages report they have to do, and signatures and model scores where they are
+made too.
 """
 
 import json
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,8 +21,9 @@ from curation.bad_cases import add_bad_cases
 from curation.rows import digest
 from curation.scripted_llm import ScriptedLLM
 from curation.split import half_of
-from curation.store import Made, Store, Version
+from curation.store import Corrupt, Made, Store, Version
 from curation.text import text_key
+from tests.assets._counting import rows_read_by_models, rows_signed
 from tests.assets._project import (
     COMPARED,
     HAN,
@@ -53,8 +53,10 @@ def test_new_rows_cost_each_step_exactly_as_many(project):
     project.write("general/2.jsonl", talk(30, start=300), append=True)
     project.write("general/3.jsonl", talk(20, start=330))
     steps = ("signatures", *RULE_SCORERS, "perplexity", "tokens")
-    assert project.build().counted == dict.fromkeys(steps, 50)
-    assert project.build().counted == {}
+    with rows_signed() as signed:
+        assert project.build().counted == dict.fromkeys(steps, 50)
+        assert project.build().counted == {}
+    assert sum(signed) == 50
 
 
 def test_rows_that_only_left_leave_the_scores_of_the_others(project):
@@ -75,9 +77,11 @@ def test_the_same_rows_in_another_order_or_other_files_cost_nothing(project):
     before = project.head("rows").data_version
     lines = (project.folder / "general" / "1.jsonl").read_text(encoding="utf-8").splitlines()
     project.write("general/1.jsonl", reversed(lines))
-    reordered = project.build()
-    (project.folder / "general" / "1.jsonl").rename(project.folder / "general" / "9.jsonl")
-    renamed = project.build()
+    with rows_signed() as signed:
+        reordered = project.build()
+        (project.folder / "general" / "1.jsonl").rename(project.folder / "general" / "9.jsonl")
+        renamed = project.build()
+    assert not sum(signed)
     for build in (reordered, renamed):
         assert build.counted == {} and not build.recalled["sources/general"]
         assert all(build.recalled[name] for name in ("duplicates", "kept_rows", LAST))
@@ -149,25 +153,6 @@ def test_scores_by_a_model_cost_a_forward_pass_for_each_new_row_alone(tmp_path, 
     assert sorted(read.values()) == [expected, expected] and len(read) == 2
     facts = project.head("facts/reward").table("facts")
     assert set(facts["status"]) == {"ok"} and facts["value"].n_unique() > 5
-
-
-@contextmanager
-def rows_read_by_models() -> Iterator[Counter[str]]:
-    """How many rows really pass through each model meanwhile, whoever calls it."""
-    from torch.nn.modules.module import register_module_forward_hook
-    from transformers import PreTrainedModel
-
-    read = Counter[str]()
-
-    def count(module: Any, _given: Any, named: dict[str, Any], said: Any) -> None:
-        if isinstance(module, PreTrainedModel) and "logits" in said:
-            read[type(module).__name__] += len(named["input_ids"])
-
-    hook = register_module_forward_hook(count, with_kwargs=True)
-    try:
-        yield read
-    finally:
-        hook.remove()
 
 
 def make_judge(base: Path, out: Path) -> None:
@@ -323,10 +308,7 @@ def require_books(version: Version) -> None:
 def test_accounts_that_were_tampered_with_are_noticed(project):
     require_books(project.head(LAST))
     kept = project.head("kept_rows")
-    account = Account.read(kept)
-    assert account is not None
-    fewer, other = (json.loads(json.dumps(account.to_dict())) for _ in range(2))
-    fewer["left"]["kept"]["general"][0] -= 1
+    fewer, other = one_fewer(kept), account_of(kept)
     for side, label in (("entered", "split_rows/kept"), ("left", "kept")):
         other[side][label]["general"][1] = "f" * 32
     (said,) = failing(project, kept, fewer)
@@ -344,9 +326,7 @@ def test_an_exam_row_that_is_lost_and_rows_nobody_took_are_noticed(project):
     project.build()
     require_books(project.head(LAST))
     steps = [project.head(name) for name in ("split_rows", LAST)]
-    account = Account.read(steps[0])
-    assert account is not None and "exam" in account.left and "rows/test" in account.entered
-    lost, untaken = (json.loads(json.dumps(account.to_dict())) for _ in range(2))
+    lost, untaken = (account_of(steps[0]) for _ in range(2))
     lost["left"]["exam"]["test"][0] -= 1
     (said,) = failing(project, steps[0], lost)
     assert said.step == "split_rows" and "source 'test'" in said.line
@@ -359,10 +339,32 @@ def test_an_exam_row_that_is_lost_and_rows_nobody_took_are_noticed(project):
 
 
 def test_the_books_are_proven_from_manifests_alone(project):
-    last = project.head(LAST)
-    for path in (project.store.root / "objects").rglob("*.parquet"):
+    """Wrong ones are found out by them too."""
+    last, kept = project.head(LAST), project.head("kept_rows")
+    wrong = forge(project, kept, one_fewer(kept))
+    objects = [p for p in (project.store.root / "objects").rglob("*") if p.is_file()]
+    for path in (p for p in objects if "manifests" not in p.parts):
         path.unlink()
-    require_books(Store(project.store.root).version(last.key))
+    store = Store(project.store.root)
+    with pytest.raises(Corrupt):
+        store.version(last.key).table("rows")
+    require_books(store.version(last.key))
+    (said,) = [link for link in prove_chain(store.version(wrong.key)) if not link.holds]
+    assert said.step == "kept_rows" and "source 'general': 300 rows" in said.line
+
+
+def account_of(version: Version) -> dict[str, Any]:
+    """A copy of its account, to be changed."""
+    account = Account.read(version)
+    assert account is not None
+    return json.loads(json.dumps(account.to_dict()))
+
+
+def one_fewer(version: Version) -> dict[str, Any]:
+    """Its account with one general row fewer that was kept."""
+    account = account_of(version)
+    account["left"]["kept"]["general"][0] -= 1
+    return account
 
 
 def failing(project: Project, version: Version, account: dict[str, Any]) -> list[Any]:

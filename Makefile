@@ -44,6 +44,7 @@ chaos: SEED ?= 1
 chaos: $(STAMP)  ## kill a rebuild at random for MINUTES=5, then try every fault (or MOST=20 of each)
 	@$(VENV)/bin/python -m tests.faults.chaos --minutes $(MINUTES) --seed $(SEED)
 	@$(VENV)/bin/python -m tests.faults.storm $(if $(MOST),--most $(MOST))
+	@WINNOW_EVERY_ORDER=yes $(VENV)/bin/python -m pytest tests/assets/test_arrival.py
 
 # The packages left out (CUDA and its compiler) are pinned by torch itself, and only where its GPU
 # build is installed; Windows is not supported.

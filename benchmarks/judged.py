@@ -1,6 +1,6 @@
 """What +1,000 rows cost the expensive steps, counted where the work is done.
 
-    .venv/bin/python benchmarks/judged.py [--rows 100000]
+    .venv/bin/python benchmarks/judged.py [--rows 100000] [--folder FOLDER]
 
 Rows that pass through a model are counted at the model, calls at the endpoint (a scripted server),
 signatures and token counts by what the steps say. The base model and the reward model, which is
@@ -36,10 +36,11 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--folder", type=Path, help="keep the project there, and go on if killed")
     args = parser.parse_args()
     os.environ["BENCH_KEY"] = KEY
     with tempfile.TemporaryDirectory() as folder:
-        for line in measure(Path(folder), args.rows):
+        for line in measure(args.folder or Path(folder), args.rows):
             print(line, flush=True)
     return 0
 

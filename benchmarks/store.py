@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter, deque
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -133,7 +134,10 @@ def measure(bench: "Bench", rows: int, versions: int) -> dict[str, Any]:
 
 
 class Bench:
-    """A project in a folder, built stage by stage without Dagster."""
+    """A project in a folder, built stage by stage without Dagster.
+
+    In a folder where one was begun it goes on with the files that are there.
+    """
 
     def __init__(self, folder: Path, recipe: str = RECIPE, *, domain: int = DOMAIN, **said: str):
         from assets.graph import build_stages
@@ -141,9 +145,10 @@ class Bench:
         from curation.store import Store
 
         self.folder, self.counted, self.delivered = folder, {}, 0
+        self.files: Counter[str] = Counter()
         self.random, self.domain = random.Random(7), domain
         for name in ("seeds", "general", "test"):
-            (folder / name).mkdir()
+            (folder / name).mkdir(parents=True, exist_ok=True)
         self._write("seeds", [self._domain(i) for i in range(domain)])
         self._write("test", [self._domain(domain + i) for i in range(domain)])
         (folder / "bench.yaml").write_text(
@@ -259,6 +264,8 @@ class Bench:
     def _model(self) -> Path:
         """A base model of a few thousand parameters, for its tokenizer; made by another process."""
         lines = [json.dumps(self._general(i), ensure_ascii=False) for i in range(300)]
+        if (self.folder / "model").exists():
+            return self.folder / "model"
         subprocess.run(
             [sys.executable, "-c", MODEL, str(self.folder / "model")],
             input="\n".join(lines), text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
@@ -279,10 +286,16 @@ class Bench:
         }
 
     def _write(self, source: str, lines: Any) -> None:
-        folder = self.folder / source
-        path = folder / f"{len(list(folder.iterdir())):04d}.jsonl"
-        with path.open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        path = self.folder / source / f"{self.files[source]:04d}.jsonl"
+        self.files[source] += 1
+        written = (json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        if path.exists():
+            deque(written, maxlen=0)  # the next lines follow from these
+            return
+        half = self.folder / f"{source}.part"
+        with half.open("w", encoding="utf-8") as file:
+            file.writelines(written)
+        half.replace(path)
 
 
 def wrong_answers(exam: Any) -> Any:

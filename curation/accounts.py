@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 
+from curation.runs import SLICE
 from curation.store import Version
 
 Tally = dict[str, list[Any]]
@@ -70,12 +71,17 @@ _NONE = [0, "0" * 32]
 
 def tally_rows(rows: pl.DataFrame) -> Tally:
     """The tally of a frame with `id` and `source`; raises `ValueError` for an id that is none."""
+    parts = rows.select("id", "source").iter_slices(SLICE)  # what is in between is memory
+    return dict(sorted(add_tallies(*map(_tally, parts)).items()))
+
+
+def _tally(rows: pl.DataFrame) -> Tally:
     odd = rows.filter(~pl.col("id").str.contains("^[0-9a-f]{32}$").fill_null(False))
     if not odd.is_empty():
         raise ValueError(f"the id {odd['id'][0]!r} is not 32 hex digits")
     limbs = [pl.col("id").str.slice(i, 8).str.to_integer(base=16) for i in (0, 8, 16, 24)]
     sums = [limb.sum().alias(str(i)) for i, limb in enumerate(limbs)]
-    found = rows.group_by("source").agg(pl.len().alias("n"), *sums).sort("source")
+    found = rows.group_by("source").agg(pl.len().alias("n"), *sums)
     return {
         line["source"]: [
             line["n"],

@@ -241,7 +241,7 @@ def _rank(column: str, *order: str) -> pl.Expr:
 def _prove(ingested: Ingested) -> None:
     """Delivered = new + duplicate + quarantined, and the new ones are exactly the rows."""
     counts = ingested.counts
-    new = ingested.occurrences.filter(pl.col("outcome") == "new")["id"].sort()
-    ids = ingested.rows["id"].sort()
+    outcome, ids = ingested.occurrences["outcome"], ingested.rows["id"]
+    new = ingested.occurrences["id"].filter(outcome == "new").sort()
     assert counts["delivered"] == sum(counts.values()) - counts["delivered"], counts
     assert new.equals(ids, check_names=False), f"{len(new)} new occurrences, {len(ids)} rows"

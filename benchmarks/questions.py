@@ -26,8 +26,8 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="the medians as one line of JSON")
     args = parser.parse_args()
     found = ask_all(args.folder, args.versions)
-    if args.json:
-        print(json.dumps(found))
+    lines = [f"{name}: {value:,.2f}" for name, value in found.items()]
+    print(json.dumps(found) if args.json else "\n".join(lines))
     return 0
 
 

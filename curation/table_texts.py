@@ -20,6 +20,7 @@ from curation.runs import (
     read_run,
     rows_in,
 )
+from curation.text_index import index_texts
 
 MAX_TEXTS = 12
 """More small runs of texts of one table than this are drawn together, so that few are opened."""
@@ -41,8 +42,6 @@ def texts_of(entry: Mapping[str, Any]) -> list[Run]:
 
 def put_text_run(frames: Frames, texts: pl.DataFrame) -> Run:
     """Write texts (`id`, `messages` and perhaps `tools`) with what it takes to search them."""
-    from curation.text_index import index_texts  # only writing needs it
-
     return put_run(frames, "texts", texts, index_texts if "messages" in texts.columns else None)
 
 

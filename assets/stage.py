@@ -144,6 +144,8 @@ def run_stage(job: Job, stage: Stage) -> Outcome:
     )
     remembered = job.store.recall(key) or {}
     known = job.store.find_version(remembered["manifest"]) if remembered else None
+    if remembered and known is None:  # a run that dies while it makes the rest again is no memory
+        job.store.forget(key)
     over = None if known else job.store.newest(f"{job.recipe.name}/{stage.name}")[1]
     version = known or _build(job, stage, inputs, files, reads)
     if known is None:

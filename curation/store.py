@@ -122,7 +122,8 @@ class Store:
         with self.leases.adding(key):
             for path in sorted(p for p in source.rglob("*") if p.is_file()):
                 at = f"objects/{key}/{path.relative_to(source).as_posix()}"
-                if not (self.blobs.exists(at) and self._same(at, path)):
+                there = self.blobs.exists(at) and self.blobs.fetch(at)
+                if not (there and sha256_file(there) == sha256_file(path)):
                     self.blobs.put(at, path.read_bytes())
         return key
 
@@ -172,9 +173,6 @@ class Store:
         at = f"objects/{key}"
         return self.blobs.list(at) if key.startswith("folders/") else [at]
 
-    def _same(self, at: str, path: Path) -> bool:
-        return sha256_file(self.blobs.fetch(at)) == sha256_file(path)
-
     # versions -----------------------------------------------------------------------------------
 
     def write_version(
@@ -199,19 +197,21 @@ class Store:
         """Make a version the head of its name; the whole commit is this one file.
 
         Publishing the present head again changes nothing. `over` is the key of the head when the
-        work began, "" for none. Raises `Conflict` when another writer published meanwhile, and
-        `Corrupt` when an object of it, or the manifest of a version it was made from, is gone.
+        work began, "" for none, and None where nothing was written. Raises `Conflict` when another
+        writer published meanwhile, and `Corrupt` when an object that it `needs` is gone.
         """
         seq, head, _ = self.newest(version.name)
+        objects = (at for key in version.objects for at in self._files(key))
         if head == version.key:  # perhaps by a process that was killed before it was safe
-            self.blobs.settle([_ref(version.name, seq)])
+            written = () if over is None else objects
+            self.blobs.settle([*written, _ref(version.name, seq)])
             return
         if over is not None and head != over:
             raise Conflict(f"{version.name} got another version {seq} meanwhile; run again")
         with self.leases.adding(*version.needs):
             if lost := self.missing(version.needs):
                 raise Corrupt(f"{version.name} cannot be published: object {lost[0]} is missing")
-            self.blobs.settle(at for key in version.objects for at in self._files(key))
+            self.blobs.settle(objects)
             ref = _ref(version.name, seq + 1)
             said = {"manifest": version.key, "at": time.time()}
             if not self.blobs.create(ref, seal(ref, said)):
@@ -335,6 +335,11 @@ class Store:
         with self.leases.adding(at):
             self.blobs.replace(at, seal(at, value))
 
+    def forget(self, key: str) -> None:
+        """Remember nothing under a key any more, also after a power cut."""
+        self.blobs.remove(f"memo/{check_name(key)}.json")
+        self.blobs.settle_removed("memo")
+
     def recall_table(self, key: str) -> dict[str, Any] | None:
         """The table remembered under a key, to read with `tables`; None if a part is not whole."""
         entry = (self.recall(key) or {}).get("table")
@@ -353,10 +358,7 @@ class Store:
         return entry
 
     def find_version(self, key: str) -> Version | None:
-        """The version of a manifest that was remembered; None when a part of it is gone.
-
-        Parts are its objects and the manifests of the versions it was made from.
-        """
+        """The version of a remembered manifest; None when any object it `needs` is gone."""
         self._name([key])
         with suppress(Corrupt):
             if self._hold((version := self.version(key)).needs):

@@ -123,6 +123,7 @@ class Bench:
             while todo and len(running) < AT_ONCE:
                 number, fault = todo.pop(0)
                 place = self.trials / f"{self.name}-{number}"
+                shutil.rmtree(place, ignore_errors=True)  # of a trial that left something wrong
                 running[fork(lambda p=place, f=fault: self._try(p, f))] = (place, fault)
             pid, status = os.wait()
             place, fault = running.pop(pid)

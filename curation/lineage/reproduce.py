@@ -5,16 +5,16 @@ a digest of a source's files); the command line passes it, because only the grap
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import polars as pl
 
 from curation.lineage.changes import recipe_text
 from curation.lineage.views import View, model_view
 from curation.rows import canonical_json
 from curation.store import Corrupt, Made, Store, Version
+from curation.tables import objects_of
 
 Present = Mapping[str, Mapping[str, Any]]
 _SEEDS = ("seed", "salt")
@@ -174,17 +174,19 @@ def _commands(n_cases: int) -> list[str]:
 
 
 def _damage(version: Version) -> list[str]:
-    """What of a version is missing or damaged, in one line each."""
+    """What of a version is missing or damaged, in one line each; what is whole reads as written."""
     found = []
-    for kind, names, read in (
-        ("table", version.tables, version.table),
-        ("folder", version.manifest["folders"], version.folder),
-    ):
-        for name in names:
-            try:
-                read(name)
-            except (Corrupt, OSError, pl.exceptions.PolarsError) as error:
-                found.append(f"{version.name}, {kind} {name}: {str(error).splitlines()[0]}")
+    parts: list[tuple[str, Callable[[], object]]] = [
+        (f"table {name}", partial(version.store.frame_paths, objects_of(entry)))
+        for name, entry in version.tables.items()
+    ]
+    folders = version.manifest["folders"]
+    parts += [(f"folder {name}", partial(version.folder, name)) for name in folders]
+    for part, read in parts:
+        try:
+            read()
+        except (Corrupt, OSError) as error:
+            found.append(f"{version.name}, {part}: {str(error).splitlines()[0]}")
     return found
 
 

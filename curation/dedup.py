@@ -6,19 +6,20 @@ and content, never from the order of arrival. The same prompt with another answe
 it is a label conflict, and is reported. Splits are not compared; what they share is a leak (split).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
 from curation.fates import kept, make_fates
-from curation.progress import Progress, Report, silent
+from curation.minhash import sign_keys
+from curation.progress import Report, silent
 from curation.rows import digest
 from curation.scoring import FACT_SCHEMA
-from curation.similarity import NearIndex, is_short, jaccard, sign_keys
+from curation.stars import merge_stars, share_bands
 from curation.tasks._base import Task
-from curation.text import meaning_marks, text_keys
+from curation.text import text_keys
 
 PAIR_SCHEMA = pl.Schema(
     {"id": pl.String, "into": pl.String, "similarity": pl.Float64, "kind": pl.String}
@@ -92,14 +93,9 @@ def find_duplicates(
     candidates = keyed.filter((pl.col("id") == pl.col("first")) & ~pl.col("conflict"))
     bands = signed.select("id", "bands")
     candidates = candidates.select(_COMPARED).join(bands, on="id", maintain_order="left")
-    busy = candidates.filter(_share_bands(candidates))
-    progress = Progress(busy.height, "near duplicates", report)
-    near = pl.DataFrame(
-        _merge_near(with_texts(busy, read(busy["id"]), task), RowIndex(threshold), progress),
-        schema={"first": pl.String, "near": pl.String, "similarity": pl.Float64},
-        orient="row",
-    )
-    pairs = _pair_rows(keyed, near)
+    busy = candidates.filter(share_bands(candidates))
+    busy = with_texts(busy, read(busy["id"]), task)
+    pairs = _pair_rows(keyed, merge_stars(busy, threshold=threshold, report=report))
     conflicts = keyed.filter("conflict").sort("id")
     listed = _list_conflicts(with_texts(conflicts, read(conflicts["id"]), task))
     return Duplicates(pairs, listed, _fates(rows, pairs), _facts(keyed))
@@ -133,14 +129,12 @@ def sign_rows(
     texts = text_rows(rows, task)
     context = _short_digests(texts["context"])
     prompt = _short_digests(zip(context, texts["prompt"], strict=True))
-    bands = sign_keys(
-        texts["prompt"].to_list(), threshold=threshold, permutations=permutations, seed=seed
-    )
+    options = {"threshold": threshold, "permutations": permutations, "seed": seed}
     signed = texts.select("id", "labelled", "certain").with_columns(
         context=context,
         prompt=prompt,
         answer=_short_digests(texts["answer"]),
-        bands=bands if len(bands) else pl.Series([], dtype=pl.List(pl.UInt32)),
+        bands=sign_keys(texts["prompt"], **options),
     )
     return signed.select(SIGNATURE_SCHEMA.names()).sort("id")
 
@@ -181,55 +175,6 @@ def with_texts(signed: pl.DataFrame, rows: pl.DataFrame, task: Task | None) -> p
     return signed.join(texts, on="id", how="left", maintain_order="left")
 
 
-def blocks(signed: pl.DataFrame) -> pl.Series:
-    """The block that each row is compared in, UInt64; fit for comparing within one process.
-
-    A row with slots is compared where the slots are the same, any other with its own context.
-    """
-    label = pl.when("certain").then("answer")
-    # Polars' hash is not kept anywhere: another version may give another one.
-    return signed.select(block=pl.struct("split", "track", "context", label.alias("label")).hash())[
-        "block"
-    ]
-
-
-def band_keys(signed: pl.DataFrame, block: pl.Series, place: int) -> pl.Series:
-    """The `place`-th band of each row, mixed with its block; null for none."""
-    return _band(signed, place).cast(pl.UInt64) ^ block
-
-
-def _band(signed: pl.DataFrame, place: int) -> pl.Series:
-    return signed["bands"].list.get(place, null_on_oob=True)
-
-
-def n_places(signed: pl.DataFrame) -> int:
-    """Bands of the row that has most."""
-    return int(signed["bands"].list.len().max() or 0)  # type: ignore[arg-type]
-
-
-def _share_bands(signed: pl.DataFrame) -> pl.Series:
-    """Whether a row shares a band with another one of its block."""
-    shared = pl.repeat(False, signed.height, eager=True)
-    block = blocks(signed)
-    for places in _same_places(signed):
-        both = [band_keys(signed, block, place) for place in places]
-        twice = pl.concat(both).is_duplicated()
-        for i, keys in enumerate(both):
-            found = twice[i * signed.height : (i + 1) * signed.height]
-            shared |= found & keys.is_not_null()
-    return shared
-
-
-def _same_places(signed: pl.DataFrame) -> list[tuple[int, ...]]:
-    """Places whose bands can be the same: where rows have two sets of bands, each place twice.
-
-    An even number may also be one set; then bands of two places are compared that never agree.
-    """
-    places = n_places(signed)
-    half = places if places % 2 else places // 2
-    return [tuple(range(place, places, half)) for place in range(half)]
-
-
 def _rank(rows: pl.DataFrame, signed: pl.DataFrame, priority: Sequence[str]) -> pl.DataFrame:
     """Signatures with the rows' labels, the best row first."""
     labels = rows.select("id", "split", "track", "source", "origin")
@@ -259,66 +204,13 @@ def turn_keys(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-class RowIndex:
-    """Signed rows with their texts that can be asked for one that is equal to another row."""
-
-    def __init__(self, threshold: float):
-        self.threshold = threshold
-        self._blocks: dict[tuple[Any, ...], NearIndex] = {}
-
-    def add(self, row: dict[str, Any]) -> None:
-        """Remember a row, after those it is no better than."""
-        self._block(row).add(row, row["prompt_text"], row["bands"])
-
-    def find(self, row: dict[str, Any]) -> tuple[float, str] | None:
-        """(similarity, id) of the nearest equal row, the one added first of several; or none."""
-        if not row["certain"] and is_short(row["prompt_text"]):
-            return None
-        near = self._block(row).near(row["prompt_text"], row["bands"])
-        if row["certain"]:
-            return next(((s, other["id"]) for s, other in near), None)
-        found = ((self._compare(row, other, s), other["id"]) for s, other in near)
-        return next((f for f in found if f[0] >= self.threshold), None)
-
-    def _block(self, row: dict[str, Any]) -> NearIndex:
-        """The rows this one can be equal to; those with slots only where the slots are the same."""
-        label = row["answer"] if row["certain"] else ""
-        block = (row["split"], row["track"], row["context"], label)
-        if block not in self._blocks:
-            self._blocks[block] = NearIndex(self.threshold)
-        return self._blocks[block]
-
-    def _compare(self, row: dict[str, Any], other: dict[str, Any], similarity: float) -> float:
-        """The smaller similarity of two free-text rows; 0 where they do not say the same."""
-        same = row["answer"] == other["answer"]
-        if meaning_marks(row["prompt_text"]) != meaning_marks(other["prompt_text"]):
-            return 0.0
-        if same or row["labelled"] or is_short(row["answer_text"]):
-            return similarity * same
-        if meaning_marks(row["answer_text"]) != meaning_marks(other["answer_text"]):
-            return 0.0
-        return min(similarity, jaccard(row["answer_text"], other["answer_text"]))
-
-
-def _merge_near(
-    candidates: pl.DataFrame, index: RowIndex, progress: Progress
-) -> Iterator[tuple[str, str, float]]:
-    """(merged id, kept id, similarity): greedy stars in the order of rank."""
-    for row in candidates.iter_rows(named=True):
-        found = index.find(row)
-        if found:
-            yield row["id"], found[1], found[0]
-        else:
-            index.add(row)
-        progress.step()
-
-
 def _pair_rows(keyed: pl.DataFrame, near: pl.DataFrame) -> pl.DataFrame:
     """Merged rows with the row that stays: a repeat of a merged row goes where that one went."""
+    near = near.rename({"id": "first"})
     merged = keyed.join(near, on="first", how="left").with_columns(
-        into=pl.coalesce("near", "first"),
+        into=pl.coalesce("into", "first"),
         similarity=pl.col("similarity").fill_null(1.0),
-        kind=pl.when(pl.col("near").is_null()).then(pl.lit("exact")).otherwise(pl.lit("near")),
+        kind=pl.when(pl.col("into").is_null()).then(pl.lit("exact")).otherwise(pl.lit("near")),
     )
     return merged.filter(pl.col("into") != pl.col("id")).select(PAIR_SCHEMA.names()).sort("id")
 

@@ -12,10 +12,11 @@ from typing import Any, Literal
 
 import polars as pl
 
-from curation.dedup import RowIndex, band_keys, blocks, n_places, sign_rows, with_texts
+from curation.dedup import sign_rows, with_texts
 from curation.fates import kept, make_fates
 from curation.progress import Progress, Report, silent
 from curation.rows import ROW_SCHEMA, UTTERANCE, dialogue, digest, make_row
+from curation.stars import RowIndex, band_keys, blocks, n_places
 from curation.tasks._base import Task
 from curation.text import text_keys
 

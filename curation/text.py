@@ -11,6 +11,8 @@ from functools import cache
 
 import polars as pl
 
+_MANY = 4_096
+"""Texts from which on a compiled kernel is worth loading."""
 _NUMERALS = frozenset("0123456789一二三四五六七八九十百千万亿零〇两")
 _DIGITS_OR_MONEY = frozenset("0123456789$¥€£")
 _NOT_PROSE = frozenset("#%&*/@\\‰‱′″")  # punctuation by category, but it changes what is said
@@ -47,7 +49,12 @@ def text_key(text: str) -> str:
 def text_keys(texts: pl.Series) -> pl.Series:
     """`text_key` of each text, computed once for texts that repeat; null stays null."""
     unique = texts.unique().drop_nulls()
-    keys = pl.Series([text_key(t) for t in unique], dtype=pl.String)
+    if len(unique) < _MANY:
+        keys = pl.Series([text_key(t) for t in unique], dtype=pl.String)
+    else:
+        from curation.text_table import fold_texts
+
+        keys = fold_texts(unique)
     return texts.replace_strict(unique, keys, default=None, return_dtype=pl.String)
 
 

@@ -1,0 +1,468 @@
+"""Compiled loops over the UTF-8 of many texts: numbers out, and no Python object for an n-gram.
+
+They stand in one file because numba's cache on disk looks at the file of a function only, and they
+take what others define (scripts, bands, thresholds) as arguments for the same reason. Each has a
+slow twin in Python that says what it means: `similarity.gram_size`, `minhash.hash_gram`,
+`datasketch.MinHash`, `dedup.RowIndex`.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import njit  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+
+_U32, _U64 = np.uint32, np.uint64
+_MOST = np.uint32(0xFFFFFFFF)
+_WIDE = 64
+"""From so many n-grams on a lane is a loop over n-grams, else an n-gram is a loop over lanes: the
+inner one runs in vector registers and wants to be long."""
+
+
+@njit(cache=True, nogil=True)
+def sign(
+    data: NDArray[np.uint8],
+    offsets: NDArray[np.int64],
+    threshold: float,
+    scripts: tuple[int, ...],
+    a: NDArray[np.uint32],
+    b: NDArray[np.uint32],
+    rows: int,
+    out: NDArray[np.uint32],
+    owner: NDArray[np.int64],
+) -> int:
+    """Write the bands of each text to `out`, and whose they are to `owner`; returns how many sets.
+
+    Text i is `data[offsets[i]:offsets[i + 1]]`. `out` (sets, bands) has room for two sets a text.
+    A band is `rows` lanes of the signature of permutations `a`, `b`. `scripts` is
+    `similarity.SCRIPTS`.
+    """
+    longest = 1
+    for i in range(offsets.shape[0] - 1):
+        longest = max(longest, offsets[i + 1] - offsets[i])
+    points, mixed = np.empty(longest, np.uint32), np.empty(longest, np.uint32)
+    hashes, best = np.empty(longest + _WIDE, np.uint32), np.empty(a.shape[0], np.uint32)
+    found = 0
+    for i in range(offsets.shape[0] - 1):
+        n = _decode(data, offsets[i], offsets[i + 1], points)
+        own = _gram_size(points, n, scripts)
+        shortest = max(0, int(threshold * n) - 4)
+        other = _gram_size(points, shortest, scripts) if shortest else own
+        for j in range(n):
+            x = _U32(points[j] * _U32(0x9E3779B1))
+            mixed[j] = x ^ (x >> _U32(15))
+        for size in (min(own, other), max(own, other)):
+            if size != own and size == other or size == own:
+                _least(mixed, n, size, a, b, hashes, best)
+                _fold(best, size, rows, out[found])
+                owner[found] = i
+                found += 1
+            if own == other:
+                break
+    return found
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _decode(data: Any, start: int, end: int, points: Any) -> int:
+    """The code points of valid UTF-8; returns how many."""
+    n, i = 0, start
+    while i < end:
+        c = _U32(data[i])
+        if c < 0x80:
+            i += 1
+        elif c < 0xE0:
+            c = (c & _U32(0x1F)) << _U32(6) | _U32(data[i + 1]) & _U32(0x3F)
+            i += 2
+        elif c < 0xF0:
+            c = (c & _U32(0x0F)) << _U32(12) | (_U32(data[i + 1]) & _U32(0x3F)) << _U32(6)
+            c |= _U32(data[i + 2]) & _U32(0x3F)
+            i += 3
+        else:
+            c = (c & _U32(0x07)) << _U32(18) | (_U32(data[i + 1]) & _U32(0x3F)) << _U32(12)
+            c |= (_U32(data[i + 2]) & _U32(0x3F)) << _U32(6) | _U32(data[i + 3]) & _U32(0x3F)
+            i += 4
+        points[n] = c
+        n += 1
+    return n
+
+
+@njit(cache=True, nogil=True)
+def _gram_size(points: Any, n: int, scripts: Any) -> int:
+    """`similarity.gram_size` of the first n code points."""
+    start, han = min(n, 200), 0
+    for i in range(start):
+        c = points[i]
+        han += (0x3040 <= c <= 0x9FFF) or (0x20000 <= c <= 0x3FFFF)
+    below, limit, beyond = scripts[:3] if 2 * han >= start else scripts[3:]
+    return below if n < limit else beyond
+
+
+@njit(cache=True, nogil=True)
+def _least(mixed: Any, n: int, size: int, a: Any, b: Any, hashes: Any, best: Any) -> None:
+    """datasketch's signature (`affine32`) of the n-grams of a text of n mixed code points."""
+    width = min(size, n)
+    count = n - width + 1
+    hashes[0] = 0
+    for at in range(width):
+        for i in range(count):
+            hashes[i] = _U32((hashes[i] if at else _U32(0)) * _U32(0x85EBCA77)) + mixed[i + at]
+    for i in range(count):
+        h = hashes[i]
+        h = _U32((h ^ (h >> _U32(16))) * _U32(0x85EBCA6B))
+        h = _U32((h ^ (h >> _U32(13))) * _U32(0xC2B2AE35))
+        hashes[i] = h ^ (h >> _U32(16))
+    _sign_hashes(hashes, count, a, b, best)
+
+
+@njit(cache=True, nogil=True)
+def _sign_hashes(hashes: Any, count: int, a: Any, b: Any, best: Any) -> None:
+    """The least number of each lane."""
+    if count < _WIDE:
+        best[:] = _MOST
+        for i in range(count):
+            h = hashes[i]
+            for lane in range(a.shape[0]):
+                best[lane] = min(best[lane], _U32(a[lane] * h + b[lane]))
+        return
+    whole = -(-count // _WIDE) * _WIDE
+    hashes[count:whole] = hashes[0]  # what is there twice changes no minimum
+    for lane in range(a.shape[0]):
+        least, by, plus = _MOST, a[lane], b[lane]
+        for i in range(whole):
+            least = min(least, _U32(by * hashes[i] + plus))
+        best[lane] = least
+
+
+@njit(cache=True, nogil=True)
+def _fold(best: Any, size: int, rows: int, out: Any) -> None:
+    """One number for each band, of its lanes and what its place starts from (splitmix64)."""
+    for band in range(out.shape[0]):
+        x = _U64(size) * _U64(0x9E3779B97F4A7C15) + _U64(band)
+        for lane in range(band * rows, (band + 1) * rows):
+            x = _stir(x ^ _U64(best[lane]))
+        out[band] = _U32(x)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _stir(x: Any) -> Any:
+    x = x + _U64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> _U64(30))) * _U64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> _U64(27))) * _U64(0x94D049BB133111EB)
+    return x ^ (x >> _U64(31))
+
+
+@njit(cache=True, nogil=True)
+def fold(
+    data: NDArray[np.uint8],
+    offsets: NDArray[np.int64],
+    table: NDArray[np.uint32],
+    kinds: NDArray[np.uint8],
+    out: NDArray[np.uint8],
+    ends: NDArray[np.int64],
+    left: NDArray[np.bool_],
+) -> None:
+    """Write the text keys of all texts to `out`, one after another, and where each ends to `ends`.
+
+    `table` and `kinds` (`text_table.SLOW`, `RUN` and so on) say what becomes of a code point and
+    what that is. Where they cannot tell, nothing is written and `left` says so. `out` has room for
+    twice the bytes of `data`.
+    """
+    longest = 1
+    for i in range(offsets.shape[0] - 1):
+        longest = max(longest, offsets[i + 1] - offsets[i])
+    points = np.empty(longest, np.uint32)
+    at = 0
+    for i in range(offsets.shape[0] - 1):
+        n = _decode(data, offsets[i], offsets[i + 1], points)
+        end = _fold_points(points, n, table, kinds, out, at)
+        left[i] = end <= at
+        at = max(at, end)
+        ends[i] = at
+
+
+@njit(cache=True, nogil=True)
+def _fold_points(points: Any, n: int, table: Any, kinds: Any, out: Any, at: int) -> int:
+    """Where the key of a text ends that starts at `at`; -1 where the tables cannot tell."""
+    before, i = 0, 0
+    while i < n:
+        start = i
+        while i < n and kinds[points[i]] & 3 == 2:
+            i += 1
+        if i == n:
+            return at
+        kind = kinds[points[i]]
+        beside = i > start and before & 4 and kind & 4
+        if kind & 1 or beside or (before & 8 and _may_be_unit(points, i, n, kinds)):
+            return -1
+        if i > start:
+            at = _bridge(points, start, i, before, kind, table, kinds, out, at)
+            if at < 0:
+                return -1
+        at = _encode(table[points[i]], out, at)
+        before, i = kind, i + 1
+    return at
+
+
+@njit(cache=True, nogil=True)
+def _bridge(
+    points: Any, start: int, end: int, before: int, after: int,
+    table: Any, kinds: Any, out: Any, at: int,
+) -> int:  # fmt: skip
+    """What a run of punctuation and spaces leaves between its two neighbours."""
+    if after & 16:
+        return _keep_sign(points, start, end, table, kinds, out, at)
+    if before & 32 and after & 32:
+        alone = end - start == 1 and table[points[start]] == 0x27
+        return _encode(_U32(0x27 if alone else 0x20), out, at)
+    return at
+
+
+@njit(cache=True, nogil=True)
+def _may_be_unit(points: Any, i: int, n: int, kinds: Any) -> bool:
+    """Whether up to four letters from here on hold a capital, as units may after a number."""
+    for j in range(i, min(i + 4, n)):
+        if kinds[points[j]] & 128:
+            return True
+        if not kinds[points[j]] & 32:
+            return False
+    return False
+
+
+@njit(cache=True, nogil=True)
+def _keep_sign(points: Any, start: int, end: int, table: Any, kinds: Any, out: Any, at: int) -> int:
+    """Of a run before a number its sign and a point right before it; -1 for a folded `...`."""
+    for i in range(start, end):
+        if table[points[i]] == 0x2026:
+            return -1
+    point = table[points[end - 1]] == 0x2E
+    i = end - 2 if point else end - 1
+    while i >= start and kinds[points[i]] & 64:
+        i -= 1
+    if i >= start and (table[points[i]] == 0x2D or table[points[i]] == 0x2014):
+        at = _encode(table[points[i]], out, at)
+    return _encode(_U32(0x2E), out, at) if point else at
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _encode(c: Any, out: Any, at: int) -> int:
+    """Write a code point as UTF-8; returns where the next one goes."""
+    if c < 0x80:
+        out[at] = c
+        return at + 1
+    if c < 0x800:
+        out[at] = 0xC0 | c >> _U32(6)
+        out[at + 1] = 0x80 | c & _U32(0x3F)
+        return at + 2
+    if c < 0x10000:
+        out[at] = 0xE0 | c >> _U32(12)
+        out[at + 1] = 0x80 | c >> _U32(6) & _U32(0x3F)
+        out[at + 2] = 0x80 | c & _U32(0x3F)
+        return at + 3
+    out[at] = 0xF0 | c >> _U32(18)
+    out[at + 1] = 0x80 | c >> _U32(12) & _U32(0x3F)
+    out[at + 2] = 0x80 | c >> _U32(6) & _U32(0x3F)
+    out[at + 3] = 0x80 | c & _U32(0x3F)
+    return at + 4
+
+
+@njit(cache=True, nogil=True)
+def name_buckets(
+    keys: NDArray[np.uint64], absent: NDArray[np.bool_], out: NDArray[np.int32], first: int
+) -> int:
+    """Number the keys that more than one row has, from `first` on; -1 for the others.
+
+    Returns the number after the last one.
+    """
+    size = 16
+    while size < 2 * keys.shape[0]:
+        size *= 2
+    owner, named = np.full(size, -1, np.int32), np.full(size, -1, np.int32)
+    named_next = first
+    out[:] = -1
+    for i in range(keys.shape[0]):
+        if absent[i]:
+            continue
+        slot = np.int64(_stir(keys[i]) & _U64(size - 1))
+        while owner[slot] >= 0 and keys[owner[slot]] != keys[i]:
+            slot = (slot + 1) & (size - 1)
+        if owner[slot] < 0:
+            owner[slot] = i
+            continue
+        if named[slot] < 0:
+            named[slot] = named_next
+            out[owner[slot]] = named_next
+            named_next += 1
+        out[i] = named[slot]
+    return named_next
+
+
+@njit(cache=True, nogil=True)
+def merge_stars(
+    prompts: tuple[Any, Any],
+    answers: tuple[Any, Any],
+    labels: tuple[Any, Any, Any],
+    buckets: NDArray[np.int32],
+    n_buckets: int,
+    threshold: float,
+    scripts: tuple[int, ...],
+    into: NDArray[np.int64],
+    similarity: NDArray[np.float64],
+) -> None:
+    """Greedy stars: each row, the best first, goes into the nearest kept row it is equal to.
+
+    `prompts` and `answers` are data and offsets as `sign` takes them, `labels` three numbers
+    (uint64) for each row. Compared are rows with the same first label that share a bucket
+    (`buckets` has -1 for none). Two are equal when the Jaccard index of their prompts is at least
+    the threshold and their answers agree: the second label is the same, or the third is, is not 0,
+    and the answers are as near. `into` is the row, -1 for a kept one, `similarity` the smaller of
+    the two indices.
+    """
+    n, places = buckets.shape
+    heads, links = np.full(n_buckets, -1, np.int64), np.full(n * places, -1, np.int64)
+    seen = np.full(n, -1, np.int64)
+    room = 1
+    for i in range(n):
+        for ends in (prompts[1], answers[1]):
+            room = max(room, ends[i + 1] - ends[i])
+    points = np.empty(room, np.uint32), np.empty(room, np.uint32)
+    scratch = (*points, _table(room), _table(room), np.full(4, -1, np.int64))
+    prompt = (*prompts, *_measure(prompts, scripts, points[0]))
+    answer = (*answers, *_measure(answers, scripts, points[0]))
+    for i in range(n):
+        into[i], similarity[i] = _find_star(
+            i, prompt, answer, labels, buckets, (heads, links, seen), threshold, scratch
+        )
+        for place in range(places if into[i] < 0 else 0):
+            if buckets[i, place] >= 0:
+                entry, bucket = i * places + place, buckets[i, place]
+                links[entry], heads[bucket] = heads[bucket], entry
+
+
+@njit(cache=True, nogil=True)
+def _measure(texts: Any, scripts: Any, points: Any) -> Any:
+    """Characters of each text, and of its n-grams."""
+    data, ends = texts
+    n = ends.shape[0] - 1
+    chars, sizes = np.empty(n, np.int32), np.empty(n, np.int32)
+    for i in range(n):
+        chars[i] = _decode(data, ends[i], ends[i + 1], points)
+        sizes[i] = _gram_size(points, chars[i], scripts)
+    return chars, sizes
+
+
+@njit(cache=True, nogil=True)
+def _find_star(
+    i: int,
+    prompt: Any,
+    answer: Any,
+    labels: Any,
+    buckets: Any,
+    chains: Any,
+    threshold: float,
+    scratch: Any,
+) -> Any:
+    """The nearest kept row that row i is equal to, the first of several, and how near; or -1."""
+    block, same, alike = labels
+    heads, links, seen = chains
+    places = buckets.shape[1]
+    best, most, agreed = -1, 0.0, 0.0
+    for place in range(places):
+        entry = heads[buckets[i, place]] if buckets[i, place] >= 0 else -1
+        while entry >= 0:
+            j, entry = entry // places, links[entry]
+            agree = same[j] == same[i] or (alike[j] == alike[i] and alike[i] != 0)
+            if seen[j] == i or block[j] != block[i] or not agree:
+                continue
+            seen[j] = i
+            found = _similar(0, prompt, i, j, threshold, scratch)
+            if found < threshold or found < most or (found == most and j > best):
+                continue
+            least = found
+            if same[j] != same[i]:
+                least = min(found, _similar(1, answer, i, j, threshold, scratch))
+            if least >= threshold:
+                best, most, agreed = j, found, least
+    return best, agreed
+
+
+@njit(cache=True, nogil=True)
+def _similar(which: int, text: Any, i: int, j: int, threshold: float, scratch: Any) -> float:
+    """The Jaccard index of two texts, or 0 where it is below the threshold at a glance.
+
+    The n-grams of text i stay in a table for the next one that it is compared with.
+    """
+    data, ends, chars, sizes = text
+    ours, theirs, table, other, filled = scratch
+    size = min(sizes[i], sizes[j])
+    if filled[0] != which or filled[1] != i or filled[2] != size:
+        _decode(data, ends[i], ends[i + 1], ours)
+        filled[0], filled[1], filled[2] = which, i, size
+        filled[3] = _fill(ours, chars[i], size, table)
+    if max(1, chars[j]) < threshold * filled[3]:  # at most one n-gram for each character
+        return 0.0
+    _decode(data, ends[j], ends[j + 1], theirs)
+    return _compare(filled[3], table, theirs, chars[j], size, other)
+
+
+@njit(cache=True, nogil=True)
+def _table(room: int) -> Any:
+    """A set of up to `room` n-grams: what they are, the round each is of, and the present one."""
+    size = 16
+    while size < 2 * room:
+        size *= 2
+    return np.empty(size, np.uint64), np.zeros(size, np.int64), np.zeros(1, np.int64)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _gram(points: Any, at: int, width: int) -> Any:
+    """An n-gram as a number: itself up to three characters, beyond that a hash of 64 bits."""
+    x = _U64(0)
+    for i in range(at, at + min(width, 3)):
+        x = x << _U64(21) | _U64(points[i] + _U32(1))
+    if width > 3:
+        y = _U64(0)
+        for i in range(at + 3, at + width):
+            y = y << _U64(21) | _U64(points[i] + _U32(1))
+        x = _stir(x) ^ y
+    return x
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _slot(gram: Any, table: Any) -> int:
+    """Where an n-gram is in a table, or belongs."""
+    grams, rounds, now = table
+    slot = np.int64(_stir(gram) & _U64(grams.shape[0] - 1))
+    while rounds[slot] == now[0] and grams[slot] != gram:
+        slot = (slot + 1) & (grams.shape[0] - 1)
+    return slot
+
+
+@njit(cache=True, nogil=True)
+def _fill(points: Any, n: int, size: int, table: Any) -> int:
+    """Make the table the n-grams of a text; returns how many there are, each counted once."""
+    grams, rounds, now = table
+    now[0] += 1
+    width, count = min(size, n), 0
+    for at in range(n - width + 1):
+        gram = _gram(points, at, width)
+        slot = _slot(gram, table)
+        if rounds[slot] != now[0]:
+            grams[slot], rounds[slot] = gram, now[0]
+            count += 1
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _compare(known: int, table: Any, points: Any, n: int, size: int, other: Any) -> float:
+    """The Jaccard index of a table of `known` n-grams and those of a text."""
+    grams, rounds, now = other
+    now[0] += 1
+    width, count, shared = min(size, n), 0, 0
+    for at in range(n - width + 1):
+        gram = _gram(points, at, width)
+        slot = _slot(gram, other)
+        if rounds[slot] != now[0]:
+            grams[slot], rounds[slot] = gram, now[0]
+            count += 1
+            shared += table[1][_slot(gram, table)] == table[2][0]
+    return shared / (known + count - shared)

@@ -1,0 +1,185 @@
+"""MinHash: bands that tell which texts may be near each other.
+
+datasketch says what a signature is: the 32-bit hash of each n-gram goes through MurmurHash3's
+finaliser, then through `a * h + b mod 2^32` in each lane, and of each lane the least stays (its
+scheme `affine32`). Three engines make the same bits: a compiled kernel for many texts, numpy for a
+few, where loading the kernel would take longer than the work, and datasketch itself, which the
+tests hold the other two against.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, Literal
+
+import polars as pl
+
+from curation.similarity import SCRIPTS, gram_size, grams, solve_bands
+
+Engine = Literal["kernel", "numpy", "datasketch"]
+
+_SLICE = 16_384
+"""Texts whose signatures are in memory at a time."""
+_MANY = 4_096
+"""Texts from which on the kernel is worth loading (.8 s)."""
+_MASK = 0xFFFFFFFF
+
+
+def sign_keys(
+    keys: pl.Series,
+    *,
+    threshold: float = 0.8,
+    permutations: int = 128,
+    seed: int = 1,
+    engine: Engine | None = None,
+) -> pl.Series:
+    """The bands of each text key, `List(UInt32)`: texts that share one may be near each other.
+
+    `solve_bands` says how many there are. A text near a limit of length has a second set of bands,
+    for the n-grams of the texts beyond that limit. Without an `engine` the number of texts decides.
+    Raises `ValueError` for a threshold that is no Jaccard index.
+    """
+    if not 0 < threshold <= 1:
+        raise ValueError(f"the threshold is {threshold!r}, not a Jaccard index in 0..1")
+    import pyarrow as pa
+
+    engine = engine or ("kernel" if len(keys) >= _MANY else "numpy")
+    sign = _sign_compiled if engine == "kernel" else _sign_each
+    pieces = [pl.Series([], dtype=pl.List(pl.UInt32))]
+    for piece in (keys[at : at + _SLICE] for at in range(0, len(keys), _SLICE)):
+        bands, sets = sign(piece, threshold, permutations, seed, engine)
+        ends = sets.cumsum() * bands.shape[1]
+        offsets = pa.array([0, *ends], type=pa.int64())
+        lists = pa.LargeListArray.from_arrays(offsets, pa.array(bands.reshape(-1)))
+        pieces.append(pl.Series(lists, dtype=pl.List(pl.UInt32)))
+    return pl.concat(pieces)
+
+
+def hash_gram(gram: str) -> int:
+    """The 32-bit hash of an n-gram: datasketch's `hashfunc`, a polynomial of mixed characters."""
+    found = 0
+    for character in gram:
+        mixed = ord(character) * 0x9E3779B1 & _MASK
+        found = (found * 0x85EBCA77 + (mixed ^ mixed >> 15)) & _MASK
+    return found
+
+
+def text_buffers(texts: pl.Series) -> tuple[Any, Any]:
+    """The UTF-8 of all texts one after another (uint8), and where each starts and the last ends."""
+    import numpy as np
+    import pyarrow as pa
+
+    array = texts.to_arrow().cast(pa.large_string())
+    _, offsets, data = array.buffers()
+    starts = np.frombuffer(offsets, np.int64, len(array) + 1, array.offset * 8)
+    return np.frombuffer(data or b"", np.uint8), starts
+
+
+def _sign_compiled(
+    keys: pl.Series, threshold: float, permutations: int, seed: int, _: Engine
+) -> tuple[Any, Any]:
+    """Sets of bands (sets, bands) in the order of the texts, and how many sets each text has."""
+    import numpy as np
+
+    from curation import kernels
+
+    bands, rows = solve_bands(threshold, permutations)
+    a, b = (lanes[: bands * rows] for lanes in _permutations(permutations, seed))
+    out = np.empty((2 * len(keys), bands), np.uint32)
+    owner = np.empty(len(out), np.int64)
+    found = kernels.sign(*text_buffers(keys), threshold, SCRIPTS, a, b, rows, out, owner)
+    return out[:found], np.bincount(owner[:found], minlength=len(keys))
+
+
+def _sign_each(
+    keys: pl.Series, threshold: float, permutations: int, seed: int, engine: Engine
+) -> tuple[Any, Any]:
+    """The same, by numpy or datasketch."""
+    import numpy as np
+
+    bands, rows = solve_bands(threshold, permutations)
+    sizes = [sorted(reachable_sizes(key, threshold)) for key in keys]
+    wanted = [(key, size) for key, own in zip(keys, sizes, strict=True) for size in own]
+    sign = _sign_by_numpy if engine == "numpy" else _sign_by_datasketch
+    signatures = sign(wanted, permutations, seed)[:, : bands * rows]
+    tags = np.array([size for _, size in wanted], dtype=np.uint64)
+    mixed = tags[:, None] * 0x9E3779B97F4A7C15 + np.arange(bands, dtype=np.uint64)
+    for lanes in np.moveaxis(signatures.reshape(-1, bands, rows), 2, 0):
+        mixed = _stir(mixed ^ lanes.astype(np.uint64))
+    # Every pair is verified, so a chance one among 32 bits costs only time.
+    return mixed.astype(np.uint32), np.array([len(own) for own in sizes])
+
+
+def reachable_sizes(key: str, threshold: float) -> set[int]:
+    """The n-gram sizes under which a text can meet one as near as the threshold.
+
+    A text a little longer than a limit may have its neighbour below it, where n is smaller.
+    """
+    shortest = key[: max(0, int(threshold * len(key)) - 4)]
+    return {gram_size(key), gram_size(shortest)} if shortest else {gram_size(key)}
+
+
+def _sign_by_datasketch(wanted: Sequence[tuple[str, int]], permutations: int, seed: int) -> Any:
+    """datasketch's signatures of the n-grams of each (text, n), uint32 (texts, permutations)."""
+    import numpy as np
+    from datasketch import MinHash
+
+    blank = MinHash(num_perm=permutations, seed=seed, hashfunc=hash_gram, scheme="affine32")
+    out = np.empty((len(wanted), permutations), np.uint32)
+    for i, (key, size) in enumerate(wanted):
+        signature = blank.copy()
+        signature.update_batch(grams(key, size))
+        out[i] = signature.hashvalues
+    return out
+
+
+def _sign_by_numpy(wanted: Sequence[tuple[str, int]], permutations: int, seed: int) -> Any:
+    """The same from arrays; texts whose n-grams have the same width are signed together."""
+    import numpy as np
+
+    a, b = _permutations(permutations, seed)
+    out = np.empty((len(wanted), permutations), np.uint32)
+    widths = np.array([min(size, len(key)) for key, size in wanted], dtype=np.int64)
+    for width in np.unique(widths):
+        places = np.flatnonzero(widths == width)
+        hashes, firsts = _hash_grams([wanted[i][0] for i in places], int(width))
+        for lane in range(permutations):
+            out[places, lane] = np.minimum.reduceat(a[lane] * hashes + b[lane], firsts)
+    return out
+
+
+def _hash_grams(texts: Sequence[str], width: int) -> tuple[Any, Any]:
+    """The finished hashes of all n-grams of the texts, and where those of each text start."""
+    import numpy as np
+
+    points = np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32)
+    mixed = points * np.uint32(0x9E3779B1)
+    mixed ^= mixed >> 15
+    lengths = np.array([len(text) for text in texts])
+    counts = lengths - width + 1
+    firsts = counts.cumsum() - counts
+    starts = np.repeat(lengths.cumsum() - lengths - firsts, counts) + np.arange(counts.sum())
+    found = np.zeros(len(starts), np.uint32)
+    for at in range(width):
+        found = found * np.uint32(0x85EBCA77) + mixed[starts + at]
+    found = (found ^ found >> 16) * np.uint32(0x85EBCA6B)
+    found = (found ^ found >> 13) * np.uint32(0xC2B2AE35)
+    return found ^ found >> 16, firsts
+
+
+def _stir(x: Any) -> Any:
+    """splitmix64."""
+    x = x + 0x9E3779B97F4A7C15
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EB
+    return x ^ (x >> 31)
+
+
+@cache
+def _permutations(permutations: int, seed: int) -> tuple[Any, Any]:
+    """datasketch's multipliers and addends, uint32; making them costs more than a short text."""
+    import numpy as np
+    from datasketch import MinHash
+
+    blank = MinHash(num_perm=permutations, seed=seed, hashfunc=hash_gram, scheme="affine32")
+    a, b = blank.permutations
+    return np.ascontiguousarray(a, np.uint32), np.ascontiguousarray(b, np.uint32)

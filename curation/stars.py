@@ -1,0 +1,206 @@
+"""Stars: rows that are equal to a better one, each with the kept row it goes into.
+
+Rows are taken in the order of rank. One goes into the nearest kept row it is equal to, and is kept
+itself where there is none; so a row only ever goes because of a row that stays, and no chain of
+near pairs pulls rows together that differ. Two engines give the same: the index in Python, which
+can also be asked for one row, and a compiled kernel for many.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import polars as pl
+
+from curation.progress import Progress, Report, silent
+from curation.similarity import SCRIPTS, NearIndex, is_short, jaccard
+from curation.text import meaning_marks
+
+STAR_SCHEMA = pl.Schema({"id": pl.String, "into": pl.String, "similarity": pl.Float64})
+_MANY = 2_000
+"""Rows from which on the kernel is worth loading."""
+
+
+def merge_stars(
+    rows: pl.DataFrame,
+    *,
+    threshold: float,
+    report: Report = silent,
+    engine: Literal["kernel", "python"] | None = None,
+) -> pl.DataFrame:
+    """The rows that repeat a better one, of `STAR_SCHEMA`, in the order they came.
+
+    `rows` are signatures with the columns split, track, prompt_text and answer_text, the best row
+    first. `into` is a kept row of the same block (`blocks`), `similarity` the Jaccard index of the
+    prompts, or of the answers where that is smaller. Without an `engine` the number of rows
+    decides.
+    """
+    engine = engine or ("kernel" if rows.height >= _MANY else "python")
+    if engine == "kernel":
+        return _merge_compiled(rows, threshold)
+    progress = Progress(rows.height, "near duplicates", report)
+    return pl.DataFrame(_merge_each(rows, threshold, progress), schema=STAR_SCHEMA, orient="row")
+
+
+class RowIndex:
+    """Signed rows with their texts that can be asked for one that is equal to another row."""
+
+    def __init__(self, threshold: float):
+        self.threshold = threshold
+        self._blocks: dict[tuple[Any, ...], NearIndex] = {}
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Remember a row, after those it is no better than."""
+        if _is_comparable(row):
+            self._block(row).add(row, row["prompt_text"], row["bands"])
+
+    def find(self, row: dict[str, Any]) -> tuple[float, str] | None:
+        """(similarity, id) of the nearest equal row, the one added first of several; or none."""
+        if not _is_comparable(row):
+            return None
+        near = self._block(row).near(row["prompt_text"], row["bands"])
+        if row["certain"]:
+            return next(((s, other["id"]) for s, other in near), None)
+        found = ((self._compare(row, other, s), other["id"]) for s, other in near)
+        return next((f for f in found if f[0] >= self.threshold), None)
+
+    def _block(self, row: dict[str, Any]) -> NearIndex:
+        """The rows this one can be equal to: of the same slots, or whose prompt means the same."""
+        says = row["answer"] if row["certain"] else meaning_marks(row["prompt_text"])
+        block = (row["split"], row["track"], row["context"], row["certain"], says)
+        if block not in self._blocks:
+            self._blocks[block] = NearIndex(self.threshold)
+        return self._blocks[block]
+
+    def _compare(self, row: dict[str, Any], other: dict[str, Any], similarity: float) -> float:
+        """The smaller similarity of two free-text rows; 0 where they do not say the same."""
+        if row["answer"] == other["answer"]:
+            return similarity
+        says, other_says = _free_answer(row), _free_answer(other)
+        if not says or says != other_says:
+            return 0.0
+        return min(similarity, jaccard(row["answer_text"], other["answer_text"]))
+
+
+def _is_comparable(row: dict[str, Any]) -> bool:
+    """Whether a near prompt may ask the same: in a short text one character is a meaning."""
+    return row["certain"] or not is_short(row["prompt_text"])
+
+
+def _free_answer(row: dict[str, Any]) -> tuple[str, ...]:
+    """What an answer in free words must have in common with one it is near to; else nothing."""
+    if row["labelled"] or is_short(row["answer_text"]):
+        return ()
+    return meaning_marks(row["answer_text"])
+
+
+def _merge_each(
+    rows: pl.DataFrame, threshold: float, progress: Progress
+) -> Iterator[tuple[str, str, float]]:
+    index = RowIndex(threshold)
+    for row in rows.iter_rows(named=True):
+        found = index.find(row)
+        if found:
+            yield row["id"], found[1], found[0]
+        else:
+            index.add(row)
+        progress.step()
+
+
+def _merge_compiled(rows: pl.DataFrame, threshold: float) -> pl.DataFrame:
+    import numpy as np
+
+    from curation import kernels
+    from curation.minhash import text_buffers
+
+    rows = rows.filter("certain" | ~_short("prompt_text"))
+    prompt = _marks(rows.with_columns(skip=pl.col("certain")), "prompt_text")
+    free = ~pl.col("labelled") & ~_short("answer_text")
+    alike = _marks(rows.with_columns(skip=~free), "answer_text")
+    block = (blocks(rows).to_frame().select(pl.struct("block", prompt).hash()))["block"]
+    buckets, n_buckets = _name_buckets(rows, block)
+    into, similarity = np.empty(rows.height, np.int64), np.empty(rows.height, np.float64)
+    texts = (text_buffers(rows[name]) for name in ("prompt_text", "answer_text"))
+    labels = (block.to_numpy(), rows["answer"].to_numpy(), alike.to_numpy())
+    kernels.merge_stars(*texts, labels, buckets, n_buckets, threshold, SCRIPTS, into, similarity)
+    found = rows.select("id", into=pl.Series(into), similarity=pl.Series(similarity))
+    found = found.filter(pl.col("into") >= 0)
+    return found.with_columns(into=rows["id"].gather(found["into"]))
+
+
+def _name_buckets(rows: pl.DataFrame, block: pl.Series) -> tuple[Any, int]:
+    """A number for each band that two rows of a block share, -1 for others: (rows, places)."""
+    import numpy as np
+
+    from curation import kernels
+
+    buckets, first = np.full((rows.height, n_places(rows)), -1, np.int32), 0
+    for places in same_places(rows):
+        keys = pl.concat([band_keys(rows, block, place) for place in places])
+        named = np.empty(len(keys), np.int32)
+        absent = keys.is_null().to_numpy()
+        first = kernels.name_buckets(keys.fill_null(0).to_numpy(), absent, named, first)
+        buckets[:, places] = named.reshape(len(places), -1).T
+    return buckets, first
+
+
+def _marks(rows: pl.DataFrame, name: str) -> pl.Series:
+    """A number for what the marks of a text are (`meaning_marks`), 0 where `skip` says so."""
+    texts = rows.select(text=pl.when(~pl.col("skip")).then(name))["text"]
+    unique = texts.drop_nulls().unique()
+    said = pl.Series(["\x1e".join(meaning_marks(text)) for text in unique], dtype=pl.String)
+    numbers = said.hash() | 1
+    return texts.replace_strict(unique, numbers, default=0, return_dtype=pl.UInt64).rename(name)
+
+
+def _short(name: str) -> pl.Expr:
+    """`is_short` of a column of texts."""
+    return pl.col(name).map_elements(is_short, return_dtype=pl.Boolean)
+
+
+def blocks(signed: pl.DataFrame) -> pl.Series:
+    """The block that each row is compared in, UInt64; fit for comparing within one process.
+
+    A row with slots is compared where the slots are the same, any other with its own context.
+    """
+    label = pl.when("certain").then("answer")
+    # Polars' hash is not kept anywhere: another version may give another one.
+    return signed.select(block=pl.struct("split", "track", "context", label.alias("label")).hash())[
+        "block"
+    ]
+
+
+def band_keys(signed: pl.DataFrame, block: pl.Series, place: int) -> pl.Series:
+    """The `place`-th band of each row, mixed with its block; null for none."""
+    return _band(signed, place).cast(pl.UInt64) ^ block
+
+
+def _band(signed: pl.DataFrame, place: int) -> pl.Series:
+    return signed["bands"].list.get(place, null_on_oob=True)
+
+
+def n_places(signed: pl.DataFrame) -> int:
+    """Bands of the row that has most."""
+    return int(signed["bands"].list.len().max() or 0)  # type: ignore[arg-type]
+
+
+def share_bands(signed: pl.DataFrame) -> pl.Series:
+    """Whether a row shares a band with another one of its block."""
+    shared = pl.repeat(False, signed.height, eager=True)
+    block = blocks(signed)
+    for places in same_places(signed):
+        both = [band_keys(signed, block, place) for place in places]
+        twice = pl.concat(both).is_duplicated()
+        for i, keys in enumerate(both):
+            found = twice[i * signed.height : (i + 1) * signed.height]
+            shared |= found & keys.is_not_null()
+    return shared
+
+
+def same_places(signed: pl.DataFrame) -> list[tuple[int, ...]]:
+    """Places whose bands can be the same: where rows have two sets of bands, each place twice.
+
+    An even number may also be one set; then bands of two places are compared that never agree.
+    """
+    places = n_places(signed)
+    half = places if places % 2 else places // 2
+    return [tuple(range(place, places, half)) for place in range(half)]

@@ -1,0 +1,60 @@
+"""Three engines give one signature, and it is datasketch's."""
+
+import random
+
+import polars as pl
+import pytest
+from datasketch import MinHash, MinHashLSH
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curation.minhash import _sign_by_numpy, hash_gram, reachable_sizes, sign_keys
+from curation.similarity import gram_size, grams, jaccard
+
+TEXTS = st.text(st.sampled_from("打开关闭空调🚗ab cé1٣\U00020000か"), max_size=60)
+
+
+@given(st.lists(TEXTS, max_size=20), st.sampled_from([0.5, 0.7, 0.8, 0.95]))
+def test_the_kernel_numpy_and_datasketch_agree(texts, threshold):
+    keys = pl.Series(texts, dtype=pl.String)
+    kernel, arrays, datasketch = (
+        sign_keys(keys, threshold=threshold, engine=engine).to_list()
+        for engine in ("kernel", "numpy", "datasketch")
+    )
+    assert kernel == arrays == datasketch
+
+
+def test_long_texts_and_whole_slices_agree_too():
+    rng = random.Random(3)
+    han = "".join(chr(0x4E00 + i) for i in range(900))
+    keys = pl.Series(["".join(rng.choices(han, k=rng.randint(0, 700))) for _ in range(300)])
+    mixed = pl.concat([keys, keys.str.slice(0, 30) + " turn the volume down please " * 8])
+    assert sign_keys(mixed, engine="kernel").equals(sign_keys(mixed, engine="numpy"))
+    many = pl.Series(["打开空调", "close it"]).sample(40_000, with_replacement=True, seed=1)
+    signed = sign_keys(many)
+    assert signed.equals(sign_keys(many, engine="numpy"))
+
+
+def test_datasketchs_own_index_finds_what_our_signatures_say():
+    text = "明天早上八点提醒我给妈妈打电话问她要不要一起去公园散步"
+    near = text.replace("散步", "散散步")
+    lanes = _sign_by_numpy([(t, 3) for t in (text, near)], 128, 1)
+    ours = [MinHash(hashvalues=v, seed=1, scheme="affine32", hashfunc=hash_gram) for v in lanes]
+    index = MinHashLSH(threshold=0.5, num_perm=128)
+    index.insert("text", ours[0])
+    assert index.query(ours[1]) == ["text"]
+    assert abs(ours[0].jaccard(ours[1]) - jaccard(text, near)) < 0.15
+    theirs = MinHash(num_perm=128, seed=1, scheme="affine32", hashfunc=hash_gram)
+    theirs.update_batch(grams(text, 3))
+    assert theirs == ours[0]
+
+
+@given(TEXTS, st.floats(0.5, 1))
+def test_a_text_has_bands_for_every_size_a_near_one_may_have(text, threshold):
+    sizes = reachable_sizes(text, threshold)
+    assert gram_size(text) in sizes and len(sizes) <= 2
+
+
+def test_a_threshold_outside_0_and_1_is_refused():
+    with pytest.raises(ValueError, match="80"):
+        sign_keys(pl.Series(["开"]), threshold=80)

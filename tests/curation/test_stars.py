@@ -1,0 +1,74 @@
+"""Greedy stars: the kernel and the index in Python decide alike."""
+
+import random
+
+import pytest
+
+from curation.dedup import sign_rows, with_texts
+from curation.rows import dialogue, make_row, rows_frame
+from curation.similarity import jaccard
+from curation.stars import merge_stars
+from curation.tasks.json_slots import json_slots
+
+TASK = json_slots(fields=["actions"], slots={"actions": ["do", "what"]})
+WORDS = [
+    "打开",
+    "关闭",
+    "空调",
+    "主驾",
+    "副驾",
+    "车窗",
+    "请",
+    "帮我",
+    "一下",
+    "马上",
+    "播放",
+    "周杰伦",
+]
+WORDS += ["的", "歌", "不要", "26", "度", "18", "and ", "then ", "open ", "the ", "window "]
+
+
+def signed_rows(number, *, seed, track, threshold):
+    """Rows of few words in many combinations, some with slots, the best first."""
+    rng = random.Random(seed)
+    rows = []
+    for _ in range(number):
+        said = "".join(rng.choices(WORDS, k=rng.randint(3, 30)))
+        answer = "".join(rng.choices(WORDS, k=rng.randint(1, 12)))
+        if track == "domain":
+            answer = f'{{"actions":[{{"do":"{rng.choice("开关")}","what":"窗"}}]}}'
+        rows.append(make_row(dialogue(said, answer), source="s", track=track))
+        edited = said.replace(rng.choice(WORDS), rng.choice(WORDS), 1)
+        rows.append(make_row(dialogue(edited, answer), source="s", track=track))
+    frame = rows_frame(rows).unique("id", maintain_order=True)
+    task = TASK if track == "domain" else None
+    signed = with_texts(sign_rows(frame, task=task, threshold=threshold), frame, task)
+    return signed.join(frame.select("id", "split", "track"), on="id", maintain_order="left")
+
+
+@pytest.mark.parametrize("track", ["domain", "general"])
+@pytest.mark.parametrize("threshold", [0.4, 0.7, 0.8])
+def test_the_kernel_decides_as_the_index_does(track, threshold):
+    merged = 0
+    for seed in range(4):
+        rows = signed_rows(300, seed=seed, track=track, threshold=threshold)
+        kernel, python = (
+            merge_stars(rows, threshold=threshold, engine=engine) for engine in ("kernel", "python")
+        )
+        assert kernel.equals(python)
+        merged += kernel.height
+    assert merged > 20
+
+
+def test_a_row_only_goes_because_of_one_that_stays():
+    rows = signed_rows(400, seed=9, track="domain", threshold=0.7)
+    stars = merge_stars(rows, threshold=0.7, engine="kernel")
+    assert stars.height and not stars["into"].is_in(stars["id"].implode()).any()
+    texts = dict(rows.select("id", "prompt_text").iter_rows())
+    for one, into, similarity in stars.iter_rows():
+        assert similarity == jaccard(texts[one], texts[into]) >= 0.7
+
+
+def test_nothing_is_merged_of_nothing():
+    rows = signed_rows(3, seed=1, track="general", threshold=0.8).clear()
+    assert merge_stars(rows, threshold=0.8, engine="kernel").is_empty()

@@ -41,6 +41,34 @@ def merge_stars(
     return pl.DataFrame(_merge_each(rows, threshold, progress), schema=STAR_SCHEMA, orient="row")
 
 
+def merge_texts(
+    keys: pl.Series, *, threshold: float = 0.8, report: Report = silent
+) -> pl.DataFrame:
+    """Texts that repeat a better one, the best first: `line`, `into` (lines) and `similarity`.
+
+    Nothing but the texts is compared; equal ones have similarity 1. Of rows, which have answers and
+    labels, `dedup.find_duplicates` knows more.
+    """
+    import numpy as np
+
+    from curation import kernels
+    from curation.minhash import sign_keys, text_buffers
+
+    signed = pl.DataFrame({"bands": sign_keys(keys, threshold=threshold, engine="kernel")})
+    report(f"{len(keys):,} texts are signed")
+    buckets, n_buckets = _name_buckets(signed, pl.repeat(0, len(keys), dtype=pl.UInt64, eager=True))
+    busy = np.flatnonzero((buckets >= 0).any(axis=1))
+    texts, none = text_buffers(keys.gather(busy)), np.zeros(len(busy), np.uint64)
+    into, similarity = np.empty(len(busy), np.int64), np.empty(len(busy), np.float64)
+    kernels.merge_stars(
+        texts, texts, (none, none, none), buckets[busy], n_buckets, threshold, SCRIPTS,
+        into, similarity,
+    )  # fmt: skip
+    gone = into >= 0
+    found = {"line": busy[gone], "into": busy[into[gone]], "similarity": similarity[gone]}
+    return pl.DataFrame(found)
+
+
 class RowIndex:
     """Signed rows with their texts that can be asked for one that is equal to another row."""
 

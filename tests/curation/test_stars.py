@@ -2,12 +2,13 @@
 
 import random
 
+import polars as pl
 import pytest
 
 from curation.dedup import sign_rows, with_texts
 from curation.rows import dialogue, make_row, rows_frame
 from curation.similarity import jaccard
-from curation.stars import merge_stars
+from curation.stars import merge_stars, merge_texts
 from curation.tasks.json_slots import json_slots
 
 TASK = json_slots(fields=["actions"], slots={"actions": ["do", "what"]})
@@ -72,3 +73,20 @@ def test_a_row_only_goes_because_of_one_that_stays():
 def test_nothing_is_merged_of_nothing():
     rows = signed_rows(3, seed=1, track="general", threshold=0.8).clear()
     assert merge_stars(rows, threshold=0.8, engine="kernel").is_empty()
+
+
+def test_of_bare_texts_those_near_a_better_one_go():
+    rng = random.Random(5)
+    texts = ["".join(rng.choices(WORDS, k=rng.randint(6, 14))) for _ in range(150)]
+    texts += [text.replace(rng.choice(WORDS), "", 1) for text in texts]
+    kept: list[int] = []
+    gone = {}
+    for i, text in enumerate(texts):
+        near = [(jaccard(text, texts[j]), -j) for j in kept]
+        best = max(near, default=(0.0, 0))
+        if best[0] >= 0.8:
+            gone[i] = (-best[1], best[0])
+        else:
+            kept.append(i)
+    found = merge_texts(pl.Series(texts), threshold=0.8)
+    assert {line: (into, near) for line, into, near in found.iter_rows()} == gone and len(gone) > 50

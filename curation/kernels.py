@@ -45,20 +45,15 @@ def sign(
     found = 0
     for i in range(offsets.shape[0] - 1):
         n = _decode(data, offsets[i], offsets[i + 1], points)
-        own = _gram_size(points, n, scripts)
-        shortest = max(0, int(threshold * n) - 4)
-        other = _gram_size(points, shortest, scripts) if shortest else own
         for j in range(n):
             x = _U32(points[j] * _U32(0x9E3779B1))
             mixed[j] = x ^ (x >> _U32(15))
-        for size in (min(own, other), max(own, other)):
-            if size != own and size == other or size == own:
+        for size in _signed_sizes(points, n, threshold, scripts):
+            if size:
                 _least(mixed, n, size, a, b, hashes, best)
                 _fold(best, size, rows, out[found])
                 owner[found] = i
                 found += 1
-            if own == other:
-                break
     return found
 
 
@@ -88,12 +83,36 @@ def _decode(data: Any, start: int, end: int, points: Any) -> int:
 
 @njit(cache=True, nogil=True)
 def _gram_size(points: Any, n: int, scripts: Any) -> int:
-    """`similarity.gram_size` of the first n code points."""
+    """`similarity.gram_size` of n code points."""
+    return _size(n, _han_share(points, n) >= 0.5, scripts)
+
+
+@njit(cache=True, nogil=True)
+def _signed_sizes(points: Any, n: int, threshold: float, scripts: Any) -> tuple[int, int]:
+    """`minhash.signed_sizes` of n code points; the first is 0 where there is only one."""
+    share, room = _han_share(points, n), 1 - threshold
+    own, smaller = _size(n, share >= 0.5, scripts), 0
+    for length in (n, max(0, int(threshold * n) - 4)):
+        for han in (True, False):
+            size = _size(length, han, scripts)
+            likely = share >= 0.5 - room if han else share < 0.5 + room
+            if likely and smaller < size < own:
+                smaller = size
+    return smaller, own
+
+
+@njit(cache=True, nogil=True)
+def _han_share(points: Any, n: int) -> float:
     start, han = min(n, 200), 0
     for i in range(start):
         c = points[i]
         han += (0x3040 <= c <= 0x9FFF) or (0x20000 <= c <= 0x3FFFF)
-    below, limit, beyond = scripts[:3] if 2 * han >= start else scripts[3:]
+    return han / start if start else 1.0
+
+
+@njit(cache=True, nogil=True)
+def _size(n: int, han: bool, scripts: Any) -> int:
+    below, limit, beyond = scripts[:3] if han else scripts[3:]
     return below if n < limit else beyond
 
 

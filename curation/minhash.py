@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from curation.similarity import SCRIPTS, gram_size, grams, solve_bands
+from curation.similarity import SCRIPTS, gram_size, grams, smaller_size, solve_bands
 
 Engine = Literal["kernel", "numpy", "datasketch"]
 
@@ -34,9 +34,9 @@ def sign_keys(
 ) -> pl.Series:
     """The bands of each text key, `List(UInt32)`: texts that share one may be near each other.
 
-    `solve_bands` says how many there are. A text near a limit of length has a second set of bands,
-    for the n-grams of the texts beyond that limit. Without an `engine` the number of texts decides.
-    Raises `ValueError` for a threshold that is no Jaccard index.
+    `solve_bands` says how many there are. A text near a limit of length or script has a second set
+    of bands, for the n-grams of the texts beyond that limit. Without an `engine` the number of
+    texts decides. Raises `ValueError` for a threshold that is no Jaccard index.
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"the threshold is {threshold!r}, not a Jaccard index in 0..1")
@@ -97,7 +97,7 @@ def _sign_each(
     import numpy as np
 
     bands, rows = solve_bands(threshold, permutations)
-    sizes = [sorted(reachable_sizes(key, threshold)) for key in keys]
+    sizes = [signed_sizes(key, threshold) for key in keys]
     wanted = [(key, size) for key, own in zip(keys, sizes, strict=True) for size in own]
     sign = _sign_by_numpy if engine == "numpy" else _sign_by_datasketch
     signatures = sign(wanted, permutations, seed)[:, : bands * rows]
@@ -109,13 +109,10 @@ def _sign_each(
     return mixed.astype(np.uint32), np.array([len(own) for own in sizes])
 
 
-def reachable_sizes(key: str, threshold: float) -> set[int]:
-    """The n-gram sizes under which a text can meet one as near as the threshold.
-
-    A text a little longer than a limit may have its neighbour below it, where n is smaller.
-    """
-    shortest = key[: max(0, int(threshold * len(key)) - 4)]
-    return {gram_size(key), gram_size(shortest)} if shortest else {gram_size(key)}
+def signed_sizes(key: str, threshold: float) -> list[int]:
+    """The n-gram sizes that a text is signed in, one or two, the smaller first."""
+    smaller, own = smaller_size(key, threshold), gram_size(key)
+    return [own] if smaller is None else [smaller, own]
 
 
 def _sign_by_datasketch(wanted: Sequence[tuple[str, int]], permutations: int, seed: int) -> Any:

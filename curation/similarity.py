@@ -18,18 +18,42 @@ _HAN = re.compile("[\u3040-\u9fff\U00020000-\U0003ffff]")
 
 def gram_size(key: str) -> int:
     """Characters in an n-gram of this text: 2 or 3 where half of it is Han, else 3 or 5."""
-    short, limit, long = _sizes(key)
-    return short if len(key) < limit else long
+    return _size(len(key), _script(key))
+
+
+def smaller_size(key: str, threshold: float) -> int | None:
+    """A smaller n, by which a text would be compared with one that is as near as the threshold.
+
+    Two texts are compared by the smaller of their sizes, so nobody needs a larger one. A near text
+    may be shorter, or of the other script where this one is of both. Below a threshold of about 0.5
+    there may be two such sizes; then it is the larger of them.
+    """
+    own, room = gram_size(key), 1 - threshold
+    lengths = (len(key), max(0, int(threshold * len(key)) - 4))
+    share = _han_share(key)
+    scripts = [SCRIPTS[:3]] * (share >= 0.5 - room) + [SCRIPTS[3:]] * (share < 0.5 + room)
+    sizes = [_size(length, script) for length in lengths for script in scripts]
+    return max((size for size in sizes if size < own), default=None)
 
 
 def is_short(key: str) -> bool:
     """Whether one character is much of what a text says: below 20 Han or 40 Latin characters."""
-    return len(key) < _sizes(key)[1]
+    return len(key) < _script(key)[1]
 
 
-def _sizes(key: str) -> tuple[int, ...]:
-    start = key[:200]  # enough to tell the script
-    return SCRIPTS[:3] if 2 * len(_HAN.findall(start)) >= len(start) else SCRIPTS[3:]
+def _han_share(key: str) -> float:
+    """Share of Han characters at the start of a text, enough to tell its script; 1 of nothing."""
+    start = key[:200]
+    return len(_HAN.findall(start)) / len(start) if start else 1.0
+
+
+def _script(key: str) -> tuple[int, ...]:
+    return SCRIPTS[:3] if _han_share(key) >= 0.5 else SCRIPTS[3:]
+
+
+def _size(length: int, script: tuple[int, ...]) -> int:
+    short, limit, long = script
+    return short if length < limit else long
 
 
 def grams(key: str, size: int) -> frozenset[str]:

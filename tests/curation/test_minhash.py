@@ -8,7 +8,7 @@ from datasketch import MinHash, MinHashLSH
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.minhash import _sign_by_numpy, hash_gram, reachable_sizes, sign_keys
+from curation.minhash import _sign_by_numpy, hash_gram, sign_keys, signed_sizes
 from curation.similarity import gram_size, grams, jaccard
 
 TEXTS = st.text(st.sampled_from("打开关闭空调🚗ab cé1٣\U00020000か"), max_size=60)
@@ -50,11 +50,19 @@ def test_datasketchs_own_index_finds_what_our_signatures_say():
 
 
 @given(TEXTS, st.floats(0.5, 1))
-def test_a_text_has_bands_for_every_size_a_near_one_may_have(text, threshold):
-    sizes = reachable_sizes(text, threshold)
-    assert gram_size(text) in sizes and len(sizes) <= 2
+def test_a_text_is_signed_in_its_own_size_and_perhaps_a_smaller_one(text, threshold):
+    sizes = signed_sizes(text, threshold)
+    assert sizes[-1] == gram_size(text) and sizes == sorted({*sizes}) and len(sizes) <= 2
 
 
 def test_a_threshold_outside_0_and_1_is_refused():
     with pytest.raises(ValueError, match="80"):
         sign_keys(pl.Series(["开"]), threshold=80)
+
+
+@given(TEXTS, st.integers(0, 60), TEXTS)
+def test_two_near_texts_are_signed_in_the_size_they_are_compared_by(text, at, added):
+    other = text[:at] + added[:5] + text[at:]
+    if jaccard(text, other) >= 0.8:
+        size = min(gram_size(text), gram_size(other))
+        assert all(size in signed_sizes(one, 0.8) for one in (text, other))

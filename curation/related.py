@@ -1,12 +1,16 @@
 """Which rows a verdict on some rows can depend on: those alike, and those alike to these."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import polars as pl
 
+from curation.minhash import flat_bands
+
 COMPARED = ("id", "prompt", "bands")
 """The columns of signatures that are looked at."""
+_LARGE = 65_536
+"""Rows that are looked through together."""
 _SPARSE = 32
 """Places for each band in the table where bands are first looked for by their lower bits: of so
 many one is taken for another, and the table fits the caches."""
@@ -34,7 +38,7 @@ def find_related(
     `signed` are the columns `COMPARED` of signatures (`dedup.SIGNATURE_SCHEMA`), in pieces of any
     size and order.
     """
-    pieces, known = [_apart(piece) for piece in signed], pl.Series("id", [*ids], dtype=pl.String)
+    pieces, known = [*_pieces(signed)], pl.Series("id", [*ids], dtype=pl.String)
     new = [piece.ids.is_in(known.implode()).to_numpy() for piece in pieces]
     related = new
     while any(mark.any() for mark in new):
@@ -56,13 +60,23 @@ def find_alike(signed: Iterable[pl.DataFrame], rows: pl.DataFrame) -> list[str]:
     Both hold the columns `COMPARED`, `signed` in pieces of any size and order.
     """
     shares = _sharing(rows["prompt"], [_apart(rows).bands])
-    return [i for piece in map(_apart, signed) for i in piece.ids.filter(shares(piece))]
+    return [i for piece in _pieces(signed) for i in piece.ids.filter(shares(piece))]
+
+
+def _pieces(signed: Iterable[pl.DataFrame]) -> Iterator[_Piece]:
+    """The frames one by one, small ones together."""
+    held: list[pl.DataFrame] = []
+    for frame in signed:
+        held.append(frame)
+        if sum(part.height for part in held) >= _LARGE:
+            yield _apart(pl.concat(held))
+            held = []
+    if held:
+        yield _apart(pl.concat(held))
 
 
 def _apart(signed: pl.DataFrame) -> _Piece:
-    bands = signed["bands"]
-    ends = bands.list.len().cast(pl.Int64).cum_sum().to_numpy()
-    return _Piece(signed["id"], signed["prompt"], bands.explode().drop_nulls().to_numpy(), ends)
+    return _Piece(signed["id"], signed["prompt"], *flat_bands(signed["bands"]))
 
 
 def _sharing(prompts: pl.Series, some: Sequence[Any]) -> Callable[[_Piece], Any]:

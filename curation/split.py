@@ -14,6 +14,7 @@ import polars as pl
 
 from curation.dedup import sign_rows, with_texts
 from curation.fates import kept, make_fates
+from curation.minhash import unpack_bands
 from curation.progress import Progress, Report, silent
 from curation.rows import ROW_SCHEMA, UTTERANCE, dialogue, digest, make_row
 from curation.stars import RowIndex, band_keys, blocks, n_places
@@ -199,6 +200,7 @@ def find_leaks(
 def _signed(rows: pl.DataFrame, signed: pl.DataFrame) -> pl.DataFrame:
     """Signatures with what rows are told apart by, as if they were of one split, by id."""
     labels = rows.select("id", "prompt_id", "track", split=pl.lit("")).sort("id")
+    signed = signed.with_columns(unpack_bands(signed["bands"]))
     return labels.join(signed, on="id", maintain_order="left")
 
 

@@ -29,10 +29,10 @@ def merge_stars(
 ) -> pl.DataFrame:
     """The rows that repeat a better one, of `STAR_SCHEMA`, in the order they came.
 
-    `rows` are signatures with the columns split, track, prompt_text and answer_text, the best row
-    first. `into` is a kept row of the same block (`blocks`), `similarity` the Jaccard index of the
-    prompts, or of the answers where that is smaller. Without an `engine` the number of rows
-    decides.
+    `rows` are signatures, their bands unpacked, with the columns split, track, prompt_text and
+    answer_text, the best row first. `into` is a kept row of the same block (`blocks`),
+    `similarity` the Jaccard index of the prompts, or of the answers where that is smaller. Without
+    an `engine` the number of rows decides.
     """
     engine = engine or ("kernel" if rows.height >= _MANY else "python")
     if engine == "kernel":

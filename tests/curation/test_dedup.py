@@ -16,6 +16,7 @@ from curation.dedup import (
     turn_keys,
 )
 from curation.fates import FATE_SCHEMA, require_conservation
+from curation.minhash import flat_bands, unpack_bands
 from curation.related import find_alike, find_related
 from curation.rows import ROW_SCHEMA, dialogue, make_row, rows_frame
 from curation.rules import judge_rows
@@ -285,8 +286,8 @@ def test_what_is_found_for_related_rows_alone_is_what_is_found_among_all(said, m
 def test_rows_alike_are_those_that_share_a_prompt_or_a_band(said, first):
     signed = sign_rows(commands(*[(p + tail, label(do=what)) for p, tail, what in said]))
     asked = signed.head(first)
-    prompts, bands = set(asked["prompt"]), set(asked["bands"].explode().drop_nulls())
-    rows = signed.select("id", "prompt", "bands").iter_rows()
+    prompts, bands = set(asked["prompt"]), set(flat_bands(asked["bands"])[0])
+    rows = signed.select("id", "prompt", unpack_bands(signed["bands"])).iter_rows()
     shared = {i for i, prompt, own in rows if prompt in prompts or bands & set(own)}
     assert set(find_alike(signed.iter_slices(3), asked)) == shared
 

@@ -8,7 +8,14 @@ from datasketch import MinHash, MinHashLSH
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.minhash import _sign_by_numpy, hash_gram, sign_keys, signed_sizes
+from curation.minhash import (
+    _sign_by_numpy,
+    hash_gram,
+    pack_bands,
+    sign_keys,
+    signed_sizes,
+    unpack_bands,
+)
 from curation.similarity import gram_size, grams, jaccard
 
 TEXTS = st.text(st.sampled_from("打开关闭空调🚗ab cé1٣\U00020000か"), max_size=60)
@@ -66,3 +73,11 @@ def test_two_near_texts_are_signed_in_the_size_they_are_compared_by(text, at, ad
     if jaccard(text, other) >= 0.8:
         size = min(gram_size(text), gram_size(other))
         assert all(size in signed_sizes(one, 0.8) for one in (text, other))
+
+
+@given(st.lists(st.lists(st.integers(0, 2**32 - 1))), st.integers(0, 3))
+def test_packed_bands_unpack_to_what_they_were(bands, first):
+    lists = pl.Series("bands", bands, dtype=pl.List(pl.UInt32))[first:]
+    packed = pack_bands(lists)
+    assert packed.dtype == pl.Binary and unpack_bands(packed).equals(lists)
+    assert unpack_bands(packed[1:]).equals(lists[1:])

@@ -13,7 +13,10 @@ from typing import Any, NamedTuple, Protocol
 import polars as pl
 
 from curation.frames import TEXT_GROUP, in_order
+from curation.id_index import held_ids, index_ids
 
+IDS = "ids"
+"""Kind of the objects that say which ids a slice holds."""
 RUN = "__run"
 """Column of `look_in`: the place of a row's run among those asked."""
 _AT = "__at"
@@ -62,7 +65,7 @@ def put_run(
 ) -> Run:
     """Write a frame in canonical order; one without rows is an object too, to know its types by.
 
-    `index` makes what helps to search a slice, in the order of its rows.
+    `index` makes what helps to search a slice, in the order of its rows; else its ids are indexed.
     """
     frame = in_order(frame)
     parts = frame.iter_slices(SLICE) if frame.height else [frame]
@@ -86,7 +89,7 @@ def look_in(
     types. Of a slice that may hold few, the row groups that may hold one are read; all others are
     read together.
     """
-    held = _holding(runs, ids)
+    held = _indexed(frames, _holding(runs, ids))
     few = [part for part in held if len(part[2]) <= _FEW and part[1].rows > TEXT_GROUP]
     whole = [part for part in held if part not in few]
     keys = {one.key for _, one, _ in held}
@@ -123,6 +126,25 @@ def _holding(runs: Sequence[Run], ids: pl.Series) -> list[tuple[int, Slice, pl.S
     return [(n, one, ids[start:end]) for (n, one), start, end in pairs if start < end]
 
 
+def _indexed(
+    frames: Frames, held: Sequence[tuple[int, Slice, pl.Series]]
+) -> list[tuple[int, Slice, pl.Series]]:
+    """Those that may hold some ids by the index of their ids as well, where they have one."""
+    asked = {one.index for _, one, those in held if _is_worth_it(one, those)}
+    lie = dict(zip(asked, frames.frame_paths(asked), strict=True))
+    found = []
+    for n, one, those in held:
+        if one.index in lie:
+            those = held_ids(pl.read_parquet(lie[one.index], glob=False), those)
+        if len(those):
+            found.append((n, one, those))
+    return found
+
+
+def _is_worth_it(one: Slice, ids: pl.Series) -> bool:
+    return one.index.startswith(f"{IDS}/") and len(ids) * 8 < one.rows
+
+
 def between(run: Run, low: str, high: str) -> Run:
     """The slices of a run that may hold an id from `low` to `high`."""
     return tuple(part for part in run if part.first <= high and low <= part.last)
@@ -147,5 +169,9 @@ def _put_slice(
 ) -> Slice:
     ids = part["id"] if "id" in part.columns and part.height else None
     ends = ("", "") if ids is None else (ids[0] or "", ids[-1] or "")
-    found = frames.put_frame(f"{kind}-index", index(part)) if index and part.height else ""
-    return Slice(frames.put_frame(kind, part), part.height, *ends, found)
+    key = frames.put_frame(kind, part)
+    if index and part.height:
+        return Slice(key, part.height, *ends, frames.put_frame(f"{kind}-index", index(part)))
+    starts = None if ids is None else index_ids(ids)
+    found = "" if starts is None else frames.put_frame(IDS, starts)
+    return Slice(key, part.height, *ends, found)

@@ -43,12 +43,14 @@ def _fold(texts: pl.Series) -> pl.Series:
     import numpy as np
     import pyarrow as pa
 
-    from curation import kernels
+    from curation import fold_kernel, kernels
 
     data, offsets = text_buffers(texts)
+    points, stops = np.empty(len(data), np.uint32), np.empty(len(texts), np.int64)
+    kernels.decode(data, offsets, points, stops)
     out = np.empty(2 * len(data) + 8, np.uint8)
     ends, left = np.zeros(len(texts) + 1, np.int64), np.empty(len(texts), np.bool_)
-    kernels.fold(data, offsets, *_table(), out, ends[1:], left)
+    fold_kernel.fold(points, stops, *_table(), out, ends[1:], left)
     buffers = [None, pa.py_buffer(ends), pa.py_buffer(out[: ends[-1]])]
     array = pa.Array.from_buffers(pa.large_string(), len(texts), buffers)
     places = np.flatnonzero(left)

@@ -7,8 +7,9 @@ model, so what is trained, scored and asked is the same text down to the token.
 import json
 import logging
 import re
+import unicodedata
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +109,39 @@ def hold_special(
     special = (special | set(tokenizer.all_special_ids)) - {tokenizer.unk_token_id}
     listed = tools or [""] * len(chats)
     texts = [text_of(c, t) for c, t in zip(chats, listed, strict=True)]
-    encodings = tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False)
-    return [not special.isdisjoint(e.ids) for e in encodings]
+    may = _may_encode_to(tokenizer, special)
+    asked = [place for place, text in enumerate(texts) if may(text)]
+    encodings = tokenizer.backend_tokenizer.encode_batch(
+        [texts[place] for place in asked], add_special_tokens=False
+    )
+    pairs = zip(asked, encodings, strict=True)
+    held = {place for place, found in pairs if not special.isdisjoint(found.ids)}
+    return [place in held for place in range(len(texts))]
+
+
+def _may_encode_to(tokenizer: Any, special: Iterable[int]) -> Callable[[str], bool]:
+    """Passes over texts in which no name of these tokens is, whatever its width, case and spaces.
+
+    That takes a tenth of the time of encoding them.
+    """
+    tokens = tokenizer.convert_ids_to_tokens(sorted(special))
+    spelled = [tokenizer.convert_tokens_to_string([token]) for token in tokens]
+    names = {_bare(name) for name in [*tokens, *spelled]}
+    normalizer = tokenizer.backend_tokenizer.normalizer
+    if "" in names:
+        return lambda text: True
+    any_name = re.compile("|".join(map(re.escape, sorted(names))) or r"(?!)")
+
+    def may(text: str) -> bool:
+        both = (text, normalizer.normalize_str(text)) if normalizer else (text,)
+        return any(any_name.search(_bare(one)) for one in both)
+
+    return may
+
+
+def _bare(text: str) -> str:
+    """Text without what a tokenizer may fold away: width, case and spaces, however it marks one."""
+    return "".join(unicodedata.normalize("NFKC", text).casefold().replace("▁", " ").split())
 
 
 def text_of(messages: Messages, tools: str = "") -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -56,7 +56,8 @@ def tokenizers(tiny_base: Path, tmp_path_factory: Any) -> list[Any]:
     ]
 
 
-@given(st.lists(TEXTS, max_size=8))
+@settings(max_examples=25)
+@given(st.lists(TEXTS, max_size=30))
 def test_what_is_passed_over_holds_none(tokenizers, texts):
     for tokenizer in tokenizers:
         chats = [[{"role": "user", "content": text}] for text in texts]

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
+import polars.selectors as cs
 
 from curation.rows import canonical_json
 
@@ -93,8 +94,9 @@ def row_sum(frame: pl.DataFrame) -> int:
     floats = [c for c in plain if frame.schema[c].is_float()]
     total = 0
     for part in frame.select(plain).iter_slices(_SLICE):
-        # JSON has no NaN, and would say the same of it as of a null.
-        lines = part.with_columns(pl.col(floats).cast(pl.String)).write_ndjson().encode()
+        # JSON has no NaN, and would say the same of it as of a null; nor has it bytes.
+        said = part.with_columns(pl.col(floats).cast(pl.String), cs.binary().bin.encode("hex"))
+        lines = said.write_ndjson().encode()
         digests = (hashlib.sha256(line).digest() for line in lines.split(b"\n")[:-1])
         total += sum(int.from_bytes(digest) for digest in digests)
     return total % _MODULUS

@@ -183,6 +183,7 @@ def find_leaks(
     tested = _signed(test, sign_rows(test, **options))
     signed = sign_rows(train, **options) if alike is None else alike(tested)
     trained = _signed(train, signed)
+    trained, tested = (s.with_columns(unpack_bands(s["bands"])) for s in (trained, tested))
     same = _same_prompts(train, trained, tested)
     close = trained.filter(_share_bands_with(trained, tested)).join(same, on="id", how="anti")
     index = RowIndex(threshold)
@@ -200,7 +201,6 @@ def find_leaks(
 def _signed(rows: pl.DataFrame, signed: pl.DataFrame) -> pl.DataFrame:
     """Signatures with what rows are told apart by, as if they were of one split, by id."""
     labels = rows.select("id", "prompt_id", "track", split=pl.lit("")).sort("id")
-    signed = signed.with_columns(unpack_bands(signed["bands"]))
     return labels.join(signed, on="id", maintain_order="left")
 
 

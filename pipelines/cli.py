@@ -9,6 +9,7 @@ from typing import Any
 
 from pipelines.cli_lineage import LINEAGE_EXAMPLES, add_lineage
 from pipelines.cli_parts import keep_out_of_store
+from pipelines.cli_preview import PREVIEW_EXAMPLE, add_preview
 from pipelines.cli_store import add_store
 
 Command = Callable[[argparse.Namespace], int]
@@ -20,6 +21,7 @@ EXAMPLES = {
     "add": "winnow bad-cases add wrong_answers.jsonl --found-by beta-testers",
     "list": "winnow bad-cases list --quarantined",
     "export": "winnow export training_set --to train.jsonl --format sharegpt",
+    "preview": PREVIEW_EXAMPLE,
     "doctor": "winnow doctor",
     **LINEAGE_EXAMPLES,
 }
@@ -82,6 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
     check = _add(commands, "check", check_recipe, "check a recipe without running it", common)
     check.add_argument("file", nargs="?", help="the recipe")
     _add_bad_cases(commands, common)
+    add_preview(commands, common)
     add_lineage(commands, common)
     add_store(commands, common)
     export = _add(commands, "export", export_asset, "write an asset's rows to a file", common)

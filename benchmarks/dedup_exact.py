@@ -1,9 +1,9 @@
 """What is true of near-duplicates: every pair that is as near as the threshold, and what follows.
 
-Two texts of Jaccard index t share at least t times the n-grams of the larger one, so they share k of
-the rarest `n - t * n + k` of each (Wang, Li, Feng: Can We Beat the Prefix Filtering?, SIGMOD 2012).
-Pairs that share so many are all that need to be looked at; every one of them is then compared by
-`similarity.jaccard`. Nothing is estimated, and nothing is taken from the plant.
+Two texts of Jaccard index t share at least t times the n-grams of the larger one, so they share k
+of the rarest `n - t * n + k` of each (Wang, Li, Feng: Can We Beat the Prefix Filtering?, SIGMOD
+2012). Pairs that share so many are all that need to be looked at; every one of them is then
+compared by `similarity.jaccard`. Nothing is estimated, and nothing is taken from the plant.
 """
 
 import math
@@ -100,15 +100,14 @@ def _size_at(sizes: pl.Series, side: str) -> pl.Expr:
 
 def _share_rare(texts: pl.Series, size: int, threshold: float) -> pl.DataFrame:
     """Places one < other of the texts that share k of the rarest n-grams of each."""
-    grams = _grams(texts, size)
-    counts = grams.group_by("gram").agg(often=pl.len())
-    grams = grams.join(counts, on="gram").sort("line", "often", "gram")
-    number = pl.len().over("line").cast(pl.Int64)
+    grams = _grams(texts, size).sort("line", "often", "gram")
+    number = pl.col("number").cast(pl.Int64)
+    alone = number - pl.len().over("line")  # n-grams of no other text are rarer than these
     least = (number * threshold - 1e-9).ceil().cast(pl.Int64)
-    grams = grams.with_columns(place=pl.int_range(pl.len()).over("line"), number=number)
+    grams = grams.with_columns(place=pl.int_range(pl.len()).over("line") + alone)
     grams = grams.with_columns(least=least, shared=pl.min_horizontal(least, _SHARED))
     rare = pl.col("place") < pl.col("number") - pl.col("least") + pl.col("shared")
-    prefixes = grams.filter(rare & (pl.col("often") > 1)).select("line", "gram", "shared")
+    prefixes = grams.filter(rare).select("line", "gram", "shared")
     both = prefixes.join(prefixes, on="gram", suffix="_other")
     both = both.filter(pl.col("line") < pl.col("line_other"))
     wanted = pl.min_horizontal("shared", "shared_other").first()
@@ -117,9 +116,9 @@ def _share_rare(texts: pl.Series, size: int, threshold: float) -> pl.DataFrame:
 
 
 def _grams(texts: pl.Series, size: int) -> pl.DataFrame:
-    """The distinct n-grams of each text as 64-bit hashes: line and gram.
+    """The n-grams that several texts have: line, gram, how often, and the number of the line's.
 
-    Two n-grams with one hash would be a chance of one in 2^64, and then only propose a pair more.
+    They are 64-bit hashes; two with one hash would only propose a pair more.
     """
     points = np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32).astype(np.uint64)
     lengths = texts.str.len_chars().to_numpy().astype(np.int64)
@@ -133,4 +132,11 @@ def _grams(texts: pl.Series, size: int) -> pl.DataFrame:
         hashes = (hashes ^ points[starts + at]) * np.uint64(0x9E3779B97F4A7C15)
         hashes ^= hashes >> np.uint64(29)
     lines = np.repeat(np.arange(len(texts), dtype=np.uint32), counts)
-    return pl.DataFrame({"line": lines, "gram": hashes}).unique()
+    order = np.argsort(hashes, kind="stable")
+    hashes, lines = hashes[order], lines[order]
+    changed = np.concatenate(([True], hashes[1:] != hashes[:-1]))
+    first = changed | np.concatenate(([True], lines[1:] != lines[:-1]))  # of its text
+    grams, lines = changed.cumsum()[first], lines[first]
+    often, number = np.bincount(grams)[grams], np.bincount(lines)[lines]
+    columns = {"line": lines, "gram": grams, "often": often, "number": number}
+    return pl.DataFrame({name: values[often > 1] for name, values in columns.items()})

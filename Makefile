@@ -33,7 +33,7 @@ lint: $(STAMP)  ## ruff and pyright
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
 
-bench: $(STAMP)  ## measure against peers and limits (about two hours)
+bench: $(STAMP)  ## measure against peers and limits (hours)
 	@for name in demo dedup judged store; do echo "== benchmarks/$$name.py"; $(VENV)/bin/python benchmarks/$$name.py || exit 1; done
 
 large: $(STAMP)  ## measure the store at ten million rows (hours)

@@ -1,6 +1,6 @@
 """Near-duplicates: how fast, and how right, beside the libraries that others use for it.
 
-    .venv/bin/python benchmarks/dedup.py                        all of it (about half an hour)
+    .venv/bin/python benchmarks/dedup.py                        all of it (hours)
     .venv/bin/python benchmarks/dedup.py --rows 5000 --growth   a first look, and no growth
     .venv/bin/python benchmarks/dedup.py --only winnow rensa --data zh300
     .venv/bin/python benchmarks/dedup.py --only winnow --large  how it grows up to ten million rows

@@ -69,9 +69,9 @@ def read_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def grams(row: dict[str, Any]) -> list[str]:
-    """The distinct n-grams of a row, the same that our own comparison takes."""
+    """The distinct n-grams of a row in their order, the same that our own comparison takes."""
     text, size = row["text"], row["size"]
-    return list({text[i : i + size] for i in range(max(1, len(text) - size + 1))})
+    return list(dict.fromkeys(text[i : i + size] for i in range(max(1, len(text) - size + 1))))
 
 
 def write_texts(options: argparse.Namespace, path: Path) -> None:

@@ -80,8 +80,11 @@ def proposed(pairs: pl.DataFrame, frame: pl.DataFrame, bands: pl.Series, least: 
     one, other = pairs["one"].to_numpy(), pairs["other"].to_numpy()
     same = pl.Series(_same_meaning(frame, one, other))
     near = pairs.filter(same & (pl.col("similarity") >= least))
-    both = pl.DataFrame({"a": bands.gather(near["one"]), "b": bands.gather(near["other"])})
-    return _mean(both.select(pl.col("a").list.set_intersection("b").list.len() > 0)["a"].to_numpy())
+    sides = [bands.gather(near[side]).to_list() for side in ("one", "other")]
+    read = (
+        [{*memoryview(packed).cast("I")} for packed in both] for both in zip(*sides, strict=True)
+    )
+    return _mean(np.array([bool(one & other) for one, other in read]))
 
 
 def _same_meaning(frame: pl.DataFrame, one: Any, other: Any) -> Any:

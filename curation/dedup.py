@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from curation.fates import kept, make_fates
-from curation.minhash import pack_bands, sign_keys, unpack_bands
+from curation.minhash import sign_keys
 from curation.progress import Report, silent
 from curation.rows import digest
 from curation.scoring import FACT_SCHEMA
@@ -91,7 +91,7 @@ def find_duplicates(
         conflict=pl.col("labelled") & (pl.col("answer").n_unique().over(scope) > 1),
     )
     candidates = keyed.filter((pl.col("id") == pl.col("first")) & ~pl.col("conflict"))
-    bands = signed.select("id", unpack_bands(signed["bands"]))
+    bands = signed.select("id", "bands")
     candidates = candidates.select(_COMPARED).join(bands, on="id", maintain_order="left")
     busy = candidates.filter(share_bands(candidates))
     busy = with_texts(busy, read(busy["id"]), task)
@@ -112,7 +112,7 @@ SIGNATURE_SCHEMA = pl.Schema(
         "answer": pl.UInt64,  # short digest of the canonical answer, or of the answer key
         "labelled": pl.Boolean,  # the answer is the task's canonical one
         "certain": pl.Boolean,  # it names slots: equal answers prove that near prompts ask the same
-        "bands": pl.Binary,  # of the prompt key (`minhash.sign_keys`, packed)
+        "bands": pl.Binary,  # of the prompt key (`minhash.sign_keys`)
     }
 )
 
@@ -134,7 +134,7 @@ def sign_rows(
         context=context,
         prompt=prompt,
         answer=_short_digests(texts["answer"]),
-        bands=pack_bands(sign_keys(texts["prompt"], **options)),
+        bands=sign_keys(texts["prompt"], **options),
     )
     return signed.select(SIGNATURE_SCHEMA.names()).sort("id")
 

@@ -181,33 +181,40 @@ def _stir(x: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def name_buckets(
-    keys: NDArray[np.uint64], absent: NDArray[np.bool_], out: NDArray[np.int32], first: int
+    bands: NDArray[np.uint32],
+    ends: NDArray[np.int64],
+    block: NDArray[np.uint64],
+    step: int,
+    out: NDArray[np.int32],
 ) -> int:
-    """Number the keys that more than one row has, from `first` on; -1 for the others.
+    """Number the bands that rows of one block share, in `out` (rows, places); returns how many.
 
-    Returns the number after the last one.
+    Row i has the bands up to `ends[i]`, one or two sets of `step`; a place is compared with itself
+    and its twin in the other set.
     """
+    n, places = out.shape
     size = 16
-    while size < 2 * keys.shape[0]:
+    while size < 4 * n:
         size *= 2
-    owner, named = np.full(size, -1, np.int32), np.full(size, -1, np.int32)
-    named_next = first
-    out[:] = -1
-    for i in range(keys.shape[0]):
-        if absent[i]:
-            continue
-        slot = np.int64(_stir(keys[i]) & _U64(size - 1))
-        while owner[slot] >= 0 and keys[owner[slot]] != keys[i]:
-            slot = (slot + 1) & (size - 1)
-        if owner[slot] < 0:
-            owner[slot] = i
-            continue
-        if named[slot] < 0:
-            named[slot] = named_next
-            out[owner[slot]] = named_next
-            named_next += 1
-        out[i] = named[slot]
-    return named_next
+    keys, first, named = np.empty(size, np.uint64), np.empty(size, np.int64), 0
+    for place in range(step):
+        first[:] = -1
+        for i in range(n):
+            start = ends[i - 1] if i else 0
+            for at in range(place, min(places, ends[i] - start), step):
+                key = block[i] ^ _U64(bands[start + at])
+                slot = np.int64(_stir(key) & _U64(size - 1))
+                while first[slot] >= 0 and keys[slot] != key:
+                    slot = (slot + 1) & (size - 1)
+                if first[slot] < 0:
+                    first[slot], keys[slot] = i * places + at, key
+                    continue
+                other, there = first[slot] // places, first[slot] % places
+                if out[other, there] < 0:
+                    out[other, there] = named
+                    named += 1
+                out[i, at] = out[other, there]
+    return named
 
 
 @njit(cache=True, nogil=True)

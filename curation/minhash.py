@@ -32,25 +32,28 @@ def sign_keys(
     seed: int = 1,
     engine: Engine | None = None,
 ) -> pl.Series:
-    """The bands of each text key, `List(UInt32)`: texts that share one may be near each other.
+    """The bands of each text key: texts that share one may be near each other.
 
-    `solve_bands` says how many there are. A text near a limit of length or script has a second set
-    of bands, for the n-grams of the texts beyond that limit. Without an `engine` the number of
-    texts decides. Raises `ValueError` for a threshold that is no Jaccard index.
+    They come as bytes (`pl.Binary`), uint32 as this machine holds them, which Parquet reads ten
+    times faster than lists; `flat_bands` reads them. `solve_bands` says how many there are. A text
+    near a limit of length or script has a second set of bands, for the n-grams of the texts beyond
+    that limit. Without an `engine` the number of texts decides. Raises `ValueError` for a threshold
+    that is no Jaccard index.
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"the threshold is {threshold!r}, not a Jaccard index in 0..1")
+    import numpy as np
     import pyarrow as pa
 
     engine = engine or ("kernel" if len(keys) >= _MANY else "numpy")
     sign = _sign_compiled if engine == "kernel" else _sign_each
-    pieces = [pl.Series([], dtype=pl.List(pl.UInt32))]
+    pieces = [pl.Series([], dtype=pl.Binary)]
     for piece in (keys[at : at + _SLICE] for at in range(0, len(keys), _SLICE)):
         bands, sets = sign(piece, threshold, permutations, seed, engine)
-        ends = sets.cumsum() * bands.shape[1]
-        offsets = pa.array([0, *ends], type=pa.int64())
-        lists = pa.LargeListArray.from_arrays(offsets, pa.array(bands.reshape(-1)))
-        pieces.append(pl.Series(lists, dtype=pl.List(pl.UInt32)))
+        ends = np.concatenate([[0], sets.cumsum() * bands.shape[1] * bands.itemsize])
+        buffers = [None, pa.py_buffer(ends.astype(np.int64)), pa.py_buffer(bands.tobytes())]
+        packed = pa.Array.from_buffers(pa.large_binary(), len(piece), buffers)
+        pieces.append(pl.Series(packed, dtype=pl.Binary))
     return pl.concat(pieces)
 
 
@@ -61,26 +64,6 @@ def hash_gram(gram: str) -> int:
         mixed = ord(character) * 0x9E3779B1 & _MASK
         found = (found * 0x85EBCA77 + (mixed ^ mixed >> 15)) & _MASK
     return found
-
-
-def pack_bands(bands: pl.Series) -> pl.Series:
-    """Lists of bands as bytes, four a band, little-endian: Parquet reads those ten times faster."""
-    import pyarrow as pa
-
-    lists = bands.to_arrow().cast(pa.large_list(pa.uint32()))
-    ends = pa.py_buffer(lists.offsets.to_numpy() * 4)
-    data = pa.py_buffer(lists.values.to_numpy())
-    packed = pa.Array.from_buffers(pa.large_binary(), len(lists), [None, ends, data])
-    return pl.Series(bands.name, packed, dtype=pl.Binary)
-
-
-def unpack_bands(packed: pl.Series) -> pl.Series:
-    """What `pack_bands` packed, `List(UInt32)`."""
-    import pyarrow as pa
-
-    bands, ends = flat_bands(packed)
-    lists = pa.LargeListArray.from_arrays(pa.array([0, *ends], pa.int64()), pa.array(bands))
-    return pl.Series(packed.name, lists, dtype=pl.List(pl.UInt32))
 
 
 def flat_bands(packed: pl.Series) -> tuple[Any, Any]:

@@ -6,7 +6,6 @@ already halves the index.
 """
 
 import re
-from collections.abc import Iterable
 from functools import cache, lru_cache
 from typing import Any
 
@@ -93,8 +92,8 @@ def solve_bands(threshold: float, permutations: int, *, recall: float = 0.99) ->
 class NearIndex:
     """Text keys that can be asked which of them are near another one.
 
-    Each comes with its bands (`sign_keys`); sharing one only proposes a neighbour, which is then
-    verified.
+    Each comes with its bands (`minhash.sign_keys`); sharing one only proposes a neighbour, which is
+    then verified.
     """
 
     def __init__(self, threshold: float):
@@ -103,18 +102,19 @@ class NearIndex:
         self._names: list[Any] = []
         self._buckets: dict[int, list[int]] = {}
 
-    def add(self, name: Any, key: str, bands: Iterable[int]) -> None:
+    def add(self, name: Any, key: str, bands: bytes) -> None:
         """Remember a text under a name."""
-        for band in bands:
+        for band in memoryview(bands).cast("I"):
             self._buckets.setdefault(band, []).append(len(self._keys))
         self._keys.append(key)
         self._names.append(name)
 
-    def near(self, key: str, bands: Iterable[int]) -> list[tuple[float, Any]]:
+    def near(self, key: str, bands: bytes) -> list[tuple[float, Any]]:
         """(similarity, name) of the texts at least as near as the threshold, nearest first.
 
         Equally near ones come in the order they were added.
         """
-        found = sorted({i for band in bands for i in self._buckets.get(band, ())})
+        read = memoryview(bands).cast("I")
+        found = sorted({i for band in read for i in self._buckets.get(band, ())})
         scored = [(jaccard(key, self._keys[i]), self._names[i]) for i in found]
         return sorted((s for s in scored if s[0] >= self.threshold), key=lambda s: -s[0])

@@ -14,10 +14,9 @@ import polars as pl
 
 from curation.dedup import sign_rows, with_texts
 from curation.fates import kept, make_fates
-from curation.minhash import unpack_bands
 from curation.progress import Progress, Report, silent
 from curation.rows import ROW_SCHEMA, UTTERANCE, dialogue, digest, make_row
-from curation.stars import RowIndex, band_keys, blocks, n_places
+from curation.stars import RowIndex, band_keys
 from curation.tasks._base import Task
 from curation.text import text_keys
 
@@ -183,7 +182,6 @@ def find_leaks(
     tested = _signed(test, sign_rows(test, **options))
     signed = sign_rows(train, **options) if alike is None else alike(tested)
     trained = _signed(train, signed)
-    trained, tested = (s.with_columns(unpack_bands(s["bands"])) for s in (trained, tested))
     same = _same_prompts(train, trained, tested)
     close = trained.filter(_share_bands_with(trained, tested)).join(same, on="id", how="anti")
     index = RowIndex(threshold)
@@ -218,16 +216,10 @@ def _same_prompts(train: pl.DataFrame, signed: pl.DataFrame, test: pl.DataFrame)
 
 def _share_bands_with(train: pl.DataFrame, test: pl.DataFrame) -> pl.Series:
     """Whether a row shares a band with a test row of its block."""
+    keys, owners = band_keys(train)
+    known, _ = band_keys(test)
     shared = pl.repeat(False, train.height, eager=True)
-    sides = [blocks(side) for side in (train, test)]
-    keys = [band_keys(test, sides[1], place) for place in range(n_places(test))]
-    known = pl.concat([_NO_KEYS, *keys]).drop_nulls().unique()
-    for place in range(n_places(train)):
-        shared |= band_keys(train, sides[0], place).is_in(known.implode()).fill_null(False)
-    return shared
-
-
-_NO_KEYS = pl.Series("key", [], dtype=pl.UInt64)
+    return shared.scatter(owners.filter(keys.is_in(known.implode())), True)
 
 
 def _place(cluster: str) -> float:

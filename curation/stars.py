@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import polars as pl
 
+from curation.minhash import flat_bands, sign_keys, text_buffers
 from curation.progress import Progress, Report, silent
 from curation.similarity import SCRIPTS, NearIndex, is_short, jaccard
 from curation.text import meaning_marks
@@ -29,10 +30,10 @@ def merge_stars(
 ) -> pl.DataFrame:
     """The rows that repeat a better one, of `STAR_SCHEMA`, in the order they came.
 
-    `rows` are signatures, their bands unpacked, with the columns split, track, prompt_text and
-    answer_text, the best row first. `into` is a kept row of the same block (`blocks`),
-    `similarity` the Jaccard index of the prompts, or of the answers where that is smaller. Without
-    an `engine` the number of rows decides.
+    `rows` are signatures with the columns split, track, prompt_text and answer_text, the best row
+    first. `into` is a kept row of the same block (`blocks`), `similarity` the Jaccard index of the
+    prompts, or of the answers where that is smaller. Without an `engine` the number of rows
+    decides.
     """
     engine = engine or ("kernel" if rows.height >= _MANY else "python")
     if engine == "kernel":
@@ -52,11 +53,10 @@ def merge_texts(
     import numpy as np
 
     from curation import kernels
-    from curation.minhash import sign_keys, text_buffers
 
-    signed = pl.DataFrame({"bands": sign_keys(keys, threshold=threshold, engine="kernel")})
+    bands = sign_keys(keys, threshold=threshold, engine="kernel")
     report(f"{len(keys):,} texts are signed")
-    buckets, n_buckets = _name_buckets(signed, pl.repeat(0, len(keys), dtype=pl.UInt64, eager=True))
+    buckets, n_buckets = _name_buckets(bands, pl.zeros(len(keys), dtype=pl.UInt64, eager=True))
     busy = np.flatnonzero((buckets >= 0).any(axis=1))
     texts, none = text_buffers(keys.gather(busy)), np.zeros(len(busy), np.uint64)
     into, similarity = np.empty(len(busy), np.int64), np.empty(len(busy), np.float64)
@@ -138,14 +138,13 @@ def _merge_compiled(rows: pl.DataFrame, threshold: float) -> pl.DataFrame:
     import numpy as np
 
     from curation import kernels
-    from curation.minhash import text_buffers
 
     rows = rows.filter("certain" | ~_short("prompt_text"))
     prompt = _marks(rows.with_columns(skip=pl.col("certain")), "prompt_text")
     free = ~pl.col("labelled") & ~_short("answer_text")
     alike = _marks(rows.with_columns(skip=~free), "answer_text")
     block = (blocks(rows).to_frame().select(pl.struct("block", prompt).hash()))["block"]
-    buckets, n_buckets = _name_buckets(rows, block)
+    buckets, n_buckets = _name_buckets(rows["bands"], block)
     into, similarity = np.empty(rows.height, np.int64), np.empty(rows.height, np.float64)
     texts = (text_buffers(rows[name]) for name in ("prompt_text", "answer_text"))
     labels = (block.to_numpy(), rows["answer"].to_numpy(), alike.to_numpy())
@@ -155,20 +154,18 @@ def _merge_compiled(rows: pl.DataFrame, threshold: float) -> pl.DataFrame:
     return found.with_columns(into=rows["id"].gather(found["into"]))
 
 
-def _name_buckets(rows: pl.DataFrame, block: pl.Series) -> tuple[Any, int]:
+def _name_buckets(packed: pl.Series, block: pl.Series) -> tuple[Any, int]:
     """A number for each band that two rows of a block share, -1 for others: (rows, places)."""
     import numpy as np
 
     from curation import kernels
 
-    buckets, first = np.full((rows.height, n_places(rows)), -1, np.int32), 0
-    for places in same_places(rows):
-        keys = pl.concat([band_keys(rows, block, place) for place in places])
-        named = np.empty(len(keys), np.int32)
-        absent = keys.is_null().to_numpy()
-        first = kernels.name_buckets(keys.fill_null(0).to_numpy(), absent, named, first)
-        buckets[:, places] = named.reshape(len(places), -1).T
-    return buckets, first
+    bands, ends = flat_bands(packed)
+    places = int(np.diff(ends, prepend=0).max(initial=0))
+    buckets = np.full((len(packed), places), -1, np.int32)
+    # An even number may be two sets, of which each place is compared with its twin; or one.
+    step = places if places % 2 else places // 2
+    return buckets, kernels.name_buckets(bands, ends, block.to_numpy(), step, buckets)
 
 
 def _marks(rows: pl.DataFrame, name: str) -> pl.Series:
@@ -197,38 +194,20 @@ def blocks(signed: pl.DataFrame) -> pl.Series:
     ]
 
 
-def band_keys(signed: pl.DataFrame, block: pl.Series, place: int) -> pl.Series:
-    """The `place`-th band of each row, mixed with its block; null for none."""
-    return _band(signed, place).cast(pl.UInt64) ^ block
+def band_keys(signed: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
+    """Every band mixed with its row's block, UInt64, and the place of that row."""
+    import numpy as np
 
-
-def _band(signed: pl.DataFrame, place: int) -> pl.Series:
-    return signed["bands"].list.get(place, null_on_oob=True)
-
-
-def n_places(signed: pl.DataFrame) -> int:
-    """Bands of the row that has most."""
-    return int(signed["bands"].list.len().max() or 0)  # type: ignore[arg-type]
+    bands, ends = flat_bands(signed["bands"])
+    owners = np.repeat(np.arange(signed.height), np.diff(ends, prepend=0))
+    return pl.Series(blocks(signed).to_numpy()[owners] ^ bands), pl.Series(owners)
 
 
 def share_bands(signed: pl.DataFrame) -> pl.Series:
     """Whether a row shares a band with another one of its block."""
+    if signed.height >= _MANY:
+        buckets, _ = _name_buckets(signed["bands"], blocks(signed))
+        return pl.Series((buckets >= 0).any(axis=1))
+    keys, owners = band_keys(signed)
     shared = pl.repeat(False, signed.height, eager=True)
-    block = blocks(signed)
-    for places in same_places(signed):
-        both = [band_keys(signed, block, place) for place in places]
-        twice = pl.concat(both).is_duplicated()
-        for i, keys in enumerate(both):
-            found = twice[i * signed.height : (i + 1) * signed.height]
-            shared |= found & keys.is_not_null()
-    return shared
-
-
-def same_places(signed: pl.DataFrame) -> list[tuple[int, ...]]:
-    """Places whose bands can be the same: where rows have two sets of bands, each place twice.
-
-    An even number may also be one set; then bands of two places are compared that never agree.
-    """
-    places = n_places(signed)
-    half = places if places % 2 else places // 2
-    return [tuple(range(place, places, half)) for place in range(half)]
+    return shared.scatter(owners.filter(keys.is_duplicated()), True)

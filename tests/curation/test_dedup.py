@@ -16,7 +16,7 @@ from curation.dedup import (
     turn_keys,
 )
 from curation.fates import FATE_SCHEMA, require_conservation
-from curation.minhash import flat_bands, unpack_bands
+from curation.minhash import flat_bands
 from curation.related import find_alike, find_related
 from curation.rows import ROW_SCHEMA, dialogue, make_row, rows_frame
 from curation.rules import judge_rows
@@ -287,8 +287,10 @@ def test_rows_alike_are_those_that_share_a_prompt_or_a_band(said, first):
     signed = sign_rows(commands(*[(p + tail, label(do=what)) for p, tail, what in said]))
     asked = signed.head(first)
     prompts, bands = set(asked["prompt"]), set(flat_bands(asked["bands"])[0])
-    rows = signed.select("id", "prompt", unpack_bands(signed["bands"])).iter_rows()
-    shared = {i for i, prompt, own in rows if prompt in prompts or bands & set(own)}
+    rows = signed.select("id", "prompt", "bands").iter_rows()
+    shared = {
+        i for i, prompt, own in rows if prompt in prompts or bands & {*memoryview(own).cast("I")}
+    }
     assert set(find_alike(signed.iter_slices(3), asked)) == shared
 
 

@@ -8,14 +8,7 @@ from datasketch import MinHash, MinHashLSH
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.minhash import (
-    _sign_by_numpy,
-    hash_gram,
-    pack_bands,
-    sign_keys,
-    signed_sizes,
-    unpack_bands,
-)
+from curation.minhash import _sign_by_numpy, flat_bands, hash_gram, sign_keys, signed_sizes
 from curation.similarity import gram_size, grams, jaccard
 
 TEXTS = st.text(st.sampled_from("打开关闭空调🚗ab cé1٣\U00020000か"), max_size=60)
@@ -75,9 +68,10 @@ def test_two_near_texts_are_signed_in_the_size_they_are_compared_by(text, at, ad
         assert all(size in signed_sizes(one, 0.8) for one in (text, other))
 
 
-@given(st.lists(st.lists(st.integers(0, 2**32 - 1))), st.integers(0, 3))
-def test_packed_bands_unpack_to_what_they_were(bands, first):
-    lists = pl.Series("bands", bands, dtype=pl.List(pl.UInt32))[first:]
-    packed = pack_bands(lists)
-    assert packed.dtype == pl.Binary and unpack_bands(packed).equals(lists)
-    assert unpack_bands(packed[1:]).equals(lists[1:])
+def test_bands_are_read_as_they_were_signed_also_from_the_middle():
+    packed = sign_keys(pl.Series(["打开空调", "打开左边的车窗然后播放一首歌吧" * 3, "close it"]))
+    bands, ends = flat_bands(packed)
+    assert bands.tobytes() == b"".join(packed) and ends[-1] == len(bands)
+    (some, where), start = flat_bands(packed[1:]), ends[0]
+    assert some.tolist() == bands[start:].tolist() and where.tolist() == (ends[1:] - start).tolist()
+    assert [part.tolist() for part in flat_bands(packed[:0])] == [[], []]

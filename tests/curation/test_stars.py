@@ -6,7 +6,6 @@ import polars as pl
 import pytest
 
 from curation.dedup import sign_rows, with_texts
-from curation.minhash import unpack_bands
 from curation.rows import dialogue, make_row, rows_frame
 from curation.similarity import jaccard
 from curation.stars import merge_stars, merge_texts
@@ -45,7 +44,6 @@ def signed_rows(number, *, seed, track, threshold):
     frame = rows_frame(rows).unique("id", maintain_order=True)
     task = TASK if track == "domain" else None
     signed = with_texts(sign_rows(frame, task=task, threshold=threshold), frame, task)
-    signed = signed.with_columns(unpack_bands(signed["bands"]))
     return signed.join(frame.select("id", "split", "track"), on="id", maintain_order="left")
 
 

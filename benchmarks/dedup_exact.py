@@ -80,11 +80,13 @@ def proposed(pairs: pl.DataFrame, frame: pl.DataFrame, bands: pl.Series, least: 
     one, other = pairs["one"].to_numpy(), pairs["other"].to_numpy()
     same = pl.Series(_same_meaning(frame, one, other))
     near = pairs.filter(same & (pl.col("similarity") >= least))
-    sides = [bands.gather(near[side]).to_list() for side in ("one", "other")]
-    read = (
-        [{*memoryview(packed).cast("I")} for packed in both] for both in zip(*sides, strict=True)
-    )
-    return _mean(np.array([bool(one & other) for one, other in read]))
+    pairs_of = zip(bands.gather(near["one"]), bands.gather(near["other"]), strict=True)
+    shared = [not {*_numbers(one)}.isdisjoint(_numbers(other)) for one, other in pairs_of]
+    return _mean(np.array(shared))
+
+
+def _numbers(packed: bytes) -> memoryview:
+    return memoryview(packed).cast("I")
 
 
 def _same_meaning(frame: pl.DataFrame, one: Any, other: Any) -> Any:

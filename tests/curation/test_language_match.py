@@ -1,0 +1,53 @@
+"""An answer in another language than the question is noticed; code and translations are not."""
+
+import polars as pl
+import pytest
+
+from curation.rows import ROW_SCHEMA, dialogue, make_row
+from curation.scorers._base import ScoreContext
+from curation.scorers.language_match import language_match, matches
+from curation.tasks.free_text import free_text
+
+ENGLISH = "You can lower the window with the switch on the door."
+CHINESE = "您可以按车门上的开关降下车窗。"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer"),
+    [
+        ("怎么打开车窗？", CHINESE),
+        ("How do I open the window?", ENGLISH),
+        ("把这句话翻译成英文：您可以按车门上的开关。", ENGLISH),
+        ("How do you say that in Chinese?", CHINESE),
+        ("写一个打印问候的函数", "```python\nprint('hello, this is a long English line')\n```"),
+        ("打开车窗", "OK"),
+        ("首都是哪里？", "Paris"),
+        (
+            "什么是 CPU 和 GPU 的区别？",
+            "CPU（Central Processing Unit）通用，GPU 擅长并行。",
+        ),
+        ("", ENGLISH),
+        ("12345", CHINESE),
+    ],
+)
+def test_an_answer_in_the_language_of_its_question(prompt, answer):
+    assert matches(prompt, answer)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer"),
+    [
+        ("怎么打开车窗？", ENGLISH),
+        ("How do I open the window?", CHINESE),
+        ("请写一封感谢信", "Dear team, thank you for your work this year. Best regards."),
+    ],
+)
+def test_an_answer_in_another_language(prompt, answer):
+    assert not matches(prompt, answer)
+
+
+def test_a_row_of_the_domain_answers_in_the_form_of_its_task():
+    pairs = [make_row(dialogue("怎么打开车窗？", ENGLISH), track=t) for t in ("domain", "general")]
+    rows = pl.DataFrame(pairs, schema=ROW_SCHEMA)
+    context = ScoreContext(task=free_text(), reference=ROW_SCHEMA.to_frame())
+    assert language_match()(rows, context).to_list() == [True, False]

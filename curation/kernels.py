@@ -349,7 +349,7 @@ def _gram(points: Any, at: int, width: int) -> Any:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _slot(gram: Any, table: Any) -> int:
+def _slot(gram: Any, table: Any) -> Any:
     """Where an n-gram is in a table, or belongs."""
     grams, rounds, now = table
     slot = np.int64(_stir(gram) & _U64(grams.shape[0] - 1))

@@ -154,7 +154,7 @@ def _sign_by_numpy(wanted: Sequence[tuple[str, int]], permutations: int, seed: i
     widths = np.array([min(size, len(key)) for key, size in wanted], dtype=np.int64)
     for width in np.unique(widths):
         places = np.flatnonzero(widths == width)
-        hashes, firsts = _hash_grams([wanted[i][0] for i in places], int(width))
+        hashes, firsts = _hash_grams([wanted[i][0] for i in places.tolist()], int(width))
         for lane in range(permutations):
             out[places, lane] = np.minimum.reduceat(a[lane] * hashes + b[lane], firsts)
     return out
@@ -194,5 +194,6 @@ def _permutations(permutations: int, seed: int) -> tuple[Any, Any]:
     from datasketch import MinHash
 
     blank = MinHash(num_perm=permutations, seed=seed, hashfunc=hash_gram, scheme="affine32")
-    a, b = blank.permutations
+    lanes: Any = blank.permutations
+    a, b = lanes
     return np.ascontiguousarray(a, np.uint32), np.ascontiguousarray(b, np.uint32)

@@ -146,9 +146,11 @@ def _merge_compiled(rows: pl.DataFrame, threshold: float) -> pl.DataFrame:
     block = (blocks(rows).to_frame().select(pl.struct("block", prompt).hash()))["block"]
     buckets, n_buckets = _name_buckets(rows["bands"], block)
     into, similarity = np.empty(rows.height, np.int64), np.empty(rows.height, np.float64)
-    texts = (text_buffers(rows[name]) for name in ("prompt_text", "answer_text"))
+    prompts, answers = text_buffers(rows["prompt_text"]), text_buffers(rows["answer_text"])
     labels = (block.to_numpy(), rows["answer"].to_numpy(), alike.to_numpy())
-    kernels.merge_stars(*texts, labels, buckets, n_buckets, threshold, SCRIPTS, into, similarity)
+    kernels.merge_stars(
+        prompts, answers, labels, buckets, n_buckets, threshold, SCRIPTS, into, similarity
+    )
     found = rows.select("id", into=pl.Series(into), similarity=pl.Series(similarity))
     found = found.filter(pl.col("into") >= 0)
     return found.with_columns(into=rows["id"].gather(found["into"]))

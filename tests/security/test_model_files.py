@@ -28,6 +28,8 @@ PICKLES = ("pickle", "cPickle", "_pickle", "dill", "cloudpickle", "marshal", "sh
 CODE = ("eval", "exec", "compile", "__import__", "read_pickle", "to_pickle")
 COMPILES = "assets/code.py"
 """Compiles our own modules, to tell one version of them from another; it runs nothing."""
+PEERS = "benchmarks/peers/"
+"""Each runs in an environment of its own with the model its authors ship, never on a user's."""
 
 
 class Plant:
@@ -81,6 +83,7 @@ def test_nothing_shipped_calls_what_can_run_data():
 
 def test_every_model_is_loaded_without_its_code_and_from_safetensors_alone():
     loads = [(place, c, n) for place, c, n in calls() if n.endswith("from_pretrained")]
+    loads = [load for load in loads if not load[0].startswith(PEERS)]
     assert len(loads) >= 5
     for place, call, name in loads:
         if name.startswith("PeftModel"):  # has no such options; what is done instead: see below

@@ -42,9 +42,15 @@ def map_rows(
     """
     change = changed_rows(job, rows, memo)
     ids = change.upserts["id"] if change else rows.table("rows", ["id"])["id"]
-    entry = remember_rows(job, rows, work, ids, memo=memo, kind=kind)
-    facts = _recall(job, entry, ids)
+    facts = map_some(job, rows, work, ids, memo=memo, kind=kind)
     return (Change(facts, change.gone), job.previous) if change else (facts, None)
+
+
+def map_some(
+    job: Job, rows: Version, work: Work, ids: pl.Series, *, memo: str, kind: str
+) -> pl.DataFrame:
+    """Facts about these rows of the table `rows`, sorted by id."""
+    return _recall(job, remember_rows(job, rows, work, ids, memo=memo, kind=kind), ids)
 
 
 def changed(version: Version, table: str, since: Version) -> Change:

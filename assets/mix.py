@@ -1,7 +1,7 @@
 """Mix: the training set, at an exact ratio of general to domain rows."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -9,15 +9,14 @@ import polars as pl
 from assets.accounting import Settled, replacing, resettle, settle
 from assets.code import code_version
 from assets.curate import model_path
-from assets.delta import map_rows
+from assets.delta import changed_ids, map_some
 from assets.stage import Job, stage
 from curation.accounts import tally_rows
-from curation.fates import chain_fates, keep_rows, kept, make_fates
 from curation.frames import Bare
-from curation.mix import STRATA, mix_tracks
+from curation.mix import STRATA, Mixed, mix_tracks
 from curation.rows import ROW_SCHEMA, digest
 from curation.runs import SLICE
-from curation.store import Change, Made, Version
+from curation.store import Made, Version
 from training.tokens import tokenise_rows
 
 TOKEN_COLUMNS = ("id", "n_tokens", "n_loss_tokens", "reason")
@@ -27,24 +26,19 @@ TOKEN_COLUMNS = ("id", "n_tokens", "n_loss_tokens", "reason")
 def training_set(job: Job, kept_rows: Version, base_model: Version) -> Made:
     """What the model is trained on: rows that fit its template, general to domain at the ratio."""
     rows = kept_rows.table("rows", ["id", "source", "track", *STRATA])
-    counted, since, memo = _count_tokens(job, kept_rows, base_model)
-    tokens = _all_tokens(counted, since)
-    unfit = tokens.filter(pl.col("reason") != "")
-    mixed = mix_tracks(rows.join(unfit, on="id", how="anti"), **job.recipe.options["mix"])
-
-    def judge(some: pl.DataFrame) -> pl.DataFrame:
-        fits = _token_fates(some, unfit)
-        return chain_fates(fits, mixed.judge(keep_rows(some, fits)))
-
-    if isinstance(counted, Change) and since and since is job.same_code:
-        ids = _other_fates(since, counted, mixed.rows)
+    counter = _TokenCounter(job, kept_rows, base_model)
+    mixed = mix_tracks(rows, counter.fit, **job.recipe.options["mix"])
+    tokens = counter.tokens([mixed.rows["id"], mixed.unfit["id"]])
+    since = job.same_code
+    if since:
+        ids = _other_fates(since, kept_rows, mixed, tokens)
         some = rows.filter(pl.col("id").is_in(ids))
         before = since.input("kept_rows").lookup("rows", ids, ["source"])
-        fates = replacing(ids, judge(some))
+        fates = replacing(ids, mixed.judge(some))
         books = _settle(before, since.lookup("fates", ids)), _settle(some, fates.upserts)
         settled = resettle(since, *books)
     else:
-        fates = pl.concat(judge(some) for some in rows.iter_slices(SLICE))
+        fates = pl.concat(mixed.judge(some) for some in rows.iter_slices(SLICE))
         settled = _settle(rows, fates)
     chosen = mixed.rows.select("id", "repeats")
     plain = kept_rows.lookup("rows", chosen["id"], texts=False)
@@ -57,56 +51,55 @@ def training_set(job: Job, kept_rows: Version, base_model: Version) -> Made:
         report, _wanted_ratio(job.recipe.options["mix"]), mixed.note
     )
     schema = pl.Schema({**ROW_SCHEMA, "repeats": pl.Int64})
-    tables = {"rows": Bare(trained, schema), "tokens": counted, "fates": fates}
-    return Made(tables, since=since, memos=[memo], **settled)
+    tables = {"rows": Bare(trained, schema), "tokens": tokens, "fates": fates}
+    return Made(tables, since=since, memos=[counter.memo], **settled)
 
 
-def _count_tokens(
-    job: Job, kept_rows: Version, base_model: Version
-) -> tuple[pl.DataFrame | Change, Version | None, str]:
-    """Tokens of every row, each row tokenised once ever, as `map_rows` gives them; and its memo."""
-    train = job.recipe.options["train"]
-    limits = {name: train[name] for name in ("max_tokens", "revision") if name in train}
-    model = model_path(base_model)
+class _TokenCounter:
+    """Tokens of the rows whose turn comes in the mix, each row tokenised once ever."""
 
-    def count(rows: pl.DataFrame) -> pl.DataFrame:
-        return tokenise_rows(rows, model, **limits).select(TOKEN_COLUMNS)
+    def __init__(self, job: Job, kept_rows: Version, base_model: Version):
+        train = job.recipe.options["train"]
+        self.limits = {name: train[name] for name in ("max_tokens", "revision") if name in train}
+        self.job, self.rows, self.model = job, kept_rows, model_path(base_model)
+        made_by = [base_model.data_version, self.limits, code_version(tokenise_rows)]
+        self.memo = "tokens-" + digest(made_by)
+        self.counted: list[pl.DataFrame] = []
 
-    memo = "tokens-" + digest([base_model.data_version, limits, code_version(tokenise_rows)])
-    return *map_rows(job, kept_rows, count, memo=memo, kind="tokens"), memo
+    def fit(self, ids: pl.Series) -> pl.DataFrame:
+        """As `curation.mix.Fit`: the reason of the tokeniser and the length in tokens."""
+        counted = map_some(self.job, self.rows, self._count, ids, memo=self.memo, kind="tokens")
+        self.counted.append(counted)
+        in_line = ids.to_frame("id").join(counted, on="id", maintain_order="left")
+        return in_line.select("id", "reason", value=pl.col("n_tokens").cast(pl.Float64))
+
+    def tokens(self, ids: Sequence[pl.Series]) -> pl.DataFrame:
+        """What was counted of these rows, sorted by id."""
+        wanted = pl.concat(ids).implode()
+        return pl.concat(self.counted).filter(pl.col("id").is_in(wanted)).sort("id")
+
+    def _count(self, rows: pl.DataFrame) -> pl.DataFrame:
+        return tokenise_rows(rows, self.model, **self.limits).select(TOKEN_COLUMNS)
 
 
-def _all_tokens(counted: pl.DataFrame | Change, since: Version | None) -> pl.DataFrame:
-    """Tokens of every row, in no order."""
-    if not isinstance(counted, Change):
-        return counted
-    assert since is not None, "a change is told from a version"
-    told = pl.concat([counted.gone["id"], counted.upserts["id"]])
-    before = since.table("tokens").filter(~pl.col("id").is_in(told.implode()))
-    return pl.concat([before, counted.upserts])
+def _other_fates(
+    since: Version, kept_rows: Version, mixed: Mixed, tokens: pl.DataFrame
+) -> list[str]:
+    """Rows whose fate may be another one than it was.
 
-
-def _other_fates(since: Version, counted: Change, chosen: pl.DataFrame) -> list[str]:
-    """Rows whose fate may be another one than it was: changed ones, and those in or out of the mix.
-
-    All else was in the mix before and is, or was not and is not.
+    They are rows that changed, rows whose turn came now or then alone, and those whose tokens are
+    counted otherwise now; all else was in the mix before and is, or was not and is not.
     """
-    before = since.table("rows", ["id"])
-    sides = before.join(chosen, on="id", how="anti"), chosen.join(before, on="id", how="anti")
-    parts = (counted.upserts, counted.gone, *sides)
-    return pl.concat([part["id"] for part in parts]).unique().sort().to_list()
+    chosen, before = mixed.rows["id"], since.table("rows", ["id"])["id"]
+    sides = (set(chosen) ^ set(before)) if not chosen.equals(before) else set()
+    counted = since.table("tokens")
+    for here, there in ((tokens, counted), (counted, tokens)):
+        sides.update(here.join(there, on=TOKEN_COLUMNS, how="anti")["id"])
+    return sorted(sides.union(changed_ids(since, [(kept_rows, "rows")])))
 
 
 def _settle(entered: pl.DataFrame, fates: pl.DataFrame) -> Settled:
     return settle({"kept_rows/kept": tally_rows(entered)}, fates)
-
-
-def _token_fates(rows: pl.DataFrame, unfit: pl.DataFrame) -> pl.DataFrame:
-    """`kept`, or `dropped` for the reason the tokeniser gave."""
-    broken = rows.select("id", "source").join(unfit, on="id")
-    length = pl.col("n_tokens").cast(pl.Float64)
-    dropped = make_fates(broken, "dropped", reason=pl.col("reason"), value=length)
-    return pl.concat([kept(rows.join(unfit, on="id", how="anti")), dropped])
 
 
 def _by_track(rows: pl.DataFrame) -> dict[str, dict[str, int]]:

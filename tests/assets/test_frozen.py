@@ -38,7 +38,7 @@ def test_new_rows_of_every_kind_cost_each_judge_exactly_as_many(project):
     counted = project.build().counted
     new = set(project.head("split_rows").table("rows", ["id"])["id"]) - known
     assert len(new) >= 8 and made_of(project) == before
-    steps = ("model_perplexity", "reward", "perplexity", "tokens")
+    steps = ("model_perplexity", "reward", "perplexity")
     assert {counted[step] for step in steps} == {len(new)}
 
 

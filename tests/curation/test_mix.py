@@ -82,6 +82,50 @@ def test_the_order_of_rows_does_not_matter_and_the_salt_does():
     assert not mix_tracks(rows).rows.equals(mix_tracks(rows, salt="v2").rows)
 
 
+def too_long(unfit, asked):
+    """A `Fit` by which these rows are too long; the ids it is asked about are added to `asked`."""
+
+    def fit(ids):
+        asked.extend(ids)
+        reason = pl.when(pl.col("id").is_in(unfit)).then(pl.lit("over_long")).otherwise(pl.lit(""))
+        return pl.DataFrame({"id": ids}).with_columns(reason=reason, value=pl.lit(9.0))
+
+    return fit
+
+
+@given(st.sets(st.integers(0, 339)), st.integers(0, 7))
+def test_a_row_that_does_not_fit_leaves_its_turn_to_the_next_and_the_ratio_is_exact(bad, general):
+    rows = pl.concat([POOL, OURS]).sort("id")
+    unfit, asked = rows["id"].gather(sorted(bad)).to_list(), []
+    others = rows.filter(~pl.col("id").is_in(unfit))
+    n_domain, n_general = (
+        others.filter(pl.col("track") == t).height for t in ("domain", "general")
+    )
+    if not n_domain or min(2 * n_general, general * n_domain) < 3 / 7 * general * n_domain:
+        return
+    mixed = mix_tracks(rows, too_long(unfit, asked), general=general)
+    copies = dict(mixed.counts.select("track", "copies").iter_rows())
+    assert copies["domain"] == n_domain
+    assert copies.get("general", 0) == min(general * n_domain, 2 * n_general)
+    require_conservation(rows, mixed.fates)
+    dropped = mixed.fates.filter(pl.col("fate") == "dropped")
+    assert set(dropped["id"]) <= set(unfit) and set(dropped["reason"]) <= {"over_long"}
+    assert not set(mixed.rows["id"]) & set(unfit) and len(asked) == len(set(asked))
+    again = mix_tracks(rows.reverse(), too_long(unfit, []), general=general)
+    assert again.rows.equals(mixed.rows) and again.fates.equals(mixed.fates)
+
+
+def test_rows_whose_turn_does_not_come_are_not_looked_at():
+    asked = []
+    rows = pl.concat([POOL, OURS[:10]])
+    mixed = mix_tracks(rows, too_long([], asked))
+    assert sorted(asked) == mixed.rows["id"].to_list() and len(asked) == 80
+    first = mixed.rows.filter(pl.col("track") == "general")["id"][0]
+    more = mix_tracks(rows, too_long([first], []))
+    assert set(mixed.rows["id"]) - set(more.rows["id"]) == {first}
+    assert more.rows.height == 80 and more.unfit.rows() == [(first, "over_long", 9.0)]
+
+
 def test_a_short_pool_is_repeated_at_most_twice():
     mixed = mix_tracks(rows_of(50, 10))
     assert mixed.ratio == 7 and "20 stand in twice" in mixed.note

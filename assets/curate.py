@@ -1,5 +1,6 @@
 """Curate: every quality measured, and one fate for every row."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from curation.fates import keep_rows, make_fates, require_share
 from curation.frames import Bare
 from curation.rows import PLAIN, ROW_SCHEMA, digest
 from curation.rules import judge_rows, read_columns
+from curation.runs import SLICE
 from curation.scorers._base import ScoreContext, Scorer
 from curation.scoring import failed_scores, join_facts, score_rows, take_reference
 from curation.store import Change, Made, Version
@@ -188,15 +190,31 @@ def model_revision(version: Version) -> str:
 
 
 def _describe_facts(scored: pl.DataFrame | Change, since: Version | None) -> dict[str, Any]:
-    """How many rows have a score, and where the scores lie, to choose a threshold by."""
-    if isinstance(scored, Change):
-        assert since is not None, "a change is told from a version"
-        drop = pl.concat([scored.gone, scored.upserts.select("id")])
-        before = since.table("facts", ["id", "value", "status"]).join(drop, on="id", how="anti")
-        scored = pl.concat([before, scored.upserts.select(before.columns)])
-    values = scored["value"].drop_nulls()
+    """How many rows have a score, and where the scores lie, to choose a threshold by.
+
+    Where they lie is said of the rows whose ids come first, a slice of them: ids are digests, so
+    it is a fair sample, and the same one in whatever deliveries the rows came.
+    """
+    if not isinstance(scored, Change):
+        return _said_of(_count_status(scored), scored.head(SLICE))
+    assert since is not None, "a change is told from a version"
+    replaced = pl.concat([scored.gone["id"], scored.upserts["id"]])
+    counts = Counter(since.values["status"]) + _count_status(scored.upserts)
+    counts -= _count_status(since.lookup("facts", replaced))
+    first = since.first("facts", SLICE + len(replaced), ["id", "value"])
+    first = first.filter(~pl.col("id").is_in(replaced.implode()))
+    first = pl.concat([first, scored.upserts.select("id", "value")]).sort("id").head(SLICE)
+    return _said_of(counts, first)
+
+
+def _count_status(scored: pl.DataFrame) -> Counter[str]:
+    return Counter(scored["status"].to_list())
+
+
+def _said_of(status: Counter[str], some: pl.DataFrame) -> dict[str, Any]:
+    values = some["value"].drop_nulls()
     places = {f"p{round(q * 100)}": values.quantile(q) for q in QUANTILES if len(values)}
     return {
-        "status": dict(scored.group_by("status").len().sort("status").iter_rows()),
+        "status": dict(sorted(status.items())),
         "quantiles": {name: round(float(value or 0.0), 4) for name, value in places.items()},
     }

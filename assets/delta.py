@@ -15,7 +15,7 @@ from curation.progress import Progress
 from curation.rows import PLAIN, ROW_SCHEMA
 from curation.store import Change, Version
 from curation.table_parts import read_pieces
-from curation.tables import change_between, lookup, read_table
+from curation.tables import lookup, read_table
 
 BATCH = 20_000
 
@@ -55,9 +55,7 @@ def map_some(
 
 def changed(version: Version, table: str, since: Version) -> Change:
     """What became of an upstream table since `since` was made from it; rows without their texts."""
-    before = since.input(version.name.partition("/")[2])
-    entries = (before.tables[table], version.tables[table])
-    return change_between(version.store, *entries, texts=False)
+    return version.changes(table, since.input(version.name.partition("/")[2]), texts=False)
 
 
 def changed_ids(since: Version, tables: Iterable[tuple[Version, str]]) -> list[str]:

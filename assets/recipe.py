@@ -17,10 +17,10 @@ from typing import Any
 
 import yaml
 
+from curation.names import sha256_path
 from curation.plugins import check_options, find_plugin, nearest, plugin_names, plugin_uses
 from curation.rows import ROW_SCHEMA, digest
 from curation.sources._files import leads_out
-from curation.store import sha256_path
 
 SECTIONS = {
     "feedback": "curation.bad_cases:find_error_types",

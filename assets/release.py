@@ -10,10 +10,11 @@ import polars as pl
 from assets.evaluate import metrics_table
 from assets.stage import Job, stage
 from curation.bad_cases import add_bad_cases
+from curation.disk import sha256_file
 from curation.lineage.card import model_card
 from curation.lineage.model import summarise_model, ui_links
 from curation.registry import next_number, version_id
-from curation.store import Made, Version, sha256_file
+from curation.store import Made, Version
 
 
 @stage("7_release", section=("gate",))

@@ -187,6 +187,7 @@ def split_rows(
 ) -> Made:
     """Rows that share nothing with the test set or the held-back half: the exam stays unseen."""
     entry, memo = sign_all(job, rows, augmented_rows, "split")
+    imported = _exam_labels(rows)
 
     def part(ids: list[str] | None) -> tuple[Exam, Settled]:
         """The exam and the verdicts on these rows, or on all of them."""
@@ -199,7 +200,6 @@ def split_rows(
             unique = unique_rows.table("rows", LABELS)
         else:
             unique = unique_rows.lookup("rows", ids, texts=False)
-        imported = _exam_labels(rows)
         found = set_exam(
             unique,
             imported,
@@ -219,7 +219,6 @@ def split_rows(
         found, settled = part(ids)
         if found.exam.equals(since.table("exam")):
             before = since.input("unique_rows").lookup("rows", ids, texts=False)
-            imported = _exam_labels(rows)  # the same while the exam is
             was = _settle_exam(before, since.lookup("fates", ids), imported, found.exam)
             changes = {name: replacing(ids, getattr(found, name)) for name in ("rows", "fates")}
             whole = {name: getattr(found, name) for name in ("exam", "clusters")}

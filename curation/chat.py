@@ -46,16 +46,31 @@ def load_tokenizer(model: Path | str, *, revision: str = "") -> Any:
     Raises `ValueError` when the model has no chat template that marks the assistant's tokens.
     """
     quiet_libraries()
-    from transformers import AutoTokenizer
-
+    if _is_plain(Path(model)):
+        from transformers import TokenizersBackend as Tokenizer
+    else:
+        from transformers import AutoTokenizer as Tokenizer
     # Said and not left open: an unset answer asks on the terminal whether to run the model's code.
-    tokenizer = AutoTokenizer.from_pretrained(
-        str(model), revision=revision or None, trust_remote_code=False
+    tokenizer: Any = Tokenizer.from_pretrained(
+        str(model), revision=revision or "main", trust_remote_code=False
     )
     tokenizer.chat_template = _training_template(tokenizer, str(model))
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def _is_plain(folder: Path) -> bool:
+    """Whether this folder's tokenizer says that it is `tokenizer.json` and nothing else.
+
+    Then no model's class is needed to read it; looking for one imports PyTorch, which takes longer
+    than all else here.
+    """
+    try:
+        said = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return said.get("tokenizer_class") == "TokenizersBackend" and "auto_map" not in said
 
 
 def encode_chats(

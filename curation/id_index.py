@@ -5,10 +5,19 @@ together one that is not there is taken for one that is about once in 4,000 time
 rows reads next to nothing.
 """
 
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
 import polars as pl
+
+IDS = "ids"
+"""Kind of the objects that say which ids a slice holds."""
 
 LEAST = 8_192
 """A slice of fewer rows is read as quickly as its index."""
+ROOM = 2**24
+"""Beginnings of ids that are kept in memory, 4 bytes each."""
 _DIGITS = 8
 
 
@@ -23,9 +32,52 @@ def index_ids(ids: pl.Series) -> pl.DataFrame | None:
     return None if starts.null_count() else pl.DataFrame({"start": starts.sort()})
 
 
-def held_ids(index: pl.DataFrame, ids: pl.Series) -> pl.Series:
-    """Those of the ids that a slice with this index may hold."""
-    return ids.filter(_starts(ids).is_in(index["start"].implode()))
+def first_bits(ids: pl.Series) -> Any:
+    """The beginning of each id as a number, -1 for one that is no digest; a numpy array."""
+    return _starts(ids).cast(pl.Int64).fill_null(-1).to_numpy()
+
+
+def may_hold(index: Any, bits: Any) -> Any:
+    """Whether a slice may hold the ids that begin with these `first_bits`, a numpy array of bools.
+
+    `index` is the slice's as `IdIndexes` gives it.
+    """
+    asked = bits.astype("uint32")
+    places = index.searchsorted(asked).clip(max=len(index) - 1)
+    return (index[places] == asked) & (bits >= 0)
+
+
+class IdIndexes:
+    """The indexes of slices, each read once; when they hold more than `ROOM` ids all are forgotten.
+
+    `locate` gives the paths of objects. Of a slice that is too small to have an index its ids are
+    read.
+    """
+
+    def __init__(self, locate: Callable[[Iterable[str]], Iterable[Path]]):
+        self._locate, self._kept, self._size = locate, dict[str, Any](), 0
+
+    def read(self, keys: Iterable[str]) -> dict[str, Any]:
+        """For each object the beginnings of its ids in ascending order (numpy, UInt32).
+
+        None where ids are no digests.
+        """
+        wanted = list(dict.fromkeys(keys))
+        new = [key for key in wanted if key not in self._kept]
+        for key, path in zip(new, self._locate(new), strict=True):
+            self._kept[key] = found = _read(key, path)
+            self._size += 0 if found is None else len(found)
+        asked = {key: self._kept[key] for key in wanted}
+        if self._size > ROOM:
+            self._kept, self._size = {}, 0
+        return asked
+
+
+def _read(key: str, path: Path) -> Any:
+    if key.startswith(f"{IDS}/"):
+        return pl.read_parquet(path, glob=False)["start"].to_numpy()
+    starts = _starts(pl.read_parquet(path, columns=["id"], glob=False)["id"])
+    return None if starts.null_count() else starts.sort().to_numpy()
 
 
 def _starts(ids: pl.Series) -> pl.Series:

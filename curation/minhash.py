@@ -99,7 +99,7 @@ def _sign_compiled(
     from curation import kernels
 
     bands, rows = solve_bands(threshold, permutations)
-    a, b = (lanes[: bands * rows] for lanes in _permutations(permutations, seed))
+    a, b = (lanes[: bands * rows] for lanes in permutations_of(permutations, seed))
     out = np.empty((2 * len(keys), bands), np.uint32)
     owner = np.empty(len(out), np.int64)
     found = kernels.sign(*text_buffers(keys), threshold, SCRIPTS, a, b, rows, out, owner)
@@ -149,7 +149,7 @@ def _sign_by_numpy(wanted: Sequence[tuple[str, int]], permutations: int, seed: i
     """The same from arrays; texts whose n-grams have the same width are signed together."""
     import numpy as np
 
-    a, b = _permutations(permutations, seed)
+    a, b = permutations_of(permutations, seed)
     out = np.empty((len(wanted), permutations), np.uint32)
     widths = np.array([min(size, len(key)) for key, size in wanted], dtype=np.int64)
     for width in np.unique(widths):
@@ -188,12 +188,13 @@ def _stir(x: Any) -> Any:
 
 
 @cache
-def _permutations(permutations: int, seed: int) -> tuple[Any, Any]:
-    """datasketch's multipliers and addends, uint32; making them costs more than a short text."""
-    import numpy as np
-    from datasketch import MinHash
+def permutations_of(number: int, seed: int) -> tuple[Any, Any]:
+    """datasketch's multipliers and addends (`affine32`), uint32.
 
-    blank = MinHash(num_perm=permutations, seed=seed, hashfunc=hash_gram, scheme="affine32")
-    lanes: Any = blank.permutations
-    a, b = lanes
-    return np.ascontiguousarray(a, np.uint32), np.ascontiguousarray(b, np.uint32)
+    They are drawn here as there: its import takes longer than signing a thousand texts.
+    """
+    import numpy as np
+
+    draw = np.random.RandomState(seed)
+    odd = draw.randint(0, 2**31, number, np.uint32) * np.uint32(2) + np.uint32(1)
+    return odd, draw.randint(0, 2**32, number, np.uint32)

@@ -17,14 +17,15 @@ many one is taken for another, and the table fits the caches."""
 
 
 class _Piece(NamedTuple):
-    """Some rows: their ids and prompts, the bands of all one after another, and where each ends.
+    """Some rows: ids and prompts, the bands of all one after another, and where each's lie.
 
-    Bands (uint32) and ends (int64) are arrays of numpy, which is loaded where it is needed.
+    Bands (uint32), starts and ends (int64) are arrays of numpy, which is loaded where it is needed.
     """
 
     ids: pl.Series
     prompts: pl.Series
     bands: Any
+    starts: Any
     ends: Any
 
 
@@ -40,13 +41,14 @@ def find_related(
     """
     pieces, known = [*_pieces(signed)], pl.Series("id", [*ids], dtype=pl.String)
     new = [piece.ids.is_in(known.implode()).to_numpy() for piece in pieces]
+    step = _step(pieces)
     related = new
     while any(mark.any() for mark in new):
         if sum(mark.sum() for mark in related) > most:
             return None
         both = [(piece, mark) for piece, mark in zip(pieces, new, strict=True) if mark.any()]
         prompts = pl.concat(piece.prompts.filter(mark) for piece, mark in both)
-        shares = _sharing(prompts, [_bands_of(*one) for one in both])
+        shares = _sharing(prompts, [_bands_of(*one, step) for one in both], step)
         alike = [shares(piece) for piece in pieces]
         new = [now & ~before for now, before in zip(alike, related, strict=True)]
         related = [now | before for now, before in zip(alike, related, strict=True)]
@@ -59,7 +61,9 @@ def find_alike(signed: Iterable[pl.DataFrame], rows: pl.DataFrame) -> list[str]:
 
     Both hold the columns `COMPARED`, `signed` in pieces of any size and order.
     """
-    shares = _sharing(rows["prompt"], [_apart(rows).bands])
+    asked = _apart(rows)
+    every, step = asked.ids.is_not_null().to_numpy(), _step([asked])
+    shares = _sharing(rows["prompt"], [_bands_of(asked, every, step)], step)
     return [i for piece in _pieces(signed) for i in piece.ids.filter(shares(piece))]
 
 
@@ -76,32 +80,55 @@ def _pieces(signed: Iterable[pl.DataFrame]) -> Iterator[_Piece]:
 
 
 def _apart(signed: pl.DataFrame) -> _Piece:
-    return _Piece(signed["id"], signed["prompt"], *flat_bands(signed["bands"]))
+    bands, ends = flat_bands(signed["bands"])
+    starts = ends - signed["bands"].bin.size().to_numpy().astype(ends.dtype) // 4
+    return _Piece(signed["id"], signed["prompt"], bands, starts, ends)
 
 
-def _sharing(prompts: pl.Series, some: Sequence[Any]) -> Callable[[_Piece], Any]:
-    """Tells which rows of a piece share one of these prompts or bands.
-
-    A band is compared with those of all places: that two places hold the same one is rare.
-    """
+def _sharing(prompts: pl.Series, some: Sequence[Any], step: int) -> Callable[[_Piece], Any]:
+    """Tells which rows of a piece share one of these prompts or `_bands_of` rows."""
     import numpy as np
 
-    bands = np.unique(np.concatenate(some))
+    named = np.unique(np.concatenate(some))
+    bands = (named >> np.uint64(8)).astype(np.uint32)
     table = np.zeros(1 << (len(bands) * _SPARSE).bit_length(), dtype=np.bool_)
     low = np.uint32(len(table) - 1)
     table[bands & low] = True
 
     def shares(piece: _Piece) -> Any:
-        at = np.flatnonzero(table[piece.bands & low])
+        at = np.flatnonzero(table.take(piece.bands & low))
         at = at[pl.Series(piece.bands[at]).is_in(pl.Series(bands).implode()).to_numpy()]
+        rows = np.searchsorted(piece.ends, at, side="right")
+        there = _named(piece.bands[at], at - piece.starts[rows], step)
         found = piece.prompts.is_in(prompts.implode()).to_numpy().copy()
-        found[np.searchsorted(piece.ends, at, side="right")] = True
+        found[rows[np.isin(there, named)]] = True
         return found
 
     return shares
 
 
-def _bands_of(piece: _Piece, mark: Any) -> Any:
+def _bands_of(piece: _Piece, mark: Any, step: int) -> Any:
+    """The bands of marked rows as `_named`."""
     import numpy as np
 
-    return piece.bands[np.repeat(mark, np.diff(piece.ends, prepend=0))]
+    widths = piece.ends - piece.starts
+    at = np.flatnonzero(np.repeat(mark, widths))
+    places = at - np.repeat(piece.starts[mark], widths[mark])
+    return _named(piece.bands[at], places, step)
+
+
+def _named(bands: Any, places: Any, step: int) -> Any:
+    """Bands as uint64 with their place among `step` in the lower 8 bits."""
+    return bands.astype("uint64") << 8 | (places % step).astype("uint64")
+
+
+def _step(pieces: Iterable[_Piece]) -> int:
+    """How many places there are; a row has one or two sets of them, and no row may have but one.
+
+    Half as many as there are is no fault: a band is then compared with those of two places.
+    """
+    import numpy as np
+
+    widths = np.concatenate([piece.ends - piece.starts for piece in pieces])
+    least = int(widths[widths > 0].min(initial=np.iinfo(np.int64).max))
+    return least if least % 2 else least // 2

@@ -5,7 +5,7 @@ rows reads, and verifies, the slices that hold them and no others.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import reduce
+from functools import lru_cache, reduce
 from operator import or_
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -13,10 +13,8 @@ from typing import Any, NamedTuple, Protocol
 import polars as pl
 
 from curation.frames import TEXT_GROUP, in_order
-from curation.id_index import held_ids, index_ids
+from curation.id_index import IDS, LEAST, IdIndexes, first_bits, index_ids, may_hold
 
-IDS = "ids"
-"""Kind of the objects that say which ids a slice holds."""
 RUN = "__run"
 """Column of `look_in`: the place of a row's run among those asked."""
 _AT = "__at"
@@ -28,6 +26,9 @@ SLICE = 65_536
 
 class Frames(Protocol):
     """What runs are written to and read from: frames as immutable objects named by content."""
+
+    @property
+    def indexes(self) -> IdIndexes: ...
 
     def put_frame(self, kind: str, frame: pl.DataFrame) -> str: ...
 
@@ -89,7 +90,7 @@ def look_in(
     types. Of a slice that may hold few, the row groups that may hold one are read; all others are
     read together.
     """
-    held = _indexed(frames, _holding(runs, ids))
+    held = _holding(frames, runs, ids)
     few = [part for part in held if len(part[2]) <= _FEW and part[1].rows > TEXT_GROUP]
     whole = [part for part in held if part not in few]
     keys = {one.key for _, one, _ in held}
@@ -115,34 +116,38 @@ def scan_files(paths: Path | list[str], **options: Any) -> pl.LazyFrame:
     return pl.scan_parquet(paths, glob=False, **options)
 
 
-def _holding(runs: Sequence[Run], ids: pl.Series) -> list[tuple[int, Slice, pl.Series]]:
+def _holding(
+    frames: Frames, runs: Sequence[Run], ids: pl.Series
+) -> list[tuple[int, Slice, pl.Series]]:
     """Run and slice that may hold some of these ids (sorted), each with those it may hold."""
     parts = [(n, one) for n, run in enumerate(runs) for one in run]
     if ids.is_empty() or not parts:
         return []
     starts = ids.search_sorted(pl.Series([one.first for _, one in parts]), side="left")
     ends = ids.search_sorted(pl.Series([one.last for _, one in parts]), side="right")
-    pairs = zip(parts, starts, ends, strict=True)
-    return [(n, one, ids[start:end]) for (n, one), start, end in pairs if start < end]
-
-
-def _indexed(
-    frames: Frames, held: Sequence[tuple[int, Slice, pl.Series]]
-) -> list[tuple[int, Slice, pl.Series]]:
-    """Those that may hold some ids by the index of their ids as well, where they have one."""
-    asked = {one.index for _, one, those in held if _is_worth_it(one, those)}
-    lie = dict(zip(asked, frames.frame_paths(asked), strict=True))
+    ranges = zip(parts, starts.to_list(), ends.to_list(), strict=True)
+    held = [(part, start, end) for part, start, end in ranges if start < end]
+    keys = [_index_key(one, end - start) for (_, one), start, end in held]
+    indexes = frames.indexes.read(key for key in keys if key)
+    bits = first_bits(ids) if indexes else ()
     found = []
-    for n, one, those in held:
-        if one.index in lie:
-            those = held_ids(pl.read_parquet(lie[one.index], glob=False), those)
+    for ((n, one), start, end), key in zip(held, keys, strict=True):
+        those, index = ids[start:end], indexes.get(key)
+        if index is not None:
+            those = those.filter(pl.Series(may_hold(index, bits[start:end])))
         if len(those):
             found.append((n, one, those))
     return found
 
 
-def _is_worth_it(one: Slice, ids: pl.Series) -> bool:
-    return one.index.startswith(f"{IDS}/") and len(ids) * 8 < one.rows
+def _index_key(one: Slice, asked: int) -> str:
+    """The object to learn from which of so many ids a slice may hold, "" where all of it is read.
+
+    Of a slice with few rows it is the slice itself.
+    """
+    if one.index.startswith(f"{IDS}/"):
+        return one.index if asked * 8 < one.rows else ""
+    return one.key if 0 < one.rows < LEAST else ""
 
 
 def between(run: Run, low: str, high: str) -> Run:
@@ -153,7 +158,13 @@ def between(run: Run, low: str, high: str) -> Run:
 def no_rows(frames: Frames, runs: Iterable[Run]) -> pl.DataFrame:
     """An empty frame with the columns and types of these runs, which are the same in all."""
     least = min((part for run in runs for part in run), key=lambda part: part.rows)
-    return pl.DataFrame(schema=scan_files(frames.frame_path(least.key)).collect_schema())
+    return pl.DataFrame(schema=_schema(frames.frame_path(least.key)))
+
+
+@lru_cache(maxsize=512)
+def _schema(path: Path) -> pl.Schema:
+    """Of an object, whose path names its content."""
+    return scan_files(path).collect_schema()
 
 
 def rows_in(run: Run) -> int:

@@ -24,7 +24,8 @@ import polars as pl
 from curation.blobs import Blobs, Corrupt, LocalBlobs
 from curation.bucket import BucketBlobs
 from curation.disk import Disk, sha256_file
-from curation.frames import frame_digest, parquet_bytes
+from curation.frames import parquet_bytes
+from curation.id_index import IdIndexes
 from curation.locks import Leases, lock_writer, unlock_writer
 from curation.names import NAME, check_name, checked_key, link_in, sha256_path
 from curation.seals import read_sealed, seal, unseal
@@ -32,8 +33,7 @@ from curation.store_format import check_format
 from curation.tables import Change, objects_of, write_table
 from curation.versions import Made, Version, make_manifest
 
-__all__ = ["Change", "Conflict", "Corrupt", "Made", "Store", "Version", "frame_digest",
-           "sha256_file", "sha256_path"]  # fmt: skip
+__all__ = ["Change", "Conflict", "Corrupt", "Made", "Store", "Version"]
 
 
 class Conflict(RuntimeError):
@@ -58,10 +58,11 @@ class Store:
             if not (self.root / part).is_dir():
                 self.disk.make_folder(self.root / part)
         self.local = LocalBlobs(self.root, self.disk)
-        self.blobs: Blobs = (
-            BucketBlobs(remote, self.root / "cache", self.disk) if remote else self.local
-        )
+        cache = self.root / "cache"
+        self.blobs: Blobs = BucketBlobs(remote, cache, self.disk) if remote else self.local
         self.leases = Leases(self.root, self.disk)
+        self.indexes = IdIndexes(self.frame_paths)
+        self.kept_changes: dict[tuple[str, str, bool], Change] = {}
         self._verified: set[str] = set()
         self._refs: dict[str, tuple[str, float | None]] = {}
         check_format(self.blobs, self.leases, self.place)

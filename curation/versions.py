@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from curation.blobs import Corrupt
-from curation.runs import Run
+from curation.runs import SLICE, Run
 from curation.store_format import FORMAT
+from curation.table_parts import read_pieces
 from curation.table_texts import texts_of
 from curation.tables import (
     Bare,
@@ -29,6 +30,9 @@ from curation.tables import (
 
 if TYPE_CHECKING:
     from curation.store import Store
+
+_KEPT = 64
+"""So many small changes from version to version are kept in memory."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +106,34 @@ class Version:
         """
         return lookup(self.store, self.tables[name], list(ids), columns, texts=texts)
 
-    def changes(self, name: str, since: "Version") -> Change:
-        """What leads to this version of a table from an earlier one; costs only the difference."""
-        return change_between(self.store, since.tables[name], self.tables[name])
+    def first(self, name: str, rows: int, columns: Sequence[str]) -> pl.DataFrame:
+        """At least so many of the first rows of a table in canonical order, if it has as many.
+
+        They are read for their plain `columns`, and the rest is not.
+        """
+        read: list[pl.DataFrame] = []
+        for piece, _ in read_pieces(self.store, self.tables[name], columns):
+            read.append(piece)
+            if sum(part.height for part in read) >= rows:
+                break
+        return pl.concat(read).select(columns)
+
+    def changes(self, name: str, since: "Version", *, texts: bool = True) -> Change:
+        """What leads to this version of a table from an earlier one; costs only the difference.
+
+        Rows come with their texts, or without `texts` with the other columns. A small change is
+        kept: what one step asks the next will ask too.
+        """
+        old, new, kept = since.tables[name], self.tables[name], self.store.kept_changes
+        key = old["digest"], new["digest"], texts
+        if key in kept:
+            return kept[key]
+        change = change_between(self.store, old, new, texts=texts)
+        if change.upserts.height + change.gone.height <= SLICE:
+            kept[key] = change
+            if len(kept) > _KEPT:
+                del kept[next(iter(kept))]
+        return change
 
     def folder(self, name: str) -> Path:
         """One folder, such as a model, to read and never to write in."""

@@ -4,8 +4,9 @@ import hashlib
 
 import polars as pl
 
-from curation.id_index import LEAST, held_ids, index_ids
-from curation.runs import IDS, look_in, put_run
+from curation import id_index
+from curation.id_index import IDS, LEAST, IdIndexes, first_bits, index_ids, may_hold
+from curation.runs import look_in, put_run
 from curation.store import Store
 
 
@@ -13,13 +14,17 @@ def some_ids(first: int, n: int) -> pl.Series:
     return pl.Series("id", [hashlib.md5(b"%d" % i).hexdigest() for i in range(first, first + n)])
 
 
+def held(index: pl.DataFrame, ids: pl.Series) -> pl.Series:
+    return ids.filter(pl.Series(may_hold(index["start"].to_numpy(), first_bits(ids))))
+
+
 def test_every_id_that_is_there_is_held_and_next_to_none_that_is_not():
     there, other = some_ids(0, LEAST), some_ids(LEAST, 50_000)
     index = index_ids(there)
     assert index is not None and index.schema == {"start": pl.UInt32}
-    assert held_ids(index, there).equals(there)
-    assert len(held_ids(index, other)) < 5
-    assert held_ids(index, pl.Series(["", "0", "开空调开空调开空调", "zzzzzzzzz"])).is_empty()
+    found = [held(index, ids) for ids in (there, other)]
+    assert found[0].equals(there) and len(found[1]) < 5
+    assert held(index, pl.Series(["", "0", "开空调开空调开空调", "zzzzzzzzz"])).is_empty()
 
 
 def test_ids_that_are_no_digests_have_no_index():
@@ -42,7 +47,7 @@ def test_a_look_up_reads_only_the_slices_that_hold_a_row(tmp_path):
     found = pl.concat(look_in(store, runs, asked))
     assert found["id"].to_list() == asked.to_list() and set(found["__run"]) == {0}
     assert runs[0][0].key in read and runs[1][0].key not in read
-    read.clear()
+    del read[:]
     assert sum(frame.height for frame in look_in(store, runs, some_ids(10**7, 40).sort())) == 0
     assert not {runs[0][0].key, runs[1][0].key} & {*read}
 
@@ -51,3 +56,21 @@ def test_many_ids_are_looked_for_without_the_index(tmp_path):
     store, there = Store(tmp_path), some_ids(0, LEAST).sort()
     run = put_run(store, "rows", pl.DataFrame({"id": there}))
     assert pl.concat(look_in(store, [run], there))["id"].sort().equals(there)
+
+
+def test_indexes_are_read_once_and_forgotten_when_there_are_too_many(tmp_path, monkeypatch):
+    store, asked = Store(tmp_path), []
+    runs = [put_run(store, "rows", pl.DataFrame({"id": some_ids(n, 500)})) for n in (0, 500, 1000)]
+    keys = [one.key for run in runs for one in run]
+    indexes = IdIndexes(lambda keys: asked.extend(keys) or store.frame_paths(keys))
+    monkeypatch.setattr(id_index, "ROOM", 1200)
+    assert [len(indexes.read(keys[:2])[key]) for key in keys[:2]] == [500, 500]
+    indexes.read(keys[:2])
+    assert asked == keys[:2]
+    assert len(indexes.read(keys)) == 3 and asked == keys
+    indexes.read(keys[:1])
+    assert asked == [*keys, keys[0]]
+    assert (
+        indexes.read([put_run(store, "n", pl.DataFrame({"id": ["开空调"]}))[0].key]).popitem()[1]
+        is None
+    )

@@ -1,6 +1,7 @@
 """Three engines give one signature, and it is datasketch's."""
 
 import random
+from typing import Any
 
 import polars as pl
 import pytest
@@ -8,7 +9,14 @@ from datasketch import MinHash, MinHashLSH
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.minhash import _sign_by_numpy, flat_bands, hash_gram, sign_keys, signed_sizes
+from curation.minhash import (
+    _sign_by_numpy,
+    flat_bands,
+    hash_gram,
+    permutations_of,
+    sign_keys,
+    signed_sizes,
+)
 from curation.similarity import gram_size, grams, jaccard
 
 TEXTS = st.text(st.sampled_from("打开关闭空调🚗ab cé1٣\U00020000か"), max_size=60)
@@ -22,6 +30,13 @@ def test_the_kernel_numpy_and_datasketch_agree(texts, threshold):
         for engine in ("kernel", "numpy", "datasketch")
     )
     assert kernel == arrays == datasketch
+
+
+@pytest.mark.parametrize("number, seed", [(128, 1), (256, 7), (1, 0)])
+def test_the_permutations_are_datasketchs(number, seed):
+    theirs: Any = MinHash(num_perm=number, seed=seed, scheme="affine32").permutations
+    for ours, lanes in zip(permutations_of(number, seed), theirs, strict=True):
+        assert ours.dtype == lanes.dtype and ours.tolist() == lanes.tolist()
 
 
 def test_long_texts_and_whole_slices_agree_too():

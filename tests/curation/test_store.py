@@ -12,7 +12,8 @@ import polars as pl
 import pytest
 
 from curation.disk import Disk
-from curation.store import Conflict, Corrupt, Made, Store, frame_digest
+from curation.frames import frame_digest
+from curation.store import Conflict, Corrupt, Made, Store
 
 FRAME = pl.DataFrame({"id": ["b", "a"], "value": [1.0, None]})
 

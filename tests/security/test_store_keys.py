@@ -104,7 +104,7 @@ def test_a_table_key_that_leads_out_is_damage_and_not_read(tmp_path):
 
 
 def test_a_folder_key_that_leads_out_is_damage_and_not_read(tmp_path):
-    from curation.store import sha256_path
+    from curation.names import sha256_path
 
     store, ref = made_store(tmp_path)
     outside = tmp_path / "secret"

@@ -180,44 +180,6 @@ def _stir(x: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def name_buckets(
-    bands: NDArray[np.uint32],
-    ends: NDArray[np.int64],
-    block: NDArray[np.uint64],
-    step: int,
-    out: NDArray[np.int32],
-) -> int:
-    """Number the bands that rows of one block share, in `out` (rows, places); returns how many.
-
-    Row i has the bands up to `ends[i]`, one or two sets of `step`; a place is compared with itself
-    and its twin in the other set.
-    """
-    n, places = out.shape
-    size = 16
-    while size < 4 * n:
-        size *= 2
-    keys, first, named = np.empty(size, np.uint64), np.empty(size, np.int64), 0
-    for place in range(step):
-        first[:] = -1
-        for i in range(n):
-            start = ends[i - 1] if i else 0
-            for at in range(place, min(places, ends[i] - start), step):
-                key = block[i] ^ _U64(bands[start + at])
-                slot = np.int64(_stir(key) & _U64(size - 1))
-                while first[slot] >= 0 and keys[slot] != key:
-                    slot = (slot + 1) & (size - 1)
-                if first[slot] < 0:
-                    first[slot], keys[slot] = i * places + at, key
-                    continue
-                other, there = first[slot] // places, first[slot] % places
-                if out[other, there] < 0:
-                    out[other, there] = named
-                    named += 1
-                out[i, at] = out[other, there]
-    return named
-
-
-@njit(cache=True, nogil=True)
 def merge_stars(
     prompts: tuple[Any, Any],
     answers: tuple[Any, Any],

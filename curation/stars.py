@@ -160,14 +160,24 @@ def _name_buckets(packed: pl.Series, block: pl.Series) -> tuple[Any, int]:
     """A number for each band that two rows of a block share, -1 for others: (rows, places)."""
     import numpy as np
 
-    from curation import kernels
+    from curation.bucket_kernel import name_buckets
 
     bands, ends = flat_bands(packed)
-    places = int(np.diff(ends, prepend=0).max(initial=0))
-    buckets = np.full((len(packed), places), -1, np.int32)
-    # An even number may be two sets, of which each place is compared with its twin; or one.
-    step = places if places % 2 else places // 2
-    return buckets, kernels.name_buckets(bands, ends, block.to_numpy(), step, buckets)
+    buckets = np.full((len(packed), _places(ends)), -1, np.int32)
+    return buckets, name_buckets(bands, ends, block.to_numpy(), _step(ends), buckets)
+
+
+def _places(ends: Any) -> int:
+    """How many bands a row has at most; `ends` are those of `flat_bands`."""
+    import numpy as np
+
+    return int(np.diff(ends, prepend=0).max(initial=0))
+
+
+def _step(ends: Any) -> int:
+    """How many bands a set has; of an even number half, which may be two sets or one."""
+    places = _places(ends)
+    return places if places % 2 else places // 2
 
 
 def _marks(rows: pl.DataFrame, name: str) -> pl.Series:
@@ -208,8 +218,13 @@ def band_keys(signed: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
 def share_bands(signed: pl.DataFrame) -> pl.Series:
     """Whether a row shares a band with another one of its block."""
     if signed.height >= _MANY:
-        buckets, _ = _name_buckets(signed["bands"], blocks(signed))
-        return pl.Series((buckets >= 0).any(axis=1))
+        import numpy as np
+
+        from curation.bucket_kernel import mark_shared
+
+        shared, (bands, ends) = np.zeros(signed.height, np.bool_), flat_bands(signed["bands"])
+        mark_shared(bands, ends, blocks(signed).to_numpy(), _step(ends), shared)
+        return pl.Series(shared)
     keys, owners = band_keys(signed)
     shared = pl.repeat(False, signed.height, eager=True)
     return shared.scatter(owners.filter(keys.is_duplicated()), True)

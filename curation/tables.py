@@ -88,7 +88,7 @@ def read_table(
 def lookup(
     frames: Frames,
     entry: Mapping[str, Any],
-    ids: Sequence[str],
+    ids: Sequence[str] | pl.Series,
     columns: Sequence[str] | None = None,
     *,
     texts: bool = True,
@@ -106,7 +106,7 @@ def lookup(
     needed = list(dict.fromkeys([*plain, *key]))
     found = no_rows(frames, upserts).select(needed).with_columns(pl.lit(0, pl.UInt32).alias(RUN))
     found = pl.concat([found, *look_in(frames, upserts, wanted, needed)])
-    if len(parts) > 1:  # the last part that speaks of a row is right
+    if len(parts) > 1 and not found.is_empty():  # the last part that speaks of a row is right
         spoken = [found, *look_in(frames, taken, wanted)]
         last = pl.concat(frame.select(*key, RUN) for frame in spoken)
         last = last.group_by(key).agg(pl.col(RUN).max())
@@ -182,9 +182,8 @@ def _grow(
     change = told
     entry = {name: previous[name] for name in ("columns", "schema", "key")}
     if previous["key"] == ["id"]:
-        ids = [*change.upserts["id"], *change.gone["id"]]
-        known = lookup(frames, previous, ids, ["id"])["id"]  # most often none, as most rows are new
-        replaced = lookup(frames, previous, known.to_list(), texts=False)
+        ids = pl.concat([change.upserts["id"], change.gone["id"]])
+        replaced = lookup(frames, previous, ids, texts=False)
         gone = change.gone.join(replaced, on="id", how="semi")
     else:
         replaced = gone = change.gone

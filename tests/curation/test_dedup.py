@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import struct
 
 import polars as pl
 import pytest
@@ -292,6 +293,14 @@ def test_rows_alike_are_those_that_share_a_prompt_or_a_band(said, first):
         i for i, prompt, own in rows if prompt in prompts or bands & {*memoryview(own).cast("I")}
     }
     assert set(find_alike(signed.iter_slices(3), asked)) == shared
+
+
+def test_a_band_is_shared_in_its_own_place_of_either_set_and_in_no_other():
+    said = {"a": (1, 2, 3), "b": (3, 1, 2), "c": (9, 2, 9), "d": (7, 7, 7, 9, 2, 8), "e": (2, 9, 9)}
+    bands = [struct.pack(f"{len(own)}I", *own) for own in said.values()]
+    signed = pl.DataFrame({"id": [*said], "prompt": [*said], "bands": bands})
+    assert find_alike([signed], signed[:1]) == ["a", "c", "d"]
+    assert find_related(signed.iter_slices(2), ["b"], most=5) == ["b"]
 
 
 def test_related_rows_are_not_followed_beyond_what_was_asked_for():

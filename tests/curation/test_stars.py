@@ -5,10 +5,11 @@ import random
 import polars as pl
 import pytest
 
+from curation import stars
 from curation.dedup import sign_rows, with_texts
 from curation.rows import dialogue, make_row, rows_frame
 from curation.similarity import jaccard
-from curation.stars import merge_stars, merge_texts
+from curation.stars import merge_stars, merge_texts, share_bands
 from curation.tasks.json_slots import json_slots
 
 TASK = json_slots(fields=["actions"], slots={"actions": ["do", "what"]})
@@ -90,3 +91,13 @@ def test_of_bare_texts_those_near_a_better_one_go():
             kept.append(i)
     found = merge_texts(pl.Series(texts), threshold=0.8)
     assert {line: (into, near) for line, into, near in found.iter_rows()} == gone and len(gone) > 50
+
+
+@pytest.mark.parametrize("track", ["domain", "general"])
+def test_the_kernel_marks_the_rows_that_share_a_band_with_another(monkeypatch, track):
+    rows = signed_rows(200, seed=9, track=track, threshold=0.7)
+    marked = []
+    for many in (0, rows.height + 1):
+        monkeypatch.setattr(stars, "_MANY", many)
+        marked.append(share_bands(rows))
+    assert marked[0].equals(marked[1]) and 0 < marked[0].sum() < rows.height

@@ -1,0 +1,94 @@
+"""Compiled loops over the bands of many rows: which rows share a band with another of their block.
+
+They share no function with the other kernels: numba's cache on disk looks at the file of a function
+only.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import njit  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+
+_U64 = np.uint64
+
+
+@njit(cache=True, nogil=True)
+def mark_shared(
+    bands: NDArray[np.uint32],
+    ends: NDArray[np.int64],
+    block: NDArray[np.uint64],
+    step: int,
+    out: NDArray[np.bool_],
+) -> None:
+    """Set `out` for each row that shares a band with another one; the others stay.
+
+    Row i has the bands up to `ends[i]`, one or two sets of `step`; a place is compared with itself
+    and its twin in the other set.
+    """
+    n = ends.shape[0]
+    keys, first = _table(n)
+    for place in range(step):
+        first[:] = -1
+        for i in range(n):
+            for at in range((ends[i - 1] if i else 0) + place, ends[i], step):
+                key = block[i] ^ _U64(bands[at])
+                slot = _slot(key, keys, first)
+                if first[slot] < 0:
+                    first[slot], keys[slot] = i, key
+                elif first[slot] != i:
+                    out[first[slot]] = out[i] = True
+
+
+@njit(cache=True, nogil=True)
+def name_buckets(
+    bands: NDArray[np.uint32],
+    ends: NDArray[np.int64],
+    block: NDArray[np.uint64],
+    step: int,
+    out: NDArray[np.int32],
+) -> int:
+    """Number the bands that rows share in `out` (rows, places), by rows as `mark_shared` has them.
+
+    Returns how many there are.
+    """
+    n, places = out.shape
+    keys, first = _table(n)
+    named = 0
+    for place in range(step):
+        first[:] = -1
+        for i in range(n):
+            start = ends[i - 1] if i else 0
+            for at in range(place, min(places, ends[i] - start), step):
+                key = block[i] ^ _U64(bands[start + at])
+                slot = _slot(key, keys, first)
+                if first[slot] < 0:
+                    first[slot], keys[slot] = i * places + at, key
+                    continue
+                other, there = first[slot] // places, first[slot] % places
+                if out[other, there] < 0:
+                    out[other, there] = named
+                    named += 1
+                out[i, at] = out[other, there]
+    return named
+
+
+@njit(cache=True, nogil=True)
+def _table(rows: int) -> Any:
+    """Room for the keys of so many rows, two each, and for where each was met first."""
+    size = 16
+    while size < 4 * rows:
+        size *= 2
+    return np.empty(size, np.uint64), np.empty(size, np.int64)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _slot(key: Any, keys: Any, first: Any) -> Any:
+    """Where a key is, or the free place where it goes (splitmix64)."""
+    x = key + _U64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> _U64(30))) * _U64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> _U64(27))) * _U64(0x94D049BB133111EB)
+    slot = np.int64((x ^ (x >> _U64(31))) & _U64(keys.shape[0] - 1))
+    while first[slot] >= 0 and keys[slot] != key:
+        slot = (slot + 1) & (keys.shape[0] - 1)
+    return slot

@@ -50,21 +50,22 @@ def may_hold(index: Any, bits: Any) -> Any:
 class IdIndexes:
     """The indexes of slices, each read once; when they hold more than `ROOM` ids all are forgotten.
 
-    `locate` gives the paths of objects. Of a slice that is too small to have an index its ids are
-    read.
+    Of a slice that is too small to have an index its ids are read.
     """
 
-    def __init__(self, locate: Callable[[Iterable[str]], Iterable[Path]]):
-        self._locate, self._kept, self._size = locate, dict[str, Any](), 0
+    def __init__(self) -> None:
+        self._kept, self._size = dict[str, Any](), 0
 
-    def read(self, keys: Iterable[str]) -> dict[str, Any]:
+    def read(
+        self, keys: Iterable[str], locate: Callable[[list[str]], Iterable[Path]]
+    ) -> dict[str, Any]:
         """For each object the beginnings of its ids in ascending order (numpy, UInt32).
 
-        None where ids are no digests.
+        None where ids are no digests. `locate` gives the paths of objects.
         """
         wanted = list(dict.fromkeys(keys))
         new = [key for key in wanted if key not in self._kept]
-        for key, path in zip(new, self._locate(new), strict=True):
+        for key, path in zip(new, locate(new), strict=True):
             self._kept[key] = found = _read(key, path)
             self._size += 0 if found is None else len(found)
         asked = {key: self._kept[key] for key in wanted}

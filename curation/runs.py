@@ -128,7 +128,7 @@ def _holding(
     ranges = zip(parts, starts.to_list(), ends.to_list(), strict=True)
     held = [(part, start, end) for part, start, end in ranges if start < end]
     keys = [_index_key(one, end - start) for (_, one), start, end in held]
-    indexes = frames.indexes.read(key for key in keys if key)
+    indexes = frames.indexes.read((key for key in keys if key), frames.frame_paths)
     bits = first_bits(ids) if indexes else ()
     found = []
     for ((n, one), start, end), key in zip(held, keys, strict=True):

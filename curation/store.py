@@ -61,7 +61,7 @@ class Store:
         cache = self.root / "cache"
         self.blobs: Blobs = BucketBlobs(remote, cache, self.disk) if remote else self.local
         self.leases = Leases(self.root, self.disk)
-        self.indexes = IdIndexes(self.frame_paths)
+        self.indexes = IdIndexes()
         self.kept_changes: dict[tuple[str, str, bool], Change] = {}
         self._verified: set[str] = set()
         self._refs: dict[str, tuple[str, float | None]] = {}

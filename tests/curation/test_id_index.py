@@ -62,15 +62,17 @@ def test_indexes_are_read_once_and_forgotten_when_there_are_too_many(tmp_path, m
     store, asked = Store(tmp_path), []
     runs = [put_run(store, "rows", pl.DataFrame({"id": some_ids(n, 500)})) for n in (0, 500, 1000)]
     keys = [one.key for run in runs for one in run]
-    indexes = IdIndexes(lambda keys: asked.extend(keys) or store.frame_paths(keys))
+    indexes = IdIndexes()
+
+    def read(some):
+        return indexes.read(some, lambda new: asked.extend(new) or store.frame_paths(new))
+
     monkeypatch.setattr(id_index, "ROOM", 1200)
-    assert [len(indexes.read(keys[:2])[key]) for key in keys[:2]] == [500, 500]
-    indexes.read(keys[:2])
+    assert [len(read(keys[:2])[key]) for key in keys[:2]] == [500, 500]
+    read(keys[:2])
     assert asked == keys[:2]
-    assert len(indexes.read(keys)) == 3 and asked == keys
-    indexes.read(keys[:1])
+    assert len(read(keys)) == 3 and asked == keys
+    read(keys[:1])
     assert asked == [*keys, keys[0]]
-    assert (
-        indexes.read([put_run(store, "n", pl.DataFrame({"id": ["开空调"]}))[0].key]).popitem()[1]
-        is None
-    )
+    other = put_run(store, "n", pl.DataFrame({"id": ["开空调"]}))[0].key
+    assert read([other]) == {other: None}

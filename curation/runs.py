@@ -147,7 +147,7 @@ def _index_key(one: Slice, asked: int) -> str:
     """
     if one.index.startswith(f"{IDS}/"):
         return one.index if asked * 8 < one.rows else ""
-    return one.key if 0 < one.rows < LEAST else ""
+    return one.key if asked > _FEW and 0 < one.rows < LEAST else ""
 
 
 def between(run: Run, low: str, high: str) -> Run:

@@ -1,10 +1,14 @@
 """Masks, refusals and packing, checked against what TRL itself would make of the same rows."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from transformers import AutoTokenizer
 
 from curation.chat import load_tokenizer
 from curation.rows import dialogue, make_row, rows_frame
@@ -128,3 +132,18 @@ def _trl_preparation(rows: pl.DataFrame, base: Path, out: Path) -> Any:
         processing_class=load_tokenizer(base),
     )
     return trainer.train_dataset[:]
+
+
+def test_a_generic_tokenizer_is_what_transformers_would_load_and_needs_no_torch(
+    tiny_base: Path,
+) -> None:
+    said = json.loads((tiny_base / "tokenizer_config.json").read_text("utf-8"))
+    assert said["tokenizer_class"] == "TokenizersBackend"
+    ours = load_tokenizer(tiny_base)
+    theirs = AutoTokenizer.from_pretrained(str(tiny_base), trust_remote_code=False)
+    assert type(ours) is type(theirs) and ours.init_kwargs == theirs.init_kwargs
+    text = "<|im_start|>user\n打开空调，then stop<|im_end|>"
+    assert ours(text)["input_ids"] == theirs(text)["input_ids"]
+    asked = "from curation.chat import load_tokenizer; load_tokenizer(sys.argv[1])"
+    done = f"import sys; {asked}; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", done, str(tiny_base)], check=True)

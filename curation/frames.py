@@ -66,16 +66,23 @@ def compare(old: pl.DataFrame, new: pl.DataFrame, *, key: Sequence[str] | None =
 
 def key_of(frame: pl.DataFrame) -> list[str]:
     """What tells rows of a table apart: its `id` where that is unique, else the whole row."""
-    if "id" in frame.columns and frame["id"].dtype == pl.String and frame["id"].is_unique().all():
+    if "id" in frame.columns and frame["id"].dtype == pl.String and _differ(frame["id"]):
         return ["id"]
     return frame.columns
+
+
+def _differ(ids: pl.Series) -> bool:
+    """Whether no id stands there twice; in order, as they mostly come, it takes no table of all."""
+    if ids.is_sorted(nulls_last=True):
+        return not ids[1:].eq_missing(ids[:-1]).any()
+    return ids.n_unique() == len(ids)
 
 
 def in_order(frame: pl.DataFrame) -> pl.DataFrame:
     """The frame sorted by `id` first and then by every other plain column, in one chunk."""
     plain = [c for c, kind in frame.schema.items() if not kind.is_nested()]
     keys = sorted(plain, key=lambda c: (c != "id", frame.columns.index(c)))
-    if frame.height > 1 and "id" in keys and frame["id"].n_unique() == frame.height:
+    if frame.height > 1 and "id" in keys and _differ(frame["id"]):
         if frame["id"].is_sorted(nulls_last=True):
             return frame.rechunk()  # without another copy of what may be most of the memory
         keys = ["id"]

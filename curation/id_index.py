@@ -14,11 +14,16 @@ import polars as pl
 IDS = "ids"
 """Kind of the objects that say which ids a slice holds."""
 
+STARTS = "starts"
+"""Column of the beginnings of ids in an index that is made for more than ids: a list in a line."""
 LEAST = 8_192
 """A slice of fewer rows is read as quickly as its index."""
 ROOM = 2**24
 """Beginnings of ids that are kept in memory, 4 bytes each."""
-_DIGITS = 8
+_DIGITS = pl.col("id").str.slice(0, 8)
+_START = pl.when(_DIGITS.str.len_bytes() >= 8).then(
+    _DIGITS.str.to_integer(base=16, strict=False, dtype=pl.UInt32).alias("start")
+)
 
 
 def index_ids(ids: pl.Series) -> pl.DataFrame | None:
@@ -28,13 +33,18 @@ def index_ids(ids: pl.Series) -> pl.DataFrame | None:
     """
     if len(ids) < LEAST or ids.dtype != pl.String:
         return None
-    starts = _starts(ids)
-    return None if starts.null_count() else pl.DataFrame({"start": starts.sort()})
+    starts = ids.to_frame("id").select(_START)
+    return None if starts["start"].null_count() else starts.sort("start")
+
+
+def ids_begin(ids: pl.Series) -> pl.Series:
+    """The beginning of each id (UInt32), null for one that is no digest."""
+    return ids.to_frame("id").select(_START)["start"]
 
 
 def first_bits(ids: pl.Series) -> Any:
     """The beginning of each id as a number, -1 for one that is no digest; a numpy array."""
-    return _starts(ids).cast(pl.Int64).fill_null(-1).to_numpy()
+    return ids_begin(ids).cast(pl.Int64).fill_null(-1).to_numpy()
 
 
 def may_hold(index: Any, bits: Any) -> Any:
@@ -65,23 +75,25 @@ class IdIndexes:
         """
         wanted = list(dict.fromkeys(keys))
         new = [key for key in wanted if key not in self._kept]
-        for key, path in zip(new, locate(new), strict=True):
-            self._kept[key] = found = _read(key, path)
-            self._size += 0 if found is None else len(found)
+        scans = [_scan(key, path) for key, path in zip(new, locate(new), strict=True)]
+        for key, found in zip(new, pl.collect_all(scans), strict=True):
+            starts = found["start"]
+            self._kept[key] = None if starts.null_count() else starts.to_numpy()
+            self._size += 0 if starts.null_count() else len(starts)
         asked = {key: self._kept[key] for key in wanted}
         if self._size > ROOM:
             self._kept, self._size = {}, 0
         return asked
 
 
-def _read(key: str, path: Path) -> Any:
+def _scan(key: str, path: Path) -> pl.LazyFrame:
+    """What `start` says of an object's ids in ascending order, one null where it says nothing."""
+    file = pl.scan_parquet(path, glob=False)
     if key.startswith(f"{IDS}/"):
-        return pl.read_parquet(path, glob=False)["start"].to_numpy()
-    starts = _starts(pl.read_parquet(path, columns=["id"], glob=False)["id"])
-    return None if starts.null_count() else starts.sort().to_numpy()
-
-
-def _starts(ids: pl.Series) -> pl.Series:
-    digits = ids.str.slice(0, _DIGITS)
-    digits = digits.set(digits.str.len_bytes() < _DIGITS, None)
-    return digits.str.to_integer(base=16, strict=False, dtype=pl.UInt32)
+        return file
+    there = pl.read_parquet_schema(path)
+    if STARTS in there:
+        return file.select(pl.col(STARTS).explode().alias("start"))
+    if "id" in there:
+        return file.select(_START).sort("start")
+    return pl.LazyFrame({"start": [None]}, schema={"start": pl.UInt32})

@@ -73,12 +73,20 @@ def put_run(
     return tuple(_put_slice(frames, kind, part, index) for part in parts)
 
 
-def read_run(frames: Frames, run: Run, columns: Sequence[str] | None = None) -> pl.DataFrame:
-    """All rows in canonical order, or some of their columns."""
+def read_run(
+    frames: Frames,
+    run: Run,
+    columns: Sequence[str] | None = None,
+    where: pl.Expr | None = None,
+) -> pl.DataFrame:
+    """All rows in canonical order, or those `where` is true of, or some of their columns."""
     chosen = list(columns) if columns is not None else None
     paths = frames.frame_paths(part.key for part in run)
-    read = [pl.read_parquet(path, columns=chosen, glob=False) for path in paths]
-    return pl.concat(read) if len(read) > 1 else read[0]
+    if where is None:
+        read = [pl.read_parquet(path, columns=chosen, glob=False) for path in paths]
+        return pl.concat(read) if len(read) > 1 else read[0]
+    found = scan_files([str(path) for path in paths]).filter(where)
+    return (found if chosen is None else found.select(chosen)).collect()
 
 
 def look_in(
@@ -145,9 +153,9 @@ def _index_key(one: Slice, asked: int) -> str:
 
     Of a slice with few rows it is the slice itself.
     """
-    if one.index.startswith(f"{IDS}/"):
-        return one.index if asked * 8 < one.rows else ""
-    return one.key if asked > _FEW and 0 < one.rows < LEAST else ""
+    if one.rows < LEAST:
+        return one.key if asked > _FEW and one.rows else ""
+    return one.index if asked * 8 < one.rows else ""
 
 
 def between(run: Run, low: str, high: str) -> Run:

@@ -17,9 +17,14 @@ def parts_of(entry: Mapping[str, Any]) -> list[Part]:
     return [(as_run(rows), as_run(gone)) for rows, gone in entry["parts"]]
 
 
-def read_parts(frames: Frames, entry: Mapping[str, Any], columns: Sequence[str]) -> pl.DataFrame:
-    """Plain columns in canonical order."""
-    return pl.concat(frame for frame, _ in read_pieces(frames, entry, columns))
+def read_parts(
+    frames: Frames,
+    entry: Mapping[str, Any],
+    columns: Sequence[str],
+    where: pl.Expr | None = None,
+) -> pl.DataFrame:
+    """Plain columns in canonical order, of all rows or of those `where` is true of."""
+    return pl.concat(frame for frame, _ in read_pieces(frames, entry, columns, where))
 
 
 def read_said(
@@ -32,32 +37,44 @@ def read_said(
 
 
 def read_pieces(
-    frames: Frames, entry: Mapping[str, Any], columns: Sequence[str]
+    frames: Frames,
+    entry: Mapping[str, Any],
+    columns: Sequence[str],
+    where: pl.Expr | None = None,
 ) -> Iterator[tuple[pl.DataFrame, str | None]]:
     """A table in canonical order, few rows at a time, and the last id that may be in each piece.
 
     Pieces are slices of the first part, without what later ones replace or take away and with what
-    they bring there. The last has no last id, nor has the one piece of a table without ids.
+    they bring there. The last has no last id, nor has the one piece of a table without ids. With
+    `where` (of plain columns) only the rows come that it is true of.
     """
     key, ((base, _), *later) = entry["key"], parts_of(entry)
-    needed = list(dict.fromkeys([*columns, *(key if later else ())])) or entry["columns"][:1]
+    told_by = [*(key if later else ()), *(() if where is None else where.meta.root_names())]
+    needed = list(dict.fromkeys([*columns, *told_by])) or entry["columns"][:1]
     pieces = _apart(base) if "id" in entry["columns"] else [base]
     if not later:
         for piece in pieces:
-            yield read_run(frames, piece, needed), _last_id(piece, pieces)
+            yield read_run(frames, piece, needed, where), _last_id(piece, pieces)
         return
-    came, replaced = _resolved(frames, key, later, needed)
+    came, replaced = _resolved(frames, key, later, needed, where)
     for piece in pieces:
         last = _last_id(piece, pieces)
         here, came = until(last, came)
         less, replaced = until(last, replaced)
-        frame = read_run(frames, piece, needed)
+        frame = read_run(frames, piece, needed, where)
         if not less.is_empty():
-            frame = frame.join(less, on=key, how="anti", nulls_equal=True, maintain_order="left")
+            frame = _without(frame, less)
         if not here.is_empty():
-            both = [frame, here]
-            frame = frame.merge_sorted(here, "id") if key == ["id"] else in_order(pl.concat(both))
+            both = pl.concat([frame, here])
+            frame = both.sort("id", nulls_last=True) if key == ["id"] else in_order(both)
         yield frame, last
+
+
+def _without(frame: pl.DataFrame, keys: pl.DataFrame) -> pl.DataFrame:
+    """The rows in their order but those with these keys; of ids alone a join takes far longer."""
+    if keys.columns == ["id"]:
+        return frame.filter(~pl.col("id").is_in(keys["id"].implode(), nulls_equal=True))
+    return frame.join(keys, on=keys.columns, how="anti", nulls_equal=True, maintain_order="left")
 
 
 def _apart(run: Run) -> list[Run]:
@@ -76,7 +93,11 @@ def _last_id(piece: Run, pieces: Sequence[Run]) -> str | None:
 
 
 def _resolved(
-    frames: Frames, key: Sequence[str], parts: Iterable[Part], columns: Sequence[str]
+    frames: Frames,
+    key: Sequence[str],
+    parts: Iterable[Part],
+    columns: Sequence[str],
+    where: pl.Expr | None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """What later parts bring, and every key that they speak of, in canonical order."""
     came: list[pl.DataFrame] = []
@@ -84,7 +105,8 @@ def _resolved(
     for rows, gone in reversed([*parts]):
         frame = read_run(frames, rows, columns)
         later = pl.concat(spoken) if spoken else frame.select(key).clear()
-        came.append(frame.join(later, on=key, how="anti", nulls_equal=True))
+        brought = _without(frame, later)
+        came.append(brought if where is None else brought.filter(where))
         spoken += [frame.select(key), *([read_run(frames, gone)] if gone else [])]
     return in_order(pl.concat(came)), in_order(pl.concat(spoken).unique())
 

@@ -75,12 +75,17 @@ def read_table(
     columns: Sequence[str] | None = None,
     *,
     texts: bool = True,
+    where: pl.Expr | None = None,
 ) -> pl.DataFrame:
-    """A table in its canonical order, or some of its columns; without `texts` only plain ones."""
+    """A table in its canonical order, or some of its columns; without `texts` only plain ones.
+
+    With `where` (of plain columns) come only the rows that it is true of, sooner than all.
+    """
     wanted = [c for c in entry["columns"] if columns is None or c in columns]
     plain = [c for c in wanted if c not in text_columns(entry)]
-    frame = read_parts(frames, entry, plain)
-    if texts and len(plain) < len(wanted):
+    full = texts and len(plain) < len(wanted)
+    frame = read_parts(frames, entry, [*plain, "id"] if full else plain, where)
+    if full:
         frame = with_texts(frames, entry, frame, wanted)
     return frame.select([c for c in wanted if c in frame.columns])
 

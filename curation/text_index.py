@@ -10,19 +10,30 @@ from typing import Any
 import polars as pl
 
 from curation.frames import ROW_GROUP
+from curation.id_index import LEAST as LEAST_IDS
+from curation.id_index import STARTS, ids_begin
 
 LEAST = 4
 """A text of fewer characters is looked for everywhere."""
-_SCHEMA = pl.Schema({"first": pl.UInt32, "bits": pl.Binary})
+_SCHEMA = pl.Schema({"first": pl.UInt32, "bits": pl.Binary, STARTS: pl.List(pl.UInt32)})
+SEARCHED = ("first", "bits")
+"""The columns that a search for a text needs."""
 _BITS = 22
 _LEAST_BITS = 10
 
 
 def index_texts(texts: pl.DataFrame) -> pl.DataFrame:
-    """One line for each `ROW_GROUP` rows (`messages`): its `first` row and its `bits`."""
-    groups = [_filter(_contents(part)) for part in texts.iter_slices(ROW_GROUP)]
+    """One line for each `ROW_GROUP` rows (`id`, `messages`): its `first` row and its `bits`.
+
+    With them stand the beginnings of its ids (`id_index.STARTS`), as they help in many rows.
+    """
+    parts = [*texts.iter_slices(ROW_GROUP)]
+    groups = [_filter(_contents(part)) for part in parts]
     firsts = range(0, texts.height, ROW_GROUP)
-    return pl.DataFrame({"first": firsts, "bits": groups}, schema=_SCHEMA)
+    many = texts.height >= LEAST_IDS
+    starts = [ids_begin(part["id"]) if many else None for part in parts]
+    columns = {"first": firsts, "bits": groups, STARTS: starts}
+    return pl.DataFrame(columns, schema=_SCHEMA)
 
 
 def groups_to_search(index: pl.DataFrame, wanted: str) -> Iterator[tuple[int, int]]:
@@ -30,7 +41,7 @@ def groups_to_search(index: pl.DataFrame, wanted: str) -> Iterator[tuple[int, in
     import numpy as np
 
     hashes = _hashes(wanted)
-    for first, bits in index.iter_rows():
+    for first, bits in index.select(SEARCHED).iter_rows():
         at = hashes & (len(bits) * 8 - 1)
         held = np.frombuffer(bits, np.uint8)[at >> 3] >> (7 - (at & 7)) & 1
         if held.all():

@@ -85,12 +85,19 @@ class Version:
         """Objects, number of rows and columns of each table, without reading them."""
         return self.manifest["tables"]
 
-    def table(self, name: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    def table(
+        self,
+        name: str,
+        columns: Sequence[str] | None = None,
+        *,
+        where: pl.Expr | None = None,
+    ) -> pl.DataFrame:
         """One table or some columns of it, its bytes verified against the digests that name them.
 
-        Rows come in canonical order: by id, else by every plain column.
+        Rows come in canonical order: by id, else by every plain column. With `where`, which may
+        ask for any column but texts, only those come that it is true of.
         """
-        return read_table(self.store, self.tables[name], columns)
+        return read_table(self.store, self.tables[name], columns, where=where)
 
     def lookup(
         self,

@@ -3,11 +3,13 @@
 import hashlib
 
 import polars as pl
+import pytest
 
 from curation import id_index
 from curation.id_index import IDS, LEAST, IdIndexes, first_bits, index_ids, may_hold
 from curation.runs import look_in, put_run
 from curation.store import Store
+from curation.text_index import index_texts
 
 
 def some_ids(first: int, n: int) -> pl.Series:
@@ -50,6 +52,22 @@ def test_a_look_up_reads_only_the_slices_that_hold_a_row(tmp_path):
     del read[:]
     assert sum(frame.height for frame in look_in(store, runs, some_ids(10**7, 40).sort())) == 0
     assert not {runs[0][0].key, runs[1][0].key} & {*read}
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_a_few_texts_are_read_from_the_slice_that_holds_them(tmp_path, older):
+    store, there = Store(tmp_path), some_ids(0, 2 * LEAST)
+    said = [[{"role": "user", "content": "打开空调"}]] * LEAST
+    index = (lambda texts: index_texts(texts).drop("starts")) if older else index_texts
+    runs = [
+        put_run(store, "texts", pl.DataFrame({"id": ids, "messages": said}), index)
+        for ids in (there[:LEAST], there[LEAST:])
+    ]
+    read = []
+    store.frame_paths, paths = lambda keys: read.extend(keys) or paths(keys), store.frame_paths
+    found = pl.concat(look_in(store, runs, there[:40].sort()))
+    assert found["id"].to_list() == there[:40].sort().to_list() and set(found["__run"]) == {0}
+    assert (runs[1][0].key in read) == older
 
 
 def test_many_ids_are_looked_for_without_the_index(tmp_path):

@@ -245,6 +245,24 @@ def test_some_columns_are_read_without_the_others(tmp_path):
     assert version.table("rows", ["track"]).height == 11
 
 
+@given(st.lists(VALUES, min_size=1, max_size=4), st.sampled_from(["甲", "b", "c"]))
+def test_only_the_rows_that_an_expression_is_true_of_are_read(tmp_path_factory, history, source):
+    grown = grow(Store(tmp_path_factory.mktemp("store")), map(frame, history))
+    for where in (pl.col("source") == source, pl.col("value") > 0, pl.col("value").is_null()):
+        wanted = grown.table("rows").filter(where)
+        assert grown.table("rows", where=where).equals(wanted, null_equal=True)
+        assert grown.table("rows", ["id"], where=where).equals(wanted.select("id"))
+
+
+def test_rows_asked_for_by_a_column_come_with_their_texts(tmp_path):
+    rows = talks(8).with_columns(track=pl.Series(["domain", "general"] * 4))
+    some = rows.head(4).with_columns(track=pl.lit("general"))
+    version = grow(Store(tmp_path), [rows, pl.concat([some, rows.tail(4)])])
+    found = version.table("rows", ["messages"], where=pl.col("track") == "domain")
+    said = rows.tail(4).filter(pl.col("track") == "domain").sort("id")
+    assert found.equals(said.select("messages")) and found.height == 2
+
+
 def test_a_table_without_ids_grows_too(tmp_path):
     store = Store(tmp_path)
     edges = pl.DataFrame({"child": [str(i) for i in range(40)], "parent": ["p", None] * 20})

@@ -31,12 +31,11 @@ def augmented_stage(recipe: Recipe) -> Stage:
 
 def augmented_rows(job: Job, rows: Version, bad_cases: Version, error_types: Version) -> Made:
     """Rows made from seeds and from the bad cases to learn from; what was rejected, and why."""
-    labels = rows.table("rows", ["id", "track", "split"])
-    trusted = labels.filter((pl.col("track") == "domain") & (pl.col("split") == "train"))
+    trusted = (pl.col("track") == "domain") & (pl.col("split") == "train")
     bought = _bought(job)
     work = AugmentWork(
         task=job.recipe.task,
-        seeds=rows.lookup("rows", trusted["id"]),
+        seeds=rows.table("rows", where=trusted),
         bad_cases=bad_cases.table("rows").filter(pl.col("half") == "learn"),
         error_types=error_types.table("rows"),
         report=job.report,

@@ -96,4 +96,5 @@ def _recall(
     """The facts of these rows, sorted by id."""
     if len(ids) < BATCH:
         return lookup(job.store, entry, ids.to_list(), columns)
-    return read_table(job.store, entry, columns).join(ids.to_frame("id"), on="id", how="semi")
+    every = read_table(job.store, entry, columns)
+    return every if every["id"].equals(ids) else every.join(ids.to_frame("id"), on="id", how="semi")

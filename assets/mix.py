@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import polars as pl
@@ -12,8 +13,9 @@ from assets.curate import model_path
 from assets.delta import changed_ids, map_some
 from assets.stage import Job, stage
 from curation.accounts import tally_rows
+from curation.chat import load_tokenizer
 from curation.frames import Bare
-from curation.mix import STRATA, Mixed, mix_tracks
+from curation.mix import STRATA, mix_tracks
 from curation.rows import ROW_SCHEMA, digest
 from curation.runs import SLICE
 from curation.store import Made, Version
@@ -25,13 +27,13 @@ TOKEN_COLUMNS = ("id", "n_tokens", "n_loss_tokens", "reason")
 @stage("5_train", section=("mix", "train"), checks=("conservation", "masks", "mix_ratio"))
 def training_set(job: Job, kept_rows: Version, base_model: Version) -> Made:
     """What the model is trained on: rows that fit its template, general to domain at the ratio."""
-    rows = kept_rows.table("rows", ["id", "source", "track", *STRATA])
     counter = _TokenCounter(job, kept_rows, base_model)
+    rows = kept_rows.table("rows", ["id", "source", "track", *STRATA])
     mixed = mix_tracks(rows, counter.fit, **job.recipe.options["mix"])
     tokens = counter.tokens([mixed.rows["id"], mixed.unfit["id"]])
     since = job.same_code
     if since:
-        ids = _other_fates(since, kept_rows, mixed, tokens)
+        ids = _other_fates(since, kept_rows, tokens)
         some = rows.filter(pl.col("id").is_in(ids))
         before = since.input("kept_rows").lookup("rows", ids, ["source"])
         fates = replacing(ids, mixed.judge(some))
@@ -56,13 +58,20 @@ def training_set(job: Job, kept_rows: Version, base_model: Version) -> Made:
 
 
 class _TokenCounter:
-    """Tokens of the rows whose turn comes in the mix, each row tokenised once ever."""
+    """Tokens of the rows whose turn comes in the mix, each row tokenised once ever.
+
+    The tokenizer is loaded while the rows are read and lined up, which takes about as long.
+    """
 
     def __init__(self, job: Job, kept_rows: Version, base_model: Version):
         train = job.recipe.options["train"]
-        self.limits = {name: train[name] for name in ("max_tokens", "revision") if name in train}
-        self.job, self.rows, self.model = job, kept_rows, model_path(base_model)
-        made_by = [base_model.data_version, self.limits, code_version(tokenise_rows)]
+        self.limits = {name: train[name] for name in ("max_tokens",) if name in train}
+        self.job, self.rows, revision = job, kept_rows, train.get("revision", "")
+        pool = ThreadPoolExecutor(1)
+        self.tokenizer = pool.submit(load_tokenizer, model_path(base_model), revision=revision)
+        pool.shutdown(wait=False)
+        code = [code_version(load_tokenizer), code_version(tokenise_rows)]
+        made_by = [base_model.data_version, revision, self.limits, code]
         self.memo = "tokens-" + digest(made_by)
         self.counted: list[pl.DataFrame] = []
 
@@ -79,20 +88,17 @@ class _TokenCounter:
         return pl.concat(self.counted).filter(pl.col("id").is_in(wanted)).sort("id")
 
     def _count(self, rows: pl.DataFrame) -> pl.DataFrame:
-        return tokenise_rows(rows, self.model, **self.limits).select(TOKEN_COLUMNS)
+        counted = tokenise_rows(rows, self.tokenizer.result(), **self.limits)
+        return counted.select(TOKEN_COLUMNS)
 
 
-def _other_fates(
-    since: Version, kept_rows: Version, mixed: Mixed, tokens: pl.DataFrame
-) -> list[str]:
+def _other_fates(since: Version, kept_rows: Version, tokens: pl.DataFrame) -> list[str]:
     """Rows whose fate may be another one than it was.
 
-    They are rows that changed, rows whose turn came now or then alone, and those whose tokens are
-    counted otherwise now; all else was in the mix before and is, or was not and is not.
+    They are rows that changed and those whose tokens are counted otherwise now, or now or then
+    alone: tokens are counted of all whose turn came. All else had no turn and has none.
     """
-    chosen, before = mixed.rows["id"], since.table("rows", ["id"])["id"]
-    sides = (set(chosen) ^ set(before)) if not chosen.equals(before) else set()
-    counted = since.table("tokens")
+    sides, counted = set[str](), since.table("tokens")
     for here, there in ((tokens, counted), (counted, tokens)):
         sides.update(here.join(there, on=TOKEN_COLUMNS, how="anti")["id"])
     return sorted(sides.union(changed_ids(since, [(kept_rows, "rows")])))

@@ -29,7 +29,7 @@ LABELS = ("id", "prompt_id", "split", "track", "source", "origin")
 
 def candidates(rows: Version, augmented_rows: Version, columns: Sequence[str]) -> pl.DataFrame:
     """Every row that may be trained on: the imported ones of the train split and the made ones."""
-    imported = rows.table("rows", columns).filter(pl.col("split") == "train")
+    imported = rows.table("rows", columns, where=pl.col("split") == "train")
     made = augmented_rows.table("rows", columns).join(imported, on="id", how="anti")
     return pl.concat([imported, made]).sort("id")
 
@@ -214,7 +214,7 @@ def split_rows(
         )
         return found, _settle_exam(unique, found.fates, imported, found.exam)
 
-    since, ids = _to_part(job, rows, augmented_rows, unique_rows)
+    since, ids = _to_part(job, rows, augmented_rows, unique_rows, imported)
     if since and ids is not None:
         found, settled = part(ids)
         if found.exam.equals(since.table("exam")):
@@ -233,8 +233,8 @@ def split_rows(
 
 def _exam_labels(rows: Version) -> pl.DataFrame:
     """The labels of imported rows that an exam is set from: domain rows, and those not to train."""
-    labels = rows.table("rows", ["id", "split", "track", "source"])
-    return labels.filter((pl.col("track") == "domain") | (pl.col("split") != "train"))
+    examined = (pl.col("track") == "domain") | (pl.col("split") != "train")
+    return rows.table("rows", ["id", "split", "track", "source"], where=examined)
 
 
 def _settle_exam(
@@ -250,7 +250,11 @@ def _settle_exam(
 
 
 def _to_part(
-    job: Job, rows: Version, augmented_rows: Version, unique_rows: Version
+    job: Job,
+    rows: Version,
+    augmented_rows: Version,
+    unique_rows: Version,
+    imported: pl.DataFrame,
 ) -> tuple[Version | None, list[str] | None]:
     """The version to build on and the ids to look at anew; no version and None for all of them.
 
@@ -260,12 +264,13 @@ def _to_part(
     since = job.same_code
     if since is None:
         return None, None
-    unique = unique_rows.table("rows", ["id", "track"])
-    general = unique.filter(pl.col("track") != "domain")
+    trained = imported.filter(pl.col("split") == "train")
+    made = augmented_rows.table("rows", ["id"], where=pl.col("track") == "domain")
+    domain = {*trained["id"], *made["id"]}
     edges = augmented_rows.table("edges")
-    if general["id"].is_in(pl.concat([edges["child"], edges["parent"]]).implode()).any():
+    others = {*edges["child"], *edges["parent"]} - domain
+    if unique_rows.lookup("rows", others, ["id"]).height:
         return None, None
     tables = ((rows, "rows"), (augmented_rows, "rows"), (unique_rows, "rows"))
-    domain = unique.filter(pl.col("track") == "domain")["id"]
-    ids = sorted({*changed_ids(since, tables), *domain})
-    return (since, ids) if len(ids) <= unique.height // 4 else (None, None)
+    ids = sorted(domain.union(changed_ids(since, tables)))
+    return (since, ids) if len(ids) <= unique_rows.tables["rows"]["rows"] // 4 else (None, None)

@@ -52,7 +52,7 @@ def train_sft(
     import torch
 
     tokenizer = load_tokenizer(base_model, revision=revision)
-    tokens = tokenise_rows(rows.sort("id"), base_model, max_tokens=max_tokens, revision=revision)
+    tokens = tokenise_rows(rows.sort("id"), tokenizer, max_tokens=max_tokens)
     shown = preflight(tokens, tokenizer)
     out.mkdir(parents=True, exist_ok=True)
     tokens.write_parquet(out / "tokens.parquet")

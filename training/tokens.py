@@ -7,12 +7,11 @@ a word and a row that lost its end-of-turn token teaches the model never to stop
 from bisect import bisect_left, insort
 from collections import defaultdict, deque
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from curation.chat import encode_chats, hold_special, load_tokenizer
+from curation.chat import encode_chats, hold_special
 
 TOKENS_SCHEMA = pl.Schema(
     {
@@ -36,17 +35,15 @@ BINS_SCHEMA = pl.Schema(
 )
 
 
-def tokenise_rows(
-    rows: pl.DataFrame, tokenizer_dir: Path | str, *, max_tokens: int = 1024, revision: str = ""
-) -> pl.DataFrame:
+def tokenise_rows(rows: pl.DataFrame, tokenizer: Any, *, max_tokens: int = 1024) -> pl.DataFrame:
     """One line of `TOKENS_SCHEMA` per row, in the order of `rows` (ROW_SCHEMA).
 
-    Every assistant turn with its end-of-turn token is trained. A line with a reason may not be
-    trained on and carries no ids: `over_long` (more than `max_tokens`), `special_token` (its text
-    encodes to a control token of this tokenizer), `template_error` (the chat template refuses it),
-    `empty_mask` (nothing would be trained), `no_end` (its end would not be trained).
+    `tokenizer` is what `curation.chat.load_tokenizer` gives. Every assistant turn with its
+    end-of-turn token is trained. A line with a reason may not be trained on and carries no ids:
+    `over_long` (more than `max_tokens`), `special_token` (its text encodes to a control token of
+    this tokenizer), `template_error` (the chat template refuses it), `empty_mask` (nothing would be
+    trained), `no_end` (its end would not be trained).
     """
-    tokenizer = load_tokenizer(tokenizer_dir, revision=revision)
     chats, tools = rows["messages"].to_list(), rows["tools"].to_list()
     encoded = encode_chats(tokenizer, chats, tools=tools)
     special, ends = hold_special(tokenizer, chats, tools=tools), end_tokens(tokenizer)

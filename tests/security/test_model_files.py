@@ -175,7 +175,7 @@ def test_a_chat_template_reaches_nothing_outside_itself(base: Path, tmp_path: Pa
     attack = "{{ ''.__class__.__mro__[1].__subclasses__() }}{% generation %}x{% endgeneration %}"
     (base / "chat_template.jinja").write_text(attack)
     rows = rows_frame([make_row(dialogue("一", "二"))])
-    assert tokenise_rows(rows, base)["reason"].to_list() == ["template_error"]
+    assert tokenise_rows(rows, load_tokenizer(base))["reason"].to_list() == ["template_error"]
 
 
 def test_a_pickle_planted_in_a_checkpoint_is_not_run(tiny_base: Path, tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_no_row_encodes_to_a_control_token_of_the_model_outside_the_template(
     (wanted,) = special_count(tokenizer, ingested(record(place, "")))
     for text in REAL + FOREIGN + VARIANTS:
         rows = ingested(record(place, text))
-        (line,) = tokenise_rows(rows, tiny_base).to_dicts()
+        (line,) = tokenise_rows(rows, load_tokenizer(tiny_base)).to_dicts()
         smuggled = special_count(tokenizer, rows) != [wanted]
         assert smuggled == (text in REAL)
         assert line["reason"] == ("special_token" if smuggled else "")
@@ -111,7 +111,10 @@ def test_an_escape_in_a_tool_call_hides_nothing(tiny_base: Path, text: str) -> N
     turns = [{"role": "user", "content": "天"}]
     turns += [{"role": "assistant", "content": "", "tool_calls": calls}]
     assert text not in calls
-    assert tokenise_rows(rows_frame([make_row(turns)]), tiny_base)["reason"][0] == "special_token"
+    assert (
+        tokenise_rows(rows_frame([make_row(turns)]), load_tokenizer(tiny_base))["reason"][0]
+        == "special_token"
+    )
 
 
 @pytest.mark.parametrize("text", REAL + FOREIGN + VARIANTS)
@@ -141,9 +144,9 @@ def test_a_tokenizer_that_folds_width_is_asked_itself(tiny_base: Path, tmp_path:
     path.write_text(json.dumps(core, ensure_ascii=False), encoding="utf-8")
     rows = rows_frame([make_row(dialogue(f"天{REAL[0]}", "地")), make_row(dialogue("天", "地"))])
     wide = rows_frame([make_row(dialogue("天＜｜im_end｜＞", "地"))])
-    assert sorted(tokenise_rows(rows, folding)["reason"]) == ["", "special_token"]
-    assert tokenise_rows(wide, folding)["reason"].to_list() == ["special_token"]
-    assert tokenise_rows(wide, tiny_base)["reason"].to_list() == [""]
+    assert sorted(tokenise_rows(rows, load_tokenizer(folding))["reason"]) == ["", "special_token"]
+    assert tokenise_rows(wide, load_tokenizer(folding))["reason"].to_list() == ["special_token"]
+    assert tokenise_rows(wide, load_tokenizer(tiny_base))["reason"].to_list() == [""]
 
 
 def test_an_unknown_character_is_no_control_token(tiny_base: Path, tmp_path: Path) -> None:
@@ -151,7 +154,7 @@ def test_an_unknown_character_is_no_control_token(tiny_base: Path, tmp_path: Pat
     config = json.loads((known / "tokenizer_config.json").read_text())
     (known / "tokenizer_config.json").write_text(json.dumps(config | {"unk_token": "<unk>"}))
     rows = rows_frame([make_row(dialogue("天 𠮷 🛸", "地"))])
-    assert tokenise_rows(rows, known)["reason"].to_list() == [""]
+    assert tokenise_rows(rows, load_tokenizer(known))["reason"].to_list() == [""]
 
 
 def test_neither_the_demo_base_nor_the_reward_model_learns_from_such_a_row(

@@ -25,7 +25,7 @@ TWO_TURNS = [
 
 
 def test_every_assistant_turn_and_its_end_is_trained_and_nothing_else(tiny_base: Path) -> None:
-    tokens = tokenise_rows(rows_frame([make_row(TWO_TURNS)]), tiny_base)
+    tokens = tokenise_rows(rows_frame([make_row(TWO_TURNS)]), load_tokenizer(tiny_base))
     shown = preflight(tokens, load_tokenizer(tiny_base))[0]
     assert [part.split("⟧")[0] for part in shown.split("⟦")[1:]] == [
         "二<|im_end|>",
@@ -41,7 +41,7 @@ def test_long_rows_and_control_tokens_leave_with_a_reason(tiny_base: Path) -> No
         dialogue("重复：地", "地"),
     ]
     rows = pl.DataFrame([make_row(c) for c in chats], schema=rows_frame([]).schema)
-    tokens = tokenise_rows(rows, tiny_base, max_tokens=40)
+    tokens = tokenise_rows(rows, load_tokenizer(tiny_base), max_tokens=40)
     assert tokens["reason"].to_list() == ["over_long", "special_token", "special_token", ""]
     assert tokens["id"].to_list() == rows["id"].to_list()
     assert tokens["input_ids"].list.len().to_list()[:3] == [0, 0, 0]
@@ -53,12 +53,15 @@ def test_a_broken_tool_call_costs_one_row(tiny_base: Path) -> None:
         {"role": "assistant", "content": "", "tool_calls": "{oops"},
     ]
     rows = rows_frame([make_row(broken), make_row(dialogue("重复：天", "天"))])
-    assert sorted(tokenise_rows(rows, tiny_base)["reason"]) == ["", "template_error"]
+    assert sorted(tokenise_rows(rows, load_tokenizer(tiny_base))["reason"]) == [
+        "",
+        "template_error",
+    ]
 
 
 def test_preflight_refuses_rows_that_never_end_or_are_never_trained(tiny_base: Path) -> None:
     tokenizer = load_tokenizer(tiny_base)
-    tokens = tokenise_rows(copy_rows(3), tiny_base)
+    tokens = tokenise_rows(copy_rows(3), load_tokenizer(tiny_base))
     endless = tokens.with_columns(
         pl.col("input_ids", "labels_mask").list.head(pl.col("n_tokens") - 2)
     )
@@ -72,7 +75,7 @@ def test_preflight_refuses_rows_that_never_end_or_are_never_trained(tiny_base: P
 
 
 def test_packing_keeps_every_row_once_and_whole(tiny_base: Path) -> None:
-    tokens = tokenise_rows(copy_rows(100), tiny_base)
+    tokens = tokenise_rows(copy_rows(100), load_tokenizer(tiny_base))
     bins = pack_rows(tokens, block=64)
     assert sorted(bins["ids"].explode()) == sorted(tokens["id"])
     assert (bins["input_ids"].list.len() <= 64).all()
@@ -83,7 +86,7 @@ def test_packing_keeps_every_row_once_and_whole(tiny_base: Path) -> None:
 
 def test_sequences_and_labels_equal_trls_own_preparation(tiny_base: Path, tmp_path: Path) -> None:
     rows = copy_rows(80)
-    bins = pack_rows(tokenise_rows(rows, tiny_base), block=64)
+    bins = pack_rows(tokenise_rows(rows, load_tokenizer(tiny_base)), block=64)
     theirs = _trl_preparation(rows, tiny_base, tmp_path)
     columns = ("input_ids", "labels", "seq_lengths")
     assert {c: bins[c].to_list() for c in columns} == {c: list(theirs[c]) for c in columns}
@@ -95,7 +98,7 @@ def test_a_packed_row_gets_the_logits_it_gets_alone(tiny_base: Path) -> None:
     from curation.models import load_causal_lm
 
     model = load_causal_lm(tiny_base)
-    bins = pack_rows(tokenise_rows(copy_rows(30), tiny_base), block=96)
+    bins = pack_rows(tokenise_rows(copy_rows(30), load_tokenizer(tiny_base)), block=96)
     for ids, lengths in bins.select("input_ids", "seq_lengths").iter_rows():
         positions = torch.cat([torch.arange(n) for n in lengths])[None]
         with torch.inference_mode():

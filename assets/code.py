@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 OWN = ("curation", "training", "evaluation")
-GLUE = ("assets.accounting", "assets.curate", "assets.delta", "assets.unique")
+GLUE = ("assets.accounting", "assets.curate", "assets.delta", "assets.facts", "assets.unique")
 """Files of glue whose functions others use."""
 WATCHED = (
     "bitsandbytes", "datasets", "datasketch", "fasttext", "openai", "peft", "polars", "tokenizers",

@@ -5,7 +5,7 @@ from typing import Any
 import polars as pl
 
 from assets.code import code_version
-from assets.curate import model_path
+from assets.facts import model_path
 from assets.stage import Job, stage
 from curation.frames import frame_digest
 from curation.markdown import plain, table

@@ -5,12 +5,13 @@ from typing import Any
 
 from assets.augment import augmented_stage
 from assets.code import describe_code
-from assets.curate import fact_stages, kept_stage, reference
+from assets.curate import kept_stage
 from assets.evaluate import champion, evaluation, predictions
+from assets.facts import fact_stages, reference
 from assets.feedback import bad_cases, error_types
 from assets.ingest import rows_stage, source_stages
 from assets.mix import training_set
-from assets.recipe import Recipe
+from assets.recipe import Recipe, ranked_scorers
 from assets.release import model_version
 from assets.stage import Job, Stage
 from assets.train import adapter, base_model_stage, reward_model
@@ -21,6 +22,7 @@ from curation.rows import digest
 def build_stages(recipe: Recipe) -> list[Stage]:
     """All stages in an order in which they can be run; models that nothing uses are left out."""
     used = {use for plug in recipe.scorers.values() for use in plug.uses}
+    used |= {"reference"} if ranked_scorers(recipe) else set()
     makers = [
         bad_cases,
         error_types,

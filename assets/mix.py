@@ -9,8 +9,8 @@ import polars as pl
 
 from assets.accounting import Settled, replacing, resettle, settle
 from assets.code import code_version
-from assets.curate import model_path
 from assets.delta import changed_ids, map_some
+from assets.facts import model_path
 from assets.stage import Job, stage
 from curation.accounts import tally_rows
 from curation.chat import load_tokenizer

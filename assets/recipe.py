@@ -19,6 +19,7 @@ import yaml
 
 from curation.names import sha256_path
 from curation.plugins import check_options, find_plugin, nearest, plugin_names, plugin_uses
+from curation.quantiles import SUFFIX
 from curation.rows import ROW_SCHEMA, digest
 from curation.sources._files import leads_out
 
@@ -189,6 +190,11 @@ class _Reader:
             few_shot=self._whole(evaluate, "few_shot", 3),
             max_new_tokens=self._whole(evaluate, "max_new_tokens", 96),
         )
+        self.errors += [
+            f"scorers.{name}: names that end in {SUFFIX} mean quantiles; rename it"
+            for name in recipe.scorers
+            if name.endswith(SUFFIX)
+        ]
         self._check_rules(recipe)
         if self.errors:
             raise RecipeError(self.path, self.errors)
@@ -312,7 +318,16 @@ class _Reader:
 def row_columns(recipe: Recipe) -> list[str]:
     """Columns a rule of `keep` may speak of."""
     plain = [name for name, kind in ROW_SCHEMA.items() if not kind.is_nested()]
-    return [*plain, *recipe.scorers, "label_conflict"]
+    quantiles = [name + SUFFIX for name in recipe.scorers]
+    return [*plain, *recipe.scorers, *quantiles, "label_conflict"]
+
+
+def ranked_scorers(recipe: Recipe) -> set[str]:
+    """Scorers whose quantile a rule asks for."""
+    from curation.rules import read_columns
+
+    named = read_columns(recipe.keep, row_columns(recipe))
+    return {name for name in recipe.scorers if name + SUFFIX in named}
 
 
 def gate_columns(recipe: Recipe) -> list[str]:

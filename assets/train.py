@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from assets.curate import model_path, model_revision
+from assets.facts import model_path, model_revision
 from assets.recipe import Recipe
 from assets.stage import Job, Stage, stage
 from curation.rows import ANSWER, UTTERANCE, digest

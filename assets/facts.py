@@ -1,0 +1,177 @@
+"""Facts: every quality of a row measured once, and where its scores lie."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from assets.code import code_version
+from assets.delta import map_rows, map_some
+from assets.recipe import Plug, Recipe, ranked_scorers
+from assets.stage import Job, Stage, stage
+from assets.unique import GROUP
+from curation.frames import Bare
+from curation.quantiles import MOST, MOVED, QUANTILE_SCHEMA, STABLE, SUFFIX, measure_drift
+from curation.rows import PLAIN, ROW_SCHEMA, digest
+from curation.runs import SLICE
+from curation.scorers._base import ScoreContext, Scorer
+from curation.scoring import score_rows, take_reference
+from curation.store import Change, Made, Version
+
+PLACES = (0.01, 0.1, 0.5, 0.9, 0.99)
+"""Quantiles of the scores that a version tells."""
+
+
+@stage(GROUP, section=("reference",))
+def reference(job: Job, rows: Version) -> Made:
+    """Trusted rows that scorers take as the measure of good text, frozen till the next edition."""
+    options = job.recipe.options["reference"]
+    frozen = before.table("rows", PLAIN) if (before := job.same_section) else None
+    taken = take_reference(rows.table("rows", PLAIN), frozen, **options)
+    return Made(tables={"rows": Bare(taken, ROW_SCHEMA)})
+
+
+def fact_stages(recipe: Recipe) -> list[Stage]:
+    """One stage for each scorer of the recipe."""
+    ranked = ranked_scorers(recipe)
+    return [
+        _fact_stage(recipe, name, plug, name in ranked) for name, plug in recipe.scorers.items()
+    ]
+
+
+def _fact_stage(recipe: Recipe, name: str, plug: Plug, ranked: bool) -> Stage:
+    needed = [use for use in plug.uses if use != "task"]
+    needed += ["reference"] if ranked and "reference" not in needed else []
+    section = [plug.section, recipe.task_plug.section if "task" in plug.uses else ""]
+    code = (plug.module, *([recipe.task_plug.module] if "task" in plug.uses else []))
+
+    def facts(job: Job, split_rows: Version, *inputs: Version) -> Made:
+        given = dict(zip(needed, inputs, strict=True))
+        learned = {use: version for use, version in given.items() if use in plug.uses}
+        models = {use: version.data_version for use, version in learned.items()}
+        fingerprint = digest(
+            [section, code_version(plug.factory, code), models, plug.files_digest()]
+        )
+        context = _context(job, learned)
+        scorer, memo = plug.make(), f"facts-{fingerprint}"
+
+        def work(rows: pl.DataFrame) -> pl.DataFrame:
+            return _score(name, rows, scorer, context)
+
+        scored, since = map_rows(job, split_rows, work, memo=memo, kind=name)
+        first = _first_scores(scored, since)
+        values = {"fingerprint": fingerprint, **_describe_facts(scored, since, first)}
+        tables: dict[str, Any] = {"facts": scored}
+        if "reference" not in given:
+            return Made(tables, values=values, since=since, memos=[memo])
+        labels = given["reference"].first("rows", MOST, ["id", "lang"]).head(MOST)
+        frozen = map_some(job, given["reference"], work, labels["id"], memo=memo, kind=name)
+        tables["quantiles"] = _quantiles(name, frozen.join(labels, on="id"), asked=ranked)
+        drift = _drift_check(measure_drift(first["value"], tables["quantiles"]))
+        return Made(tables, values=values, since=since, memos=[memo], checks={"drift": drift})
+
+    facts.__doc__ = (
+        f"Score `{name}` ({plug.use}) of each row; a row that has its score is not measured again."
+    )
+    return Stage(
+        f"facts/{name}",
+        GROUP,
+        facts,
+        ("split_rows", *needed),
+        section,
+        code,
+        reads=lambda job: plug.files_digest(),
+        files=plug.files_state,
+        checks=("drift",) if "reference" in needed else (),
+    )
+
+
+def _quantiles(name: str, scored: pl.DataFrame, *, asked: bool) -> pl.DataFrame:
+    """The frozen scores of reference rows (facts with `lang`); none for a flag.
+
+    Raises `ValueError` where a rule asked for quantiles of such a one.
+    """
+    if asked and "flag" in scored["kind"]:
+        raise ValueError(
+            f"a rule asks for {name}{SUFFIX}, and {name} is true or false; write 'not {name}'"
+        )
+    numbers = scored.filter(pl.col("kind") == "number")
+    return numbers.select(QUANTILE_SCHEMA.names()).drop_nulls("value").sort("lang", "value")
+
+
+def _drift_check(index: float | None) -> tuple[bool, str]:
+    if index is None:
+        return True, "no scores to compare with those of the reference"
+    said = "the same" if index < STABLE else "moved" if index < MOVED else "another distribution"
+    return index < MOVED, f"scores against the reference: {said} (PSI {index:.3f})"
+
+
+def _score(name: str, rows: pl.DataFrame, scorer: Scorer, context: ScoreContext) -> pl.DataFrame:
+    """Facts of the rows; what a scorer raises on most of them is said in one line with its name."""
+    try:
+        return score_rows(rows, scorer, context)
+    except OSError:  # a file or model that cannot be had says itself how to go on
+        raise
+    except Exception as error:
+        said = (str(error).strip() or "no reason given").splitlines()[0]
+        raise ValueError(f"the scorer {name!r} fails: {type(error).__name__}: {said}") from error
+
+
+def _first_scores(scored: pl.DataFrame | Change, since: Version | None) -> pl.DataFrame:
+    """Id and value of the rows whose ids come first, a slice of them.
+
+    Ids are digests, so it is a fair sample, and the same one in whatever deliveries the rows came.
+    """
+    if not isinstance(scored, Change):
+        return scored.select("id", "value").head(SLICE)
+    assert since is not None, "a change is told from a version"
+    replaced = _replaced(scored)
+    first = since.first("facts", SLICE + len(replaced), ["id", "value"])
+    first = first.filter(~pl.col("id").is_in(replaced.implode()))
+    return pl.concat([first, scored.upserts.select("id", "value")]).sort("id").head(SLICE)
+
+
+def _describe_facts(
+    scored: pl.DataFrame | Change, since: Version | None, first: pl.DataFrame
+) -> dict[str, Any]:
+    """How many rows have a score, and where the first ones lie, to choose a threshold by."""
+    if isinstance(scored, Change):
+        assert since is not None, "a change is told from a version"
+        counts = Counter(since.values["status"]) + _count_status(scored.upserts)
+        counts -= _count_status(since.lookup("facts", _replaced(scored)))
+    else:
+        counts = _count_status(scored)
+    values = first["value"].drop_nulls()
+    places = {f"p{round(q * 100)}": values.quantile(q) for q in PLACES if len(values)}
+    return {
+        "status": dict(sorted(counts.items())),
+        "quantiles": {name: round(float(value or 0.0), 4) for name, value in places.items()},
+    }
+
+
+def _replaced(change: Change) -> pl.Series:
+    return pl.concat([change.gone["id"], change.upserts["id"]])
+
+
+def _count_status(scored: pl.DataFrame) -> Counter[str]:
+    return Counter(scored["status"].to_list())
+
+
+def _context(job: Job, given: dict[str, Version]) -> ScoreContext:
+    reference = pl.DataFrame()
+    if "reference" in given:
+        reference = given["reference"].table("rows")
+    models = {use: Path(model_path(v)) for use, v in given.items() if use != "reference"}
+    revision = model_revision(given["base_model"]) if "base_model" in given else ""
+    return ScoreContext(job.recipe.task, reference, report=job.report, revision=revision, **models)
+
+
+def model_path(version: Version) -> str:
+    """Where a model lies: our folder, or the hub id or path the recipe names."""
+    return str(version.folder("model")) if version.manifest["folders"] else version.values["model"]
+
+
+def model_revision(version: Version) -> str:
+    """The pinned commit of a model that comes from a hub, "" for one of our own."""
+    return version.values.get("revision", "")

@@ -108,6 +108,8 @@ def look_in(
         paths = [(str(lie[one.key]), n) for n, one, _ in whole]
         at = pl.DataFrame(paths, schema={_AT: pl.String, RUN: pl.UInt32}, orient="row")
         lazy = scan_files([*dict.fromkeys(at[_AT])], include_file_paths=_AT, parallel="prefiltered")
+        # Row groups outside the range are passed over; `is_in` alone has all of them read.
+        lazy = lazy.filter(pl.col("id").is_between(pl.lit(ids[0]), pl.lit(ids[-1])))
         lazy = lazy.filter(pl.col("id").is_in(ids.implode()))
         lazy = lazy.select(*columns, _AT) if columns is not None else lazy
         found.append(lazy.join(at.lazy(), on=_AT, maintain_order="left").drop(_AT))

@@ -65,7 +65,7 @@ def put_texts(
         if run not in own and (there.is_empty() or len(there) * LEAST_SHARE < rows_in(run)):
             continue
         used += [run] if run not in used else []
-        missing = missing.filter(~missing.is_in(there.implode()))
+        missing = missing.filter(pl.repeat(True, len(missing), eager=True).scatter(there, False))
     if not missing.is_empty():
         used.append(put_text_run(frames, _texts(frames, frame, columns, missing, every)))
     used = used or [put_text_run(frames, _no_texts(frame, columns))]  # to know its types by
@@ -102,11 +102,21 @@ def _read(
 
 
 def _ids_in(frames: Frames, run: Run, ids: pl.Series, columns: Sequence[str]) -> pl.Series:
-    """Those of the ids whose texts, these columns of them, are in a run."""
-    none = ids.clear()
+    """The places of those ids (sorted) whose texts, these columns of them, are in a run.
+
+    Where many are asked for all ids of the run are looked up among them: of a large source there
+    are many runs, and a table of the ids for each of them would cost the square.
+    """
+    none = pl.Series([], dtype=pl.UInt32)
     if ids.is_empty() or no_rows(frames, [run]).columns != ["id", *columns]:
         return none
-    return pl.concat([none, *(found["id"] for found in look_in(frames, [run], ids, ["id"]))])
+    if len(ids) * LEAST_SHARE < rows_in(run):
+        found = look_in(frames, [run], ids, ["id"])
+        there = pl.concat([ids.clear(), *(some["id"] for some in found)])
+    else:
+        there = read_run(frames, run, ["id"])["id"]
+    places = ids.search_sorted(there).clip(upper_bound=len(ids) - 1)
+    return places.filter(ids.gather(places) == there)
 
 
 def _texts(

@@ -49,8 +49,10 @@ def training_set(job: Job, kept_rows: Version, base_model: Version) -> Made:
     settled["values"]["mix"] = report
     bad_masks = tokens.filter((pl.col("reason") == "") & (pl.col("n_loss_tokens") == 0)).height
     settled["checks"]["masks"] = (bad_masks == 0, f"{bad_masks} rows would train nothing")
+    fitting = tokens.filter(pl.col("reason") == "")
+    longest = 0 if counter.unit == "rows" else max(fitting[f"n_{counter.unit}"], default=0)
     settled["checks"]["mix_ratio"] = _ratio_check(
-        report, _wanted_ratio(job.recipe.options["mix"]), mixed.note
+        report, _asked(job.recipe.options["mix"]), mixed.note, longest
     )
     schema = pl.Schema({**ROW_SCHEMA, "repeats": pl.Int64})
     tables = {"rows": Bare(trained, schema), "tokens": tokens, "fates": fates}
@@ -73,6 +75,7 @@ class _TokenCounter:
         code = [code_version(load_tokenizer), code_version(tokenise_rows)]
         made_by = [base_model.data_version, revision, self.limits, code]
         self.memo = "tokens-" + digest(made_by)
+        self.unit = _asked(job.recipe.options["mix"])["unit"]
         self.counted: list[pl.DataFrame] = []
 
     def fit(self, ids: pl.Series) -> pl.DataFrame:
@@ -80,7 +83,10 @@ class _TokenCounter:
         counted = map_some(self.job, self.rows, self._count, ids, memo=self.memo, kind="tokens")
         self.counted.append(counted)
         in_line = ids.to_frame("id").join(counted, on="id", maintain_order="left")
-        return in_line.select("id", "reason", value=pl.col("n_tokens").cast(pl.Float64))
+        size = pl.lit(1) if self.unit == "rows" else pl.col(f"n_{self.unit}")
+        return in_line.select(
+            "id", "reason", value=pl.col("n_tokens").cast(pl.Float64), size=size.cast(pl.Int64)
+        )
 
     def tokens(self, ids: Sequence[pl.Series]) -> pl.DataFrame:
         """What was counted of these rows, sorted by id."""
@@ -120,21 +126,27 @@ def _by_track(rows: pl.DataFrame) -> dict[str, dict[str, int]]:
 
 
 def _ratio_check(
-    report: dict[str, dict[str, int]], wanted: Mapping[str, int], note: str
+    report: dict[str, dict[str, int]], asked: Mapping[str, Any], note: str, longest: int = 0
 ) -> tuple[bool, str]:
-    """Whether the rows stand at exactly the wanted ratio, and by how much they do not."""
+    """Whether they stand at exactly the wanted ratio in its unit, and by how much they do not.
+
+    Tokens do when half of the `longest` row is all that is too much or too little.
+    """
     parts = [
         f"{track} {line['rows']:,} rows, {line['tokens']:,} tokens, {line['loss_tokens']:,} trained"
         for track, line in report.items()
     ]
-    general, domain = (report.get(track, {}).get("rows", 0) for track in ("general", "domain"))
-    exact = domain > 0 and general * wanted["domain"] == domain * wanted["general"]
-    said = [f"general:domain {general / max(domain, 1):.3f}:1 by rows", *parts, note]
+    unit = asked["unit"]
+    general, domain = (report.get(track, {}).get(unit, 0) for track in ("general", "domain"))
+    off = abs(general - domain * asked["general"] / asked["domain"])
+    exact = domain > 0 and 2 * off <= longest
+    ratio = f"general:domain {general / max(domain, 1):.3f}:1 by {unit.replace('_', ' ')}"
+    said = [ratio, *parts, note]
     return exact, "; ".join(part for part in said if part)
 
 
-def _wanted_ratio(options: Mapping[str, Any]) -> dict[str, int]:
-    """General and domain as the recipe says; what it leaves out stands in the signature."""
+def _asked(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What the recipe asks of the mix; what it leaves out stands in the signature."""
     bound = inspect.signature(mix_tracks).bind(None, **options)
     bound.apply_defaults()
-    return {track: bound.arguments[track] for track in ("general", "domain")}
+    return dict(bound.arguments)

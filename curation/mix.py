@@ -1,13 +1,14 @@
 """The mix: how many general rows are trained on beside the domain rows.
 
-Domain rows are few and all stay; general rows are chosen to an exact ratio, each stratum in
-proportion. They stand in a line, and the first that can be trained on are taken: the others are not
-even looked at. A row's place is a digest of its id, so a pool that grows by a twentieth changes
-about a twentieth of the choice: an order drawn by a running generator would change all of it.
+Domain rows are few and all stay; general rows are chosen to an exact ratio, of rows, tokens or
+trained tokens, each stratum in proportion. They stand in a line, and the first that can be trained
+on are taken: the others are not even looked at. A row's place is a digest of its id, so a pool that
+grows by a twentieth changes about a twentieth of the choice: an order drawn by a running generator
+would change all of it.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,12 +17,18 @@ import polars as pl
 from curation.fates import kept, make_fates
 
 STRATA = ("category", "lang", "difficulty")
+Unit = Literal["rows", "tokens", "loss_tokens"]
 MORE = 256
 """Fewest rows that are looked at together after the first ones, to find soon what is missing."""
 
-FIT_SCHEMA = pl.Schema({"id": pl.String, "reason": pl.String, "value": pl.Float64})
+FIT_SCHEMA = pl.Schema(
+    {"id": pl.String, "reason": pl.String, "value": pl.Float64, "size": pl.Int64}
+)
 Fit = Callable[[pl.Series], pl.DataFrame]
-"""Ids, to a line of `FIT_SCHEMA` each in their order; the reason is "" where a row fits."""
+"""Ids, to a line of `FIT_SCHEMA` each in their order; the reason is "" where a row fits.
+
+`size` is what the row counts in the unit of the mix: 1 where rows are counted.
+"""
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,8 @@ class Mixed:
 
 def all_fit(ids: pl.Series) -> pl.DataFrame:
     """Every row can be trained on."""
-    return pl.DataFrame({"id": ids}).with_columns(reason=pl.lit(""), value=pl.lit(0.0))
+    fits = {"reason": pl.lit(""), "value": pl.lit(0.0), "size": pl.lit(1, pl.Int64)}
+    return pl.DataFrame({"id": ids}).with_columns(**fits)
 
 
 def mix_tracks(
@@ -82,52 +90,89 @@ def mix_tracks(
     *,
     general: int = 7,
     domain: int = 1,
-    unit: Literal["rows"] = "rows",
+    unit: Unit = "rows",
+    floors: Mapping[str, float] | None = None,
     salt: str = "",
     max_repeats: int = 2,
     min_share: float = 3 / 7,
 ) -> Mixed:
-    """`general` rows for every `domain` rows, exactly, where the pool allows it.
+    """`general` for every `domain` in the `unit`, exactly, where the pool allows it.
 
     `rows` is the kept training pool (`ROW_SCHEMA`). General rows are drawn in proportion to their
     share of each stratum (`STRATA`) by the digest of id and `salt`, which is an Efraimidis-Spirakis
-    draw (2006) of equal weights; one that does not fit leaves its turn to the next. A general pool
-    that is short is repeated, each row at most `max_repeats` times. Raises `ValueError` when even
-    that leaves less than `min_share` of the wanted ratio (3:1 for 7:1), or when there is no domain
-    row.
+    draw (2006) of equal weights; one that does not fit leaves its turn to the next. A category in
+    `floors` has at least that share (0..1) of the general rows while it has rows. Tokens come as
+    near as the last row allows: to half of it. A general pool that is short is repeated, each row
+    at most `max_repeats` times. Raises `ValueError` when even that leaves less than `min_share` of
+    the wanted ratio (3:1 for 7:1), or when there is no domain row.
     """
-    _check_ratio(general, domain, max_repeats)
-    line = _line_up(rows, salt)
+    floors = floors or {}
+    _check_ratio(general, domain, max_repeats, floors)
+    line = _line_up(rows, salt, floors)
     ours = line.filter(pl.col("track") == "domain")["id"]
     others = line.filter(pl.col("track") == "general")["id"]
-    ours, unfit = _first_fit(ours, len(ours), fit)
-    n_domain = len(ours) - len(ours) % domain
-    wanted = n_domain // domain * general
+    ours, unfit = _first_fit(ours, None, fit)
+    size = int(ours["size"].sum())
+    n_domain = size - size % domain if unit == "rows" else size
     if not n_domain:
-        raise ValueError(f"the mix has {len(ours)} domain rows; it needs at least {domain}")
-    pool, more_unfit = _first_fit(others, wanted, fit)
-    taken = min(wanted, len(pool) * max_repeats)
-    _require_enough(taken, wanted, n_domain, general / domain * min_share)
-    chosen = pl.concat([_draw(ours, n_domain), _draw(pool, taken)])
-    mixed = rows.join(chosen, on="id").sort("id")
-    note = _note(len(pool), taken, wanted, n_domain)
-    return Mixed(mixed, pl.concat([unfit, more_unfit]), rows.select("id", "source"), note)
+        raise ValueError(f"the mix has {ours.height} domain rows; it needs at least {domain}")
+    wanted = n_domain * general // domain
+    pool, more_unfit = _first_fit(others, wanted, fit, guess=size / ours.height)
+    drawn = _draw(pool, wanted, max_repeats)
+    chosen = pl.concat([_draw(ours, n_domain, 1), drawn])
+    mixed = rows.join(chosen.select("id", "repeats"), on="id").sort("id")
+    taken = int((drawn["size"] * drawn["repeats"]).sum())
+    there = int(pool["size"].sum())
+    name = unit.replace("_", " ")
+    sizes = _Sizes(name, n_domain, wanted, there, there * max_repeats, taken)
+    sizes.require(general / domain * min_share)
+    notes = [sizes.note(), *_low_floors(mixed, floors)]
+    unfits = pl.concat([unfit, more_unfit])
+    said = "; ".join(note for note in notes if note)
+    return Mixed(mixed, unfits, rows.select("id", "source"), said)
 
 
-def _check_ratio(general: int, domain: int, max_repeats: int) -> None:
+def _check_ratio(general: int, domain: int, max_repeats: int, floors: Mapping[str, float]) -> None:
     if general < 0 or domain < 1 or max_repeats < 1:
         raise ValueError(
             f"a mix of {general!r} general to {domain!r} domain rows with {max_repeats!r} repeats "
             "is none; general is at least 0, the others at least 1"
         )
+    for category, share in floors.items():
+        if not isinstance(share, int | float) or not 0 < share < 1 or sum(floors.values()) >= 1:
+            raise ValueError(
+                f"the floor of {category!r} is {share!r}: floors are shares of the general rows, "
+                "each between 0 and 1 and less than 1 together"
+            )
 
 
-def _require_enough(taken: int, wanted: int, n_domain: int, floor: float) -> None:
-    if wanted and taken < floor * n_domain:
-        raise ValueError(
-            f"{n_domain:,} domain rows want {wanted:,} general rows and there are {taken:,}, "
-            f"repeats included: {taken / n_domain:.2f}:1 is under {floor:.3g}:1; add general rows"
-        )
+@dataclass(frozen=True)
+class _Sizes:
+    """What the mix came to in its unit; `most` is the pool with all its repeats."""
+
+    unit: str
+    domain: int
+    wanted: int
+    pool: int
+    most: int
+    taken: int
+
+    def require(self, floor: float) -> None:
+        if self.wanted and self.taken < floor * self.domain:
+            raise ValueError(
+                f"{self.domain:,} domain {self.unit} want {self.wanted:,} general {self.unit} and "
+                f"there are {self.taken:,}, repeats included: {self.taken / self.domain:.2f}:1 is "
+                f"under {floor:.3g}:1; add general rows"
+            )
+
+    def note(self) -> str:
+        """What was short in one line, "" for nothing."""
+        if self.pool >= self.wanted:
+            return ""
+        pool = f"{self.pool:,} general {self.unit}"
+        if self.most < self.wanted:
+            return f"{pool}, all repeated, give {self.taken / self.domain:.2f}:1"
+        return f"{pool} are short of {self.wanted:,}: {self.taken - self.pool:,} stand in twice"
 
 
 def _places(ids: pl.Series, salt: str) -> pl.Series:
@@ -145,39 +190,89 @@ def _places(ids: pl.Series, salt: str) -> pl.Series:
     return pl.Series(x ^ (x >> np.uint64(31)), dtype=pl.UInt64)
 
 
-def _line_up(rows: pl.DataFrame, salt: str) -> pl.DataFrame:
-    """Id and track, such that every stratum has its share of the first so many of its track."""
+def _line_up(rows: pl.DataFrame, salt: str, floors: Mapping[str, float]) -> pl.DataFrame:
+    """Id and track, such that every stratum has its share of the first so many of its track.
+
+    A category under its floor stands closer together, by as much as its share is to grow, and the
+    others farther apart.
+    """
     stratum = ("track", *STRATA)
     placed = rows.select("id", *stratum, place=_places(rows["id"], salt))
     turn = pl.col("place").rank("ordinal").over(stratum)
-    placed = placed.select("id", "track", "place", at=(turn - 0.5) / pl.len().over(stratum))
+    at = (turn - 0.5) / pl.len().over(stratum)
+    if shares := _low_shares(rows, floors):
+        rest = (1 - sum(shares.values())) / (1 - sum(floors[c] for c in shares))
+        scales = {c: share / floors[c] for c, share in shares.items()}
+        scale = pl.col("category").replace_strict(scales, default=rest, return_dtype=pl.Float64)
+        at = at * pl.when(pl.col("track") == "general").then(scale).otherwise(1.0)
+    placed = placed.select("id", "track", "place", at=at)
     return placed.sort("at", "place").select("id", "track")
 
 
-def _first_fit(line: pl.Series, count: int, fit: Fit) -> tuple[pl.Series, pl.DataFrame]:
-    """Ids of the first `count` in line that fit, and the lines of those passed over."""
+def _low_shares(rows: pl.DataFrame, floors: Mapping[str, float]) -> dict[str, float]:
+    """The categories with a floor that have less of the general rows, and what they have.
+
+    A floor that lifts one category pushes others down, so all are looked at until none falls.
+    """
+    if not floors:
+        return {}
+    general = rows.filter(pl.col("track") == "general")["category"]
+    had = {c: int((general == c).sum()) / max(1, len(general)) for c in floors}
+    low = {c: share for c, share in had.items() if 0 < share < floors[c]}
+    while True:
+        rest = (1 - sum(floors[c] for c in low)) / max(1e-9, 1 - sum(low.values()))
+        more = {c: had[c] for c in had if c not in low and 0 < had[c] * rest < floors[c]}
+        if not more:
+            return low
+        low |= more
+
+
+def _low_floors(mixed: pl.DataFrame, floors: Mapping[str, float]) -> list[str]:
+    """A line for each category that stayed under its floor by more than a row."""
+    general = mixed.filter(pl.col("track") == "general")
+    copies = int(general["repeats"].sum())
+    lines = []
+    for category, floor in floors.items():
+        there = int(general.filter(pl.col("category") == category)["repeats"].sum())
+        if copies and there < floor * copies - 1:
+            lines.append(
+                f"{category!r} has {there:,} of {copies:,} general rows, under its floor of "
+                f"{floor:.3g}; the pool has no more"
+            )
+    return lines
+
+
+def _first_fit(
+    line: pl.Series, wanted: int | None, fit: Fit, *, guess: float = 1.0
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The first in line that fit and together have the wanted size (id, size), None for all.
+
+    The other frame has the lines of those passed over. `guess` is the size that a row may have.
+    """
     seen, found, at = [pl.DataFrame(schema=FIT_SCHEMA)], 0, 0
-    while found < count and at < len(line):
-        some = line.slice(at, max(count - found, MORE if at else 0))
-        seen.append(fit(some))
-        found += int((seen[-1]["reason"] == "").sum())
+    while at < len(line) and (wanted is None or found < wanted):
+        few = len(line) if wanted is None else int((wanted - found) / max(1.0, guess))
+        some = line.slice(at, max(few, MORE if at else 1))
+        seen.append(fit(some).select(FIT_SCHEMA.names()))
+        found += int(seen[-1].filter(pl.col("reason") == "")["size"].sum())
         at += len(some)
-    fits = pl.col("reason") == ""
-    told = pl.concat(seen).filter(fits.cum_sum() - fits < count)
-    return told.filter(fits)["id"], told.filter(~fits)
+    fits, size = pl.col("reason") == "", pl.col("size")
+    told = pl.concat(seen)
+    if wanted is not None:
+        own = pl.when(fits).then(size).otherwise(0)
+        told = told.filter(own.cum_sum() - own < wanted)
+    return told.filter(fits).select("id", "size"), told.filter(~fits)
 
 
-def _draw(line: pl.Series, count: int) -> pl.DataFrame:
-    """`count` copies of the rows as id and repeats: all rows alike, and one more of the first."""
-    each, more = divmod(count, max(1, len(line)))
-    place = pl.int_range(pl.len(), dtype=pl.Int64)
-    drawn = line.to_frame("id").with_columns(repeats=each + (place < more).cast(pl.Int64))
-    return drawn.filter(pl.col("repeats") > 0)
+def _draw(line: pl.DataFrame, wanted: int, most: int) -> pl.DataFrame:
+    """Copies of the rows that together come to the wanted size: id, size and repeats.
 
-
-def _note(n_pool: int, taken: int, wanted: int, n_domain: int) -> str:
-    if taken < wanted:
-        return f"{n_pool:,} general rows, all repeated, give {taken / n_domain:.2f}:1"
-    if taken > n_pool:
-        return f"{n_pool:,} general rows are short of {wanted:,}: {taken - n_pool:,} stand in twice"
-    return ""
+    All rows alike, at most so many times, and one more of the first; of the last of these as much
+    as half may be too much.
+    """
+    size = pl.col("size")
+    each = min(wanted // max(1, int(line["size"].sum())), most)
+    rest = wanted - each * int(line["size"].sum()) if each < most else 0
+    more = 2 * (size.cum_sum() - rest) <= size
+    drawn = line.with_columns(repeats=each + more.cast(pl.Int64) if rest else pl.lit(each))
+    return drawn.with_columns(pl.col("repeats").cast(pl.Int64)).filter(pl.col("repeats") > 0)

@@ -159,5 +159,6 @@ def _kind_name(kind: Any) -> str:
         float: "a number",
         bool: "true or false",
         dict: "a mapping",
+        Mapping: "a mapping",
     }
     return words.get(kind, getattr(kind, "__name__", str(kind)))

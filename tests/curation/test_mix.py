@@ -88,7 +88,8 @@ def too_long(unfit, asked):
     def fit(ids):
         asked.extend(ids)
         reason = pl.when(pl.col("id").is_in(unfit)).then(pl.lit("over_long")).otherwise(pl.lit(""))
-        return pl.DataFrame({"id": ids}).with_columns(reason=reason, value=pl.lit(9.0))
+        size = pl.lit(1, pl.Int64)
+        return pl.DataFrame({"id": ids}).with_columns(reason=reason, value=pl.lit(9.0), size=size)
 
     return fit
 
@@ -123,7 +124,7 @@ def test_rows_whose_turn_does_not_come_are_not_looked_at():
     first = mixed.rows.filter(pl.col("track") == "general")["id"][0]
     more = mix_tracks(rows, too_long([first], []))
     assert set(mixed.rows["id"]) - set(more.rows["id"]) == {first}
-    assert more.rows.height == 80 and more.unfit.rows() == [(first, "over_long", 9.0)]
+    assert more.rows.height == 80 and more.unfit.rows() == [(first, "over_long", 9.0, 1)]
 
 
 def test_a_short_pool_is_repeated_at_most_twice():
@@ -149,3 +150,67 @@ def test_without_domain_rows_or_with_a_ratio_of_nothing_there_is_no_mix():
     with pytest.raises(ValueError, match="-1 general"):
         mix_tracks(rows_of(10, 1), general=-1)
     assert mix_tracks(rows_of(10, 3), general=0).rows["track"].unique().to_list() == ["domain"]
+
+
+def sized(rows):
+    """A `Fit` by which a row counts as many as its prompt has characters."""
+    sizes = dict(zip(rows["id"], rows["n_chars"] % 7 + 3, strict=True))
+
+    def fit(ids):
+        said = pl.DataFrame({"id": ids}).with_columns(reason=pl.lit(""), value=pl.lit(0.0))
+        return said.with_columns(size=pl.Series([sizes[i] for i in ids], dtype=pl.Int64))
+
+    return fit, sizes
+
+
+@given(st.integers(1, 40), st.integers(0, 7), st.integers(1, 3))
+def test_tokens_stand_at_the_ratio_to_half_of_the_last_row(n_domain, general, domain):
+    rows = pl.concat([POOL, OURS[:n_domain]])
+    fit, sizes = sized(rows)
+    asked = {"general": general, "domain": domain, "max_repeats": 9, "min_share": 0.0}
+    mixed = mix_tracks(rows, fit, unit="tokens", **asked)
+    copies = mixed.rows.select("id", "track", "repeats").rows()
+    came = {"general": 0, "domain": 0}
+    for row_id, track, repeats in copies:
+        came[track] += sizes[row_id] * repeats
+    assert came["domain"] == sum(sizes[i] for i in OURS[:n_domain]["id"])
+    assert 2 * abs(came["general"] - came["domain"] * general / domain) <= max(sizes.values()) + 2
+    require_conservation(rows, mixed.fates)
+    again = mix_tracks(rows.reverse(), fit, unit="tokens", **asked)
+    assert again.rows.equals(mixed.rows)
+
+
+def test_a_pool_short_of_tokens_is_repeated_and_says_so_in_tokens():
+    rows = pl.concat([POOL[:20], OURS[:10]])
+    mixed = mix_tracks(rows, sized(rows)[0], unit="loss_tokens")
+    assert "general loss tokens are short of" in mixed.note and "stand in twice" in mixed.note
+    with pytest.raises(ValueError, match="domain tokens want .* general tokens and there are"):
+        mix_tracks(pl.concat([POOL[:3], OURS]), sized(rows_of(300, 40))[0], unit="tokens")
+
+
+@pytest.mark.parametrize("floor", [0.3, 0.5])
+def test_a_category_has_its_floor_and_the_others_keep_their_proportion(floor):
+    rows = rows_of(2400, 60)
+    mixed = mix_tracks(rows, floors={"maths": floor})
+    general = mixed.rows.filter(pl.col("track") == "general")
+    shares = dict(general.group_by("category").agg(pl.len() / general.height).iter_rows())
+    assert general.height == 420 and mixed.note == ""
+    assert shares["maths"] == pytest.approx(floor, abs=2 / 420)
+    assert shares["qa"] / shares["chat"] == pytest.approx(3 / 2, rel=0.03)
+
+
+def test_a_floor_that_is_met_changes_nothing_and_one_the_pool_cannot_meet_is_said():
+    rows = rows_of(1200, 60)
+    plain = mix_tracks(rows)
+    assert mix_tracks(rows, floors={"qa": 0.4, "nothing": 0.0001}).rows.equals(plain.rows)
+    few = rows.filter((pl.col("category") != "maths") | (pl.col("id") < "1"))
+    mixed = mix_tracks(few, floors={"maths": 0.2})
+    there = few.filter(pl.col("category") == "maths").height
+    assert 0 < there < 80 and f"'maths' has {there} of 420 general rows" in mixed.note
+    require_conservation(few, mixed.fates)
+
+
+@pytest.mark.parametrize("floors", [{"a": 1.0}, {"a": 0.6, "b": 0.4}, {"a": "0.1"}, {"a": -0.1}])
+def test_floors_that_leave_no_room_are_refused(floors):
+    with pytest.raises(ValueError, match="less than 1 together"):
+        mix_tracks(rows_of(10, 1), floors=floors)

@@ -12,6 +12,7 @@ from assets.recipe import Plug, Recipe, ranked_scorers
 from assets.stage import Job, Stage, stage
 from assets.unique import GROUP
 from curation.frames import Bare
+from curation.llm import CallsStopped
 from curation.quantiles import MOST, MOVED, QUANTILE_SCHEMA, STABLE, SUFFIX, measure_drift
 from curation.rows import PLAIN, ROW_SCHEMA, digest
 from curation.runs import SLICE
@@ -111,7 +112,7 @@ def _score(name: str, rows: pl.DataFrame, scorer: Scorer, context: ScoreContext)
     """Facts of the rows; what a scorer raises on most of them is said in one line with its name."""
     try:
         return score_rows(rows, scorer, context)
-    except OSError:  # a file or model that cannot be had says itself how to go on
+    except (OSError, CallsStopped):  # what cannot be had says itself how to go on
         raise
     except Exception as error:
         said = (str(error).strip() or "no reason given").splitlines()[0]
@@ -162,9 +163,12 @@ def _context(job: Job, given: dict[str, Version]) -> ScoreContext:
     reference = pl.DataFrame()
     if "reference" in given:
         reference = given["reference"].table("rows")
-    models = {use: Path(model_path(v)) for use, v in given.items() if use != "reference"}
+    models: dict[str, Any] = {
+        use: Path(model_path(v)) for use, v in given.items() if use != "reference"
+    }
     revision = model_revision(given["base_model"]) if "base_model" in given else ""
-    return ScoreContext(job.recipe.task, reference, report=job.report, revision=revision, **models)
+    said: dict[str, Any] = {"report": job.report, "revision": revision, "cache": job.store.root}
+    return ScoreContext(job.recipe.task, reference, **said, **models)
 
 
 def model_path(version: Version) -> str:

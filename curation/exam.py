@@ -68,12 +68,13 @@ def set_exam(
     that are general and to train may be left out.
     """
     read = read or _reader(imported, candidates)
-    domain = [rows.filter(pl.col("track") == "domain")["id"] for rows in (imported, candidates)]
-    named = name_clusters(read(pl.concat(domain).unique()))
+    asked = (pl.col("track") == "domain") | (pl.col("split") != "train")
+    full = read(pl.concat(r.filter(asked)["id"] for r in (imported, candidates)).unique())
+    named = name_clusters(full)
     placed = assign_splits(candidates, named, test=test, heldout=heldout)
     moved, train = (placed.filter((pl.col("split") == "train") == side) for side in (False, True))
     tested = imported.filter(pl.col("split") != "train")
-    given = _with_split(read, pl.concat([f.select("id", "split") for f in (tested, moved)]))
+    given = _with_split(full, pl.concat([f.select("id", "split") for f in (tested, moved)]))
     guarded = protected_rows(given, cases, task=task)
     exam = pl.concat([given, guarded]).unique("id", keep="first", maintain_order=True).sort("id")
     lineage = _without_leaks(edges, named, guarded)
@@ -108,9 +109,9 @@ def _reader(*frames: pl.DataFrame) -> Callable[[pl.Series], pl.DataFrame]:
     return read
 
 
-def _with_split(read: Callable[[pl.Series], pl.DataFrame], placed: pl.DataFrame) -> pl.DataFrame:
+def _with_split(rows: pl.DataFrame, placed: pl.DataFrame) -> pl.DataFrame:
     """The full rows, with the split they were given here."""
-    rows = read(placed["id"]).drop("split")
+    rows = rows.drop("split")
     return rows.join(placed.select("id", "split"), on="id").select(ROW_SCHEMA.names())
 
 

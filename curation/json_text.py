@@ -31,6 +31,12 @@ def parse_json(text: str) -> Any:
     return value
 
 
+def fenced(value: Any) -> str:
+    """JSON in which no angle bracket is left to open or close a fence of a prompt."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e")
+
+
 def check_characters(value: Any, text: str) -> None:
     """Raise `ValueError` when a string of `value`, parsed from `text`, holds NUL or a surrogate."""
     if not _SUSPECT.search(text):

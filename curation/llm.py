@@ -36,7 +36,7 @@ class Reply:
     """The answer to one request; `error` is "" or why `text` is unusable.
 
     Tokens and `cost_usd` include earlier unusable answers to the same request. `cached` means that
-    it was paid for in another run.
+    it was paid for in another run, `lost` that there was no answer, so that asking again may help.
     """
 
     key: str
@@ -46,6 +46,7 @@ class Reply:
     completion_tokens: int = 0
     cost_usd: float = 0.0
     cached: bool = False
+    lost: bool = False
 
 
 def complete_all(
@@ -217,7 +218,8 @@ async def _call(run: _Run, client: Any, key: str, request: Mapping[str, Any]) ->
             attempt += 1
             await asyncio.sleep(wait if attempt < run.limits[1] else 0)
     paid = _from_ledger(run, key, cached=False)
-    return paid or _unanswered(run, key, f"{reason or run.stop} ({attempt or 1} attempts)")
+    why = f"{reason or run.stop} ({attempt or 1} attempts)"
+    return paid or _unanswered(run, key, why, lost=fate != "refused")
 
 
 def _pause_all(run: _Run, asked_s: float | None, wait_s: float) -> None:
@@ -268,8 +270,8 @@ def _from_ledger(run: _Run, key: str, *, cached: bool = True) -> Reply | None:
     return read_reply(key, calls, cached=cached)
 
 
-def _unanswered(run: _Run, key: str, reason: str) -> Reply:
-    return Reply(key, "", reason, *_totals(run.ledger.find(key)))
+def _unanswered(run: _Run, key: str, reason: str, *, lost: bool) -> Reply:
+    return Reply(key, "", reason, *_totals(run.ledger.find(key)), lost=lost)
 
 
 def _totals(calls: Sequence[Call]) -> tuple[int, int, float]:

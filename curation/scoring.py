@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import polars as pl
 
+from curation.llm import CallsStopped
 from curation.scorers._base import ScoreContext, Scorer
 
 FACT_SCHEMA = pl.Schema(
@@ -83,7 +84,7 @@ def _score_parts(
     try:
         yield _facts(rows, scorer(rows, context))
         return
-    except _WrongSeries:
+    except (_WrongSeries, CallsStopped):  # smaller parts would only ask the same again
         raise
     except Exception as error:
         if rows.height == 1 and len(failed) >= allowed:

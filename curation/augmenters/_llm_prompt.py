@@ -11,6 +11,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from curation.json_text import fenced
+
 VERSION = "v1"
 _FOLDER = Path(__file__).parents[1] / "prompts"
 
@@ -38,12 +40,12 @@ def build_messages(
         for n, case in enumerate(cases, 1)
     ]
     shown = [
-        f"<example>\n{_fenced({'prompt': p, 'answer': _value(a)})}\n</example>" for p, a in examples
+        f"<example>\n{fenced({'prompt': p, 'answer': _value(a)})}\n</example>" for p, a in examples
     ]
     asked = user.substitute(
-        cases=_fenced({"error_type": error_type, "cases": numbered}),
+        cases=fenced({"error_type": error_type, "cases": numbered}),
         examples="\n".join(shown),
-        feedback=feedback.substitute(reasons=_fenced(dict(reasons))) if reasons else "",
+        feedback=feedback.substitute(reasons=fenced(dict(reasons))) if reasons else "",
         count=count,
         batch=batch,
     )
@@ -57,12 +59,6 @@ def _parts(language: str) -> tuple[Template, Template, Template]:
     system, rest = text.split("=== user ===\n")
     user, feedback = rest.split("=== feedback ===\n")
     return Template(system.strip()), Template(user.strip()), Template(feedback.rstrip())
-
-
-def _fenced(value: Any) -> str:
-    """JSON in which no angle bracket is left to open or close a fence."""
-    text = json.dumps(value, ensure_ascii=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def _value(text: str) -> Any:

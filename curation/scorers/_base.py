@@ -29,6 +29,7 @@ class ScoreContext:
     reward_model: Path | None = None
     revision: str = ""  # commit of a base model that comes from a hub
     report: Report = silent
+    cache: Path | None = None  # a folder for calls that were paid for
 
 
 Scorer = Callable[[pl.DataFrame, ScoreContext], pl.Series]

@@ -1,0 +1,223 @@
+"""Planted defects: of each kind at least 99 in 100 are caught, and of good rows at most 1 is lost.
+
+Good rows are those of the in-car example, domain and general. A defect is planted into each row
+where it changes anything, and the rows pass the scorers and rules as they do in a build.
+"""
+
+import json
+import random
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import polars as pl
+import pytest
+
+from curation.plugins import find_plugin
+from curation.rows import dialogue, make_row, rows_frame
+from curation.rules import judge_rows
+from curation.scorers._base import ScoreContext
+from curation.scorers.garbled import measure_garbled
+from curation.scoring import join_facts, score_rows
+from tests.test_in_car_data import DATA, TASK, drawn, turns
+
+SCORERS = ("task_valid", "special_tokens", "refusal", "repetition", "garbled")
+RULES = ["task_valid", "not special_tokens", "not refusal", "repetition < 0.5", "garbled < 0.05"]
+Pair = tuple[str, str]
+Defect = Callable[[str, str, random.Random], Pair]
+
+
+def pairs_of(source: str) -> list[Pair]:
+    return [turns(record) for record in drawn(source)]
+
+
+DOMAIN = pairs_of("traffic") + pairs_of("test")
+CHAT = [json.loads(line) for line in (DATA / "general.jsonl").read_text("utf-8").splitlines()]
+GENERAL = [(c["instruction"] + c.get("input", ""), c["output"]) for c in CHAT]
+GENERAL += pairs_of("general")[:800]
+
+
+def caught(pairs: Iterable[Pair], track: str) -> pl.DataFrame:
+    """The fates of rows with these prompts and answers, by the rules."""
+    rows = rows_frame(make_row(dialogue(p, a), track=track, source=track) for p, a in pairs)
+    rows = rows.unique("id", maintain_order=True)
+    context = ScoreContext(TASK, rows.clear())
+    facts = {}
+    for name in SCORERS:
+        facts[name] = score_rows(rows, find_plugin("curation.scorers", name)(), context)
+    return judge_rows(join_facts(rows, facts), RULES)
+
+
+def share_dropped(pairs: Iterable[Pair], track: str) -> float:
+    fates = caught(pairs, track)
+    return fates.filter(pl.col("fate") == "dropped").height / fates.height
+
+
+@pytest.mark.parametrize(("track", "pairs"), [("domain", DOMAIN), ("general", GENERAL)])
+def test_of_good_rows_at_most_one_in_a_hundred_is_lost(track: str, pairs: list[Pair]):
+    assert len(pairs) >= 200
+    assert share_dropped(pairs, track) <= 0.01
+
+
+def changed(answer: str, change: Callable[[dict[str, Any]], object]) -> str:
+    value = json.loads(answer)
+    change(value)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def rename(value: dict[str, Any]) -> None:
+    value["acts"] = value.pop("actions")
+
+
+def add_field(value: dict[str, Any]) -> None:
+    value["note"] = "好"
+
+
+def flatten(value: dict[str, Any]) -> None:
+    value["actions"] = value["actions"][0]
+
+
+def odd_verb(value: dict[str, Any]) -> None:
+    value["actions"][0]["do"] = "整一下"
+
+
+def lose_slot(value: dict[str, Any]) -> None:
+    del value["actions"][0]["do"]
+
+
+def other_thing(value: dict[str, Any]) -> None:
+    value["actions"][0]["what"] = "后备箱照明系统"
+
+
+def other_value(value: dict[str, Any]) -> None:
+    value["actions"][-1]["value"] = "八百九十一度"
+
+
+SCHEMA: dict[str, Defect] = {
+    "half of the JSON": lambda p, a, r: (p, a[: len(a) // 2]),
+    "a bracket too few": lambda p, a, r: (p, a[:-1]),
+    "words for JSON": lambda p, a, r: (p, "好的，已经为您办好了"),
+    "a fence around it": lambda p, a, r: (p, f"```json\n{a}\n```"),
+    "a list": lambda p, a, r: (p, f"[{a}]"),
+    "nothing in it": lambda p, a, r: (p, "{}"),
+    **{
+        change.__name__: lambda p, a, r, change=change: (p, changed(a, change))
+        for change in (rename, add_field, flatten, odd_verb, lose_slot)
+    },
+}
+GROUNDING: dict[str, Defect] = {
+    change.__name__: lambda p, a, r, change=change: (p, changed(a, change))
+    for change in (other_thing, other_value)
+}
+
+
+@pytest.mark.parametrize(
+    "defect", [*SCHEMA.values(), *GROUNDING.values()], ids=[*SCHEMA, *GROUNDING]
+)
+def test_answers_of_a_wrong_shape_or_without_grounds_are_caught(defect: Defect):
+    draw = random.Random(1)
+    assert share_dropped((defect(p, a, draw) for p, a in DOMAIN), "domain") >= 0.99
+
+
+REFUSALS = (
+    "抱歉，我无法满足您的这个请求。",
+    "对不起，作为一个AI助手，我不能回答这个问题。",
+    "作为AI语言模型，我没有办法提供这方面的建议。",
+    "很抱歉，我不能协助您完成这项操作。",
+    "我只是一个语言模型，无法执行该操作。",
+    "非常抱歉，这个问题我无法回答，请咨询专业人士。",
+    "I'm sorry, but I can't assist with that request.",
+    "As an AI language model, I cannot provide an answer to this.",
+    "I apologize, but I am unable to help with that.",
+    "Sorry, I can't help with this.",
+    "I cannot fulfill your request.",
+)
+
+
+@pytest.mark.parametrize("track", ["domain", "general"])
+def test_refusals_are_caught(track: str):
+    pairs = DOMAIN if track == "domain" else GENERAL
+    planted = [(p, r) for r in REFUSALS for p, _ in pairs[:50]]
+    assert share_dropped(planted, track) >= 0.99
+
+
+MARKERS = (
+    "<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<｜end▁of▁sentence｜>", "</s>",
+    "[INST]", "<<SYS>>", "<end_of_turn>",
+)  # fmt: skip
+
+
+def put_marker(text: str, draw: random.Random) -> str:
+    at = draw.randint(0, len(text))
+    return text[:at] + draw.choice(MARKERS) + text[at:]
+
+
+@pytest.mark.parametrize("track", ["domain", "general"])
+@pytest.mark.parametrize("where", ["prompt", "answer"])
+def test_template_tokens_are_caught(track: str, where: str):
+    draw, pairs = random.Random(2), DOMAIN if track == "domain" else GENERAL
+    planted = (
+        (put_marker(p, draw), a) if where == "prompt" else (p, put_marker(a, draw))
+        for p, a in pairs
+    )
+    assert share_dropped(planted, track) >= 0.99
+
+
+def lose_some(text: str, draw: random.Random) -> str:
+    lost = draw.randrange(len(text)) if text else 0
+    return "".join("\ufffd" if i == lost or draw.random() < 0.2 else c for i, c in enumerate(text))
+
+
+def any_han(text: str, draw: random.Random) -> str:
+    return "".join(chr(draw.randint(0x4E00, 0x9FA5)) for _ in range(max(12, len(text))))
+
+
+GARBLED: dict[str, Callable[[str, random.Random], str]] = {
+    "UTF-8 read as Latin-1": lambda t, r: t.encode().decode("latin-1"),
+    "UTF-8 read as Windows-1252": lambda t, r: t.encode().decode("cp1252", "replace"),
+    "UTF-8 read as GBK": lambda t, r: t.encode().decode("gbk", "replace"),
+    "GBK read as UTF-8": lambda t, r: t.encode("gbk", "ignore").decode("utf-8", "replace"),
+    "lost characters": lose_some,
+    "question marks": lambda t, r: "?" * max(4, len(t)),
+    "any Han characters": any_han,
+    "one sound for ever": lambda t, r: t[:2] * max(10, len(t)),
+}
+
+
+@pytest.mark.parametrize("track", ["domain", "general"])
+@pytest.mark.parametrize("kind", GARBLED)
+def test_garbled_text_is_caught(kind: str, track: str):
+    draw = random.Random(3)
+    planted = []
+    for prompt, answer in DOMAIN if track == "domain" else GENERAL:
+        # The prompt of a command is what carries text, of other rows the answer.
+        text = prompt if track == "domain" else answer
+        if len(text) > 3 and text[:2].isalpha() and (wrong := GARBLED[kind](text, draw)) != text:
+            planted.append((wrong, answer) if track == "domain" else (prompt, wrong))
+    assert len(planted) >= 100
+    assert share_dropped(planted, track) >= 0.99
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "打开空调",
+        "打開車窗，把溫度調到２６度",
+        "請問「鬱鬱蔥蔥」怎麼寫？",
+        "Ça va très bien, déjà vu à Zürich – “naïve” café…",
+        "Привет, как дела?",
+        "こんにちは、窓を開けてください。",
+        "안녕하세요, 창문을 열어 주세요",
+        "真的吗？？！太好了🎉🎉",
+        "魑魅魍魉，饕餮盛宴，耄耋老人",
+        "x² + y² ≤ r², π≈3.14159, 25℃ ±1%",
+        "",
+    ],
+)
+def test_text_of_many_scripts_and_rare_words_is_not_garbled(text: str):
+    assert measure_garbled(text) < 0.05
+
+
+def test_the_share_is_that_of_the_garbled_characters():
+    wrong = "打开空调".encode().decode("latin-1")
+    assert measure_garbled("a" * 88 + wrong) == pytest.approx(0.12) and len(wrong) == 12
+    assert measure_garbled("好" * 9 + "\ufffd") == pytest.approx(0.1)

@@ -33,6 +33,8 @@ _EMAIL = re.compile(
     r"(?!example\.)(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9-])"
 )
 _CARD = re.compile(r"(?<![0-9A-Za-z.])[3-6][0-9]{3}(?:[ -]?[0-9]){11,15}(?![0-9A-Za-z])")
+_NETWORKS = re.compile(r"[3-6][0-9]{15}|3[47][0-9]{13}|62[0-9]{15,17}|4[0-9]{18}")
+"""Lengths of card numbers: 16, American Express 15, UnionPay also 17 to 19, Visa also 19."""
 _ID_FACTORS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 
 
@@ -65,7 +67,12 @@ def _is_cn_id(number: str) -> bool:
 
 
 def _is_card(number: str) -> bool:
-    """The Luhn check digit (ISO/IEC 7812-1); a number of one digit only is a placeholder."""
+    """The Luhn check digit (ISO/IEC 7812-1) of a number as long as its network's.
+
+    A number of one digit only is a placeholder.
+    """
     digits = [int(d) for d in number if d.isdigit()]
+    if not _NETWORKS.fullmatch("".join(map(str, digits))):
+        return False
     doubled = [d * 2 - 9 * (d > 4) for d in digits[-2::-2]]
     return len(set(digits)) > 1 and (sum(digits[::-2]) + sum(doubled)) % 10 == 0

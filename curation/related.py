@@ -1,6 +1,7 @@
 """Which rows a verdict on some rows can depend on: those alike, and those alike to these."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -39,19 +40,21 @@ def find_related(
     `signed` are the columns `COMPARED` of signatures (`dedup.SIGNATURE_SCHEMA`), in pieces of any
     size and order.
     """
-    pieces, known = [*_pieces(signed)], pl.Series("id", [*ids], dtype=pl.String)
-    new = [piece.ids.is_in(known.implode()).to_numpy() for piece in pieces]
-    step = _step(pieces)
-    related = new
-    while any(mark.any() for mark in new):
-        if sum(mark.sum() for mark in related) > most:
-            return None
-        both = [(piece, mark) for piece, mark in zip(pieces, new, strict=True) if mark.any()]
-        prompts = pl.concat(piece.prompts.filter(mark) for piece, mark in both)
-        shares = _sharing(prompts, [_bands_of(*one, step) for one in both], step)
-        alike = [shares(piece) for piece in pieces]
-        new = [now & ~before for now, before in zip(alike, related, strict=True)]
-        related = [now | before for now, before in zip(alike, related, strict=True)]
+    known = pl.Series("id", [*ids], dtype=pl.String)
+    pieces = [*map(_apart, _together(signed))]
+    with ThreadPoolExecutor() as pool:  # NumPy looks through several at a time
+        new = [piece.ids.is_in(known.implode()).to_numpy() for piece in pieces]
+        step = _step(pieces)
+        related = new
+        while any(mark.any() for mark in new):
+            if sum(mark.sum() for mark in related) > most:
+                return None
+            both = [(piece, mark) for piece, mark in zip(pieces, new, strict=True) if mark.any()]
+            prompts = pl.concat(piece.prompts.filter(mark) for piece, mark in both)
+            shares = _sharing(prompts, [_bands_of(*one, step) for one in both], step)
+            alike = [*pool.map(shares, pieces)]
+            new = [now & ~before for now, before in zip(alike, related, strict=True)]
+            related = [now | before for now, before in zip(alike, related, strict=True)]
     found = [piece.ids.filter(mark) for piece, mark in zip(pieces, related, strict=True)]
     return pl.concat([known, *found]).unique().sort().to_list()
 
@@ -64,19 +67,20 @@ def find_alike(signed: Iterable[pl.DataFrame], rows: pl.DataFrame) -> list[str]:
     asked = _apart(rows)
     every, step = asked.ids.is_not_null().to_numpy(), _step([asked])
     shares = _sharing(rows["prompt"], [_bands_of(asked, every, step)], step)
-    return [i for piece in _pieces(signed) for i in piece.ids.filter(shares(piece))]
+    pieces = map(_apart, _together(signed))
+    return [i for piece in pieces for i in piece.ids.filter(shares(piece))]
 
 
-def _pieces(signed: Iterable[pl.DataFrame]) -> Iterator[_Piece]:
+def _together(signed: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
     """The frames one by one, small ones together."""
     held: list[pl.DataFrame] = []
     for frame in signed:
         held.append(frame)
         if sum(part.height for part in held) >= _LARGE:
-            yield _apart(pl.concat(held))
+            yield pl.concat(held)
             held = []
     if held:
-        yield _apart(pl.concat(held))
+        yield pl.concat(held)
 
 
 def _apart(signed: pl.DataFrame) -> _Piece:

@@ -12,6 +12,8 @@ from curation.chat import Messages, encode_chats, length_batches, quiet_librarie
 from curation.progress import Progress, Report, silent
 
 ADAPTER = "adapter_model.safetensors"
+_AT_ONCE = 1_024
+"""Positions whose logits are taken to single precision together: of a large vocabulary many GB."""
 
 
 def load_causal_lm(model: Path | str, *, adapter: Path | None = None, revision: str = "") -> Any:
@@ -170,15 +172,19 @@ def _batch_nats(
     keep = max(n - start for n, (start, _) in zip(lengths, answers, strict=True)) + 1
     with torch.inference_mode():
         inputs = {k: v.to(model.device) for k, v in inputs.items()}
-        logits = model(**inputs, use_cache=False, logits_to_keep=keep).logits[:, :-1].float()
-    targets = inputs["input_ids"][:, -logits.shape[1] :]
-    nats = torch.nn.functional.cross_entropy(
-        logits.transpose(1, 2), targets, reduction="none"
-    ).double()
-    width, results = nats.shape[1], []
-    for row, (n, (start, stop)) in enumerate(zip(lengths, answers, strict=True)):
-        results.append(nats[row, width - (n - start) : width - (n - stop)].sum().item())
-    return results
+        logits = model(**inputs, use_cache=False, logits_to_keep=keep).logits[:, :-1]
+        asked = torch.zeros(logits.shape[:2], dtype=torch.bool, device=model.device)
+        for row, (n, (start, stop)) in enumerate(zip(lengths, answers, strict=True)):
+            asked[row, keep - 1 - (n - start) : keep - 1 - (n - stop)] = True
+        targets = inputs["input_ids"][:, 1 - keep :][asked]
+        nats = [
+            torch.nn.functional.cross_entropy(some.float(), those, reduction="none").double()
+            for some, those in zip(
+                logits[asked].split(_AT_ONCE), targets.split(_AT_ONCE), strict=True
+            )
+        ]
+    counts = [stop - start for start, stop in answers]
+    return [one.sum().item() for one in torch.cat(nats).split(counts)]
 
 
 def _last_answer(mask: Sequence[bool]) -> tuple[int, int]:

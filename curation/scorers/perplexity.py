@@ -5,7 +5,8 @@ judged by a model that did not see the row's fold, so a trusted row does not loo
 trusted. It finds garbled text, wrong languages and foreign matter, not wrong answers.
 """
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,8 @@ from curation.plugins import plugin
 from curation.scorers._base import ScoreContext, Scorer, fold_of, spoken_text
 
 _EDGE, _UNKNOWN = 0, 1  # character numbers; the known ones follow
+_TOGETHER = 500_000
+"""Characters that are looked up together: 4 MB for each array of their n-grams."""
 _BITS = 16  # a character number in a packed n-gram: 4 of them fit into 64 bits without a collision
 
 
@@ -41,9 +44,9 @@ def perplexity(
                 learned = learned.filter(pl.col("lang") == lang)
             texts = _first_chars(learned["text"], max_chars)
             if texts:
-                model = train_ngrams(texts, order=order)
-                for place, text in part.select("place", "text").iter_rows():
-                    scores[place] = perplexities(model, [text])[0]
+                found = perplexities(train_ngrams(texts, order=order), part["text"].to_list())
+                for place, value in zip(part["place"], found, strict=True):
+                    scores[place] = value
         return pl.Series(scores, dtype=pl.Float64)
 
     return score
@@ -51,9 +54,10 @@ def perplexity(
 
 @dataclass(frozen=True)
 class NgramModel:
-    """Counts of each order, lowest first, and the number of each known character."""
+    """Counts of each order, lowest first, and a number for each of the `known` characters."""
 
-    numbers: dict[str, int]
+    numbers: np.ndarray  # uint16, by code point
+    known: int
     tables: tuple["_Table", ...]
 
 
@@ -76,27 +80,36 @@ def train_ngrams(texts: Sequence[str], *, order: int) -> NgramModel:
     in how many contexts an n-gram was seen; the discount is n1 / (n1 + 2 n2).
     """
     characters = sorted(set("".join(texts)))[: 2**_BITS - 2]
-    numbers = {c: i + 2 for i, c in enumerate(characters)}
-    grams = np.concatenate([_pack(_encode(t, numbers, order), order) for t in texts])
-    keys, counts = np.unique(grams, return_counts=True)
+    numbers = np.full(sys.maxunicode + 1, _UNKNOWN, np.uint16)
+    numbers[_points(characters)] = np.arange(2, len(characters) + 2)
+    keys, counts = np.unique(_grams(texts, numbers, order), return_counts=True)
     tables = [_count_contexts(keys, counts)]
     for shorter in range(order - 1, 0, -1):
         mask = np.uint64((1 << (_BITS * shorter)) - 1)
         keys, counts = np.unique(keys & mask, return_counts=True)
         tables.append(_count_contexts(keys, counts))
-    return NgramModel(numbers, tuple(reversed(tables)))
+    return NgramModel(numbers, len(characters), tuple(reversed(tables)))
 
 
 def perplexities(model: NgramModel, texts: Sequence[str]) -> list[float | None]:
     """Perplexity per character, the end of the text counted as one; null for an empty text."""
-    return [float(np.exp(log_losses(model, t).mean())) if t else None for t in texts]
+    found: list[float | None] = []
+    for some in _batches(texts):
+        lengths = np.array([len(text) + 1 for text in some])
+        sums = np.add.reduceat(log_losses(model, some), np.cumsum(lengths) - lengths)
+        values = np.exp(sums / lengths).tolist()
+        found += [v if text else None for text, v in zip(some, values, strict=True)]
+    return found
 
 
-def log_losses(model: NgramModel, text: str) -> np.ndarray:
-    """-ln P of each character given those before it, and of the end of the text: len(text) + 1."""
+def log_losses(model: NgramModel, texts: Sequence[str]) -> np.ndarray:
+    """-ln P of each character given those before it, and of the end of its text, one after another.
+
+    A text takes its length and one more. What many characters share is looked up once.
+    """
     order = len(model.tables)
-    grams = _pack(_encode(text, model.numbers, order), order)
-    chance = np.full(len(grams), 1 / (len(model.numbers) + 2))
+    grams, places = np.unique(_grams(texts, model.numbers, order), return_inverse=True)
+    chance = np.full(len(grams), 1 / (model.known + 2))
     for size, table in enumerate(model.tables, start=1):
         own = grams & np.uint64((1 << (_BITS * size)) - 1)
         total = _look_up(table.contexts, table.totals, own >> np.uint64(_BITS))
@@ -104,7 +117,7 @@ def log_losses(model: NgramModel, text: str) -> np.ndarray:
         seen = np.maximum(_look_up(table.grams, table.counts, own) - table.discount, 0)
         mixed = (seen + table.discount * kinds * chance) / np.maximum(total, 1)
         chance = np.where(total > 0, mixed, chance)
-    return -np.log(chance)
+    return -np.log(chance)[places]
 
 
 def _count_contexts(grams: np.ndarray, counts: np.ndarray) -> _Table:
@@ -117,18 +130,38 @@ def _count_contexts(grams: np.ndarray, counts: np.ndarray) -> _Table:
     return _Table(grams, counts, contexts, totals, kinds, discount)
 
 
-def _encode(text: str, numbers: dict[str, int], order: int) -> np.ndarray:
-    edge = [_EDGE] * (order - 1)
-    return np.array([*edge, *(numbers.get(c, _UNKNOWN) for c in text), _EDGE], dtype=np.uint64)
+def _grams(texts: Sequence[str], numbers: np.ndarray, order: int) -> np.ndarray:
+    """Each run of `order` characters as one number (uint64), the last character lowest.
 
-
-def _pack(codes: np.ndarray, order: int) -> np.ndarray:
-    """Each run of `order` characters as one number, the last character lowest."""
-    length = len(codes) - order + 1
-    packed = np.zeros(length, dtype=np.uint64)
+    Before each text stand `order` - 1 edges and after it one; no run reaches into another text.
+    """
+    lengths = np.array([len(text) for text in texts])
+    before = np.arange(len(texts))
+    codes = np.full(lengths.sum() + order * len(texts), _EDGE, np.uint64)
+    at = np.arange(lengths.sum()) + np.repeat(order * before + order - 1, lengths)
+    codes[at] = numbers[_points(texts)]
+    starts = np.arange(lengths.sum() + len(texts)) + np.repeat((order - 1) * before, lengths + 1)
+    packed = np.zeros(len(starts), dtype=np.uint64)
     for i in range(order):
-        packed = (packed << np.uint64(_BITS)) | codes[i : i + length]
+        packed = (packed << np.uint64(_BITS)) | codes[starts + i]
     return packed
+
+
+def _points(texts: Sequence[str]) -> np.ndarray:
+    """The code points of all texts, one after another."""
+    return np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32)
+
+
+def _batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The texts in their order, about `_TOGETHER` characters at a time."""
+    start, held = 0, 0
+    for place, text in enumerate(texts):
+        held += len(text)
+        if held >= _TOGETHER:
+            yield texts[start : place + 1]
+            start, held = place + 1, 0
+    if start < len(texts):
+        yield texts[start:]
 
 
 def _look_up(keys: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -7,12 +7,14 @@ is written in the encoding it was taken for, and text of another origin next to 
 
 import re
 from functools import cache
+from typing import Any
 
 import polars as pl
 
 from curation.plugins import plugin
 from curation.rows import ANSWER, UTTERANCE
-from curation.scorers._base import ScoreContext, Scorer, score_each
+from curation.scorers._base import ScoreContext, Scorer
+from curation.scorers._screen import score_some
 
 # What stands where a character was lost, and characters that no text holds.
 _LOST = re.compile(
@@ -23,6 +25,8 @@ _WESTERN = "\x80-\xff€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜�
 _AS_WESTERN = re.compile(f"[{_WESTERN}]*[\xa1-\xff][{_WESTERN}]+")
 _FOREIGN = re.compile("[^\x00-\x7f\ufffd]{3,}")
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")
+_RUN = 3
+"""Characters of a run that is looked at, but for those of which one is enough."""
 _BACK = 0.5
 """Share of its bytes that must read as other text, for a run to count as misread."""
 _RARE, _FEWEST = 0.3, 4
@@ -34,8 +38,9 @@ def garbled() -> Scorer:
     """The larger of the question's and the answer's share of garbled characters."""
 
     def score(rows: pl.DataFrame, _context: ScoreContext) -> pl.Series:
-        pairs = rows.select(UTTERANCE.alias("asked"), ANSWER.alias("said")).rows()
-        return score_each(pairs, lambda pair: max(map(measure_garbled, pair)))
+        both = rows.select(asked=UTTERANCE, said=ANSWER).get_columns()
+        shares = [score_some(texts, _odd(), _RUN, measure_garbled, otherwise=0.0) for texts in both]
+        return pl.select(pl.max_horizontal(*shares)).to_series()
 
     return score
 
@@ -71,6 +76,20 @@ def _reads_back(run: str, encoding: str) -> bool:
         back = "".join(_HAN.findall(back.decode("utf-8"))).encode("utf-8")
     wide = sum(byte >= 0x80 for byte in back)
     return len(raw) > 1 and wide > _BACK * sum(byte >= 0x80 for byte in raw) > 0
+
+
+@cache
+def _odd() -> Any:
+    """Weights by code point: `_RUN` and more together are looked at closely (`score_some`)."""
+    import numpy as np
+
+    table = np.zeros(0x110000, np.uint8)
+    table[0x80:0x100] = table[:0x20] = table[0x7F] = table[0xE000:0xF900] = _RUN
+    table[0xFFF9:0x10000] = table[0x3400:0x4DC0] = table[0x4E00:0xA000] = _RUN
+    table[[ord(character) for character in "\t\n\r"]] = 0
+    table[[ord(character) for character in _common()]] = 0
+    table[[ord(character) for character in "?？烫屯"]] = 1
+    return table
 
 
 @cache

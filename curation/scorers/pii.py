@@ -10,8 +10,11 @@ import unicodedata
 import polars as pl
 
 from curation.plugins import plugin
-from curation.scorers._base import ScoreContext, Scorer, full_text, score_each
+from curation.scorers._base import ScoreContext, Scorer, full_text
+from curation.scorers._screen import count_folded, score_some
 
+_DIGITS = 8
+"""Fewest digits of any number looked for: an international phone number."""
 _START, _END = r"(?<![0-9A-Za-z])", r"(?![0-9A-Za-z])"
 _PHONES = (
     r"(?:(?:\+|00)?86[- ]?)?1[3-9][0-9][- ]?[0-9]{4}[- ]?[0-9]{4}",  # mainland mobile
@@ -43,7 +46,9 @@ def pii() -> Scorer:
     """True where a row holds personal data; write the rule as `not pii`."""
 
     def score(rows: pl.DataFrame, _context: ScoreContext) -> pl.Series:
-        return score_each(full_text(rows), lambda t: bool(find_pii(t)), dtype=pl.Boolean)
+        weights = count_folded("0123456789") + _DIGITS * count_folded("@")
+        texts = full_text(rows)
+        return score_some(texts, weights, _DIGITS, lambda t: bool(find_pii(t)), otherwise=False)
 
     return score
 

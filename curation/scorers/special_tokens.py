@@ -7,7 +7,8 @@ there. The markers of every common template count, not only those of today's bas
 import polars as pl
 
 from curation.plugins import plugin
-from curation.scorers._base import ScoreContext, Scorer, full_text, score_each
+from curation.scorers._base import ScoreContext, Scorer, full_text
+from curation.scorers._screen import count_folded, score_some
 from curation.unsafe_text import find_markers
 
 __all__ = ["find_markers", "special_tokens"]
@@ -19,6 +20,7 @@ def special_tokens() -> Scorer:
 
     def score(rows: pl.DataFrame, _context: ScoreContext) -> pl.Series:
         texts = full_text(rows) + "\n" + rows["tools"]
-        return score_each(texts, lambda t: bool(find_markers(t)), dtype=pl.Boolean)
+        opening = count_folded("<[")
+        return score_some(texts, opening, 1, lambda t: bool(find_markers(t)), otherwise=False)
 
     return score

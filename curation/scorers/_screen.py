@@ -1,0 +1,68 @@
+"""Which texts may hold something, by the characters in them: most need no closer look.
+
+The characters of many texts are looked up in one table at once, which takes a hundredth of the time
+of a regular expression on each.
+"""
+
+import unicodedata
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import polars as pl
+
+_TOGETHER = 20_000
+_LAST_FOLDED = 0x20000
+"""No character from here on is folded into ASCII."""
+
+
+def score_some(
+    texts: pl.Series,
+    weights: Any,
+    least: int,
+    measure: Callable[[str], float | bool | None],
+    *,
+    otherwise: float | bool,
+) -> pl.Series:
+    """`measure` of the texts whose characters weigh at least so much, `otherwise` of all others.
+
+    `weights` (numpy, by code point) are whole numbers; those of a text are added up. Null where
+    `measure` raises, so that one odd text costs one score.
+    """
+    kind = pl.Boolean if isinstance(otherwise, bool) else pl.Float64
+    texts = texts.fill_null("")
+    scores: list[float | bool | None] = [otherwise] * len(texts)
+    for place in (weigh_texts(texts, weights) >= least).nonzero()[0].tolist():
+        try:
+            scores[place] = measure(texts[place])
+        except Exception:  # whatever a text does to a measure, its score is unknown
+            scores[place] = None
+    return pl.Series(scores, dtype=kind)
+
+
+def weigh_texts(texts: pl.Series, weights: Any) -> Any:
+    """The sum of the weights of each text's characters; a numpy array of whole numbers."""
+    import numpy as np
+
+    sums = [np.zeros(0, np.int64)]
+    for start in range(0, len(texts), _TOGETHER):
+        some = texts.slice(start, _TOGETHER)
+        ends = np.cumsum(some.str.len_chars().to_numpy(), dtype=np.int64)
+        joined = "".join(some).encode("utf-32-le", "surrogatepass")
+        found = weights[np.frombuffer(joined, np.uint32)]
+        before = np.concatenate([[0], np.cumsum(found, dtype=np.int64)])[np.append(0, ends)]
+        sums.append(np.diff(before))
+    return np.concatenate(sums)
+
+
+@cache
+def count_folded(wanted: str) -> Any:
+    """By code point (numpy, uint8), how many of these ASCII characters it becomes by NFKC."""
+    import numpy as np
+
+    table = np.zeros(0x110000, np.uint8)
+    for point in range(_LAST_FOLDED):
+        character = chr(point)
+        if point < 0x80 or unicodedata.decomposition(character):
+            table[point] = sum(c in wanted for c in unicodedata.normalize("NFKC", character))
+    return table

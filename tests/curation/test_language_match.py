@@ -5,7 +5,7 @@ import pytest
 
 from curation.rows import ROW_SCHEMA, dialogue, make_row
 from curation.scorers._base import ScoreContext
-from curation.scorers.language_match import language_match, matches
+from curation.scorers.language_match import language_match, match_languages
 from curation.tasks.free_text import free_text
 
 ENGLISH = "You can lower the window with the switch on the door."
@@ -31,7 +31,7 @@ CHINESE = "您可以按车门上的开关降下车窗。"
     ],
 )
 def test_an_answer_in_the_language_of_its_question(prompt, answer):
-    assert matches(prompt, answer)
+    assert match_languages(pl.Series([prompt]), pl.Series([answer])).to_list() == [True]
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_an_answer_in_the_language_of_its_question(prompt, answer):
     ],
 )
 def test_an_answer_in_another_language(prompt, answer):
-    assert not matches(prompt, answer)
+    assert match_languages(pl.Series([prompt]), pl.Series([answer])).to_list() == [False]
 
 
 def test_a_row_of_the_domain_answers_in_the_form_of_its_task():

@@ -21,6 +21,7 @@ ROW_GROUP = 16_384
 TEXT_GROUP = 2_048
 """The same of rows with texts, which take longest to read and of which few are wanted at a time."""
 _SLICE = 65_536
+_AT_ONCE = 32
 _MODULUS = 2**256
 
 
@@ -87,6 +88,12 @@ def in_order(frame: pl.DataFrame) -> pl.DataFrame:
             return frame.rechunk()  # without another copy of what may be most of the memory
         keys = ["id"]
     return (frame.sort(keys, nulls_last=True) if keys else frame).rechunk()
+
+
+def collect_many(scans: Sequence[pl.LazyFrame]) -> list[pl.DataFrame]:
+    """What `pl.collect_all` gives, a few at a time: each file that is open takes threads of it."""
+    parts = (scans[at : at + _AT_ONCE] for at in range(0, len(scans), _AT_ONCE))
+    return [frame for part in parts for frame in pl.collect_all(part)]
 
 
 def frame_digest(frame: pl.DataFrame) -> str:

@@ -11,6 +11,8 @@ from typing import Any
 
 import polars as pl
 
+from curation.frames import collect_many
+
 IDS = "ids"
 """Kind of the objects that say which ids a slice holds."""
 
@@ -76,7 +78,7 @@ class IdIndexes:
         wanted = list(dict.fromkeys(keys))
         new = [key for key in wanted if key not in self._kept]
         scans = [_scan(key, path) for key, path in zip(new, locate(new), strict=True)]
-        for key, found in zip(new, pl.collect_all(scans), strict=True):
+        for key, found in zip(new, collect_many(scans), strict=True):
             starts = found["start"]
             self._kept[key] = None if starts.null_count() else starts.to_numpy()
             self._size += 0 if starts.null_count() else len(starts)

@@ -12,8 +12,15 @@ from typing import Any, NamedTuple, Protocol
 
 import polars as pl
 
-from curation.frames import TEXT_GROUP, in_order
-from curation.id_index import IDS, LEAST, IdIndexes, first_bits, index_ids, may_hold
+from curation.frames import TEXT_GROUP, collect_many, in_order
+from curation.id_index import (
+    IDS,
+    LEAST,
+    IdIndexes,
+    first_bits,
+    index_ids,
+    may_hold,
+)
 
 RUN = "__run"
 """Column of `look_in`: the place of a row's run among those asked."""
@@ -118,7 +125,7 @@ def look_in(
         lazy = scan_files(lie[one.key]).filter(asked)
         lazy = lazy.select(columns) if columns is not None else lazy
         found.append(lazy.with_columns(pl.lit(n, pl.UInt32).alias(RUN)))
-    return pl.collect_all(found)
+    return collect_many(found)
 
 
 def scan_files(paths: Path | list[str], **options: Any) -> pl.LazyFrame:

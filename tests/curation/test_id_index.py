@@ -5,7 +5,7 @@ import hashlib
 import polars as pl
 import pytest
 
-from curation import id_index
+from curation import frames, id_index
 from curation.id_index import IDS, LEAST, IdIndexes, first_bits, index_ids, may_hold
 from curation.runs import look_in, put_run
 from curation.store import Store
@@ -94,3 +94,16 @@ def test_indexes_are_read_once_and_forgotten_when_there_are_too_many(tmp_path, m
     assert asked == [*keys, keys[0]]
     other = put_run(store, "n", pl.DataFrame({"id": ["开空调"]}))[0].key
     assert read([other]) == {other: None}
+
+
+def test_many_slices_are_read_a_few_at_a_time(tmp_path, monkeypatch):
+    store, there = Store(tmp_path), some_ids(0, 600)
+    runs = [
+        put_run(store, "rows", pl.DataFrame({"id": there[n : n + 50]})) for n in range(0, 600, 50)
+    ]
+    whole, asked = pl.concat(look_in(store, runs, there.sort())), []
+    collect = pl.collect_all
+    monkeypatch.setattr(pl, "collect_all", lambda some: asked.append(len(some)) or collect(some))
+    monkeypatch.setattr(frames, "_AT_ONCE", 5)
+    found = pl.concat(look_in(Store(tmp_path), runs, there.sort()))
+    assert found.sort("id").equals(whole.sort("id")) and max(asked) == 5 and sum(asked) > 12

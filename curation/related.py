@@ -1,7 +1,6 @@
 """Which rows a verdict on some rows can depend on: those alike, and those alike to these."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -42,19 +41,18 @@ def find_related(
     """
     known = pl.Series("id", [*ids], dtype=pl.String)
     pieces = [*map(_apart, _together(signed))]
-    with ThreadPoolExecutor() as pool:  # NumPy looks through several at a time
-        new = [piece.ids.is_in(known.implode()).to_numpy() for piece in pieces]
-        step = _step(pieces)
-        related = new
-        while any(mark.any() for mark in new):
-            if sum(mark.sum() for mark in related) > most:
-                return None
-            both = [(piece, mark) for piece, mark in zip(pieces, new, strict=True) if mark.any()]
-            prompts = pl.concat(piece.prompts.filter(mark) for piece, mark in both)
-            shares = _sharing(prompts, [_bands_of(*one, step) for one in both], step)
-            alike = [*pool.map(shares, pieces)]
-            new = [now & ~before for now, before in zip(alike, related, strict=True)]
-            related = [now | before for now, before in zip(alike, related, strict=True)]
+    new = [piece.ids.is_in(known.implode()).to_numpy() for piece in pieces]
+    step = _step(pieces)
+    related = new
+    while any(mark.any() for mark in new):
+        if sum(mark.sum() for mark in related) > most:
+            return None
+        both = [(piece, mark) for piece, mark in zip(pieces, new, strict=True) if mark.any()]
+        prompts = pl.concat(piece.prompts.filter(mark) for piece, mark in both)
+        shares = _sharing(prompts, [_bands_of(*one, step) for one in both], step)
+        alike = [shares(piece) for piece in pieces]
+        new = [now & ~before for now, before in zip(alike, related, strict=True)]
+        related = [now | before for now, before in zip(alike, related, strict=True)]
     found = [piece.ids.filter(mark) for piece, mark in zip(pieces, related, strict=True)]
     return pl.concat([known, *found]).unique().sort().to_list()
 

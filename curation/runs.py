@@ -13,14 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import polars as pl
 
 from curation.frames import TEXT_GROUP, collect_many, in_order
-from curation.id_index import (
-    IDS,
-    LEAST,
-    IdIndexes,
-    first_bits,
-    index_ids,
-    may_hold,
-)
+from curation.id_index import IDS, LEAST, IdIndexes, first_bits, index_ids, may_hold
 
 RUN = "__run"
 """Column of `look_in`: the place of a row's run among those asked."""

@@ -122,6 +122,19 @@ def test_other_rules_may_change_verdicts(project):
     assert passed and "the rules are new" in said and " 0 went out" not in said
 
 
+def test_a_quantile_is_asked_for_in_a_project_that_had_none(tmp_path, tiny_base):
+    project = Project(tmp_path, tiny_base, scorers={"length": {}}, keep=["length <= 100"])
+    project.write("general/1.jsonl", talk(200))
+    project.write("seeds/1.jsonl", SEEDS)
+    project.build(last="kept_rows")
+    project.change(keep=["length_q < 0.9"], guard={"max_share": 1.0})
+    assert "length" not in project.build(last="kept_rows").counted
+    assert "dropped" in verdicts(project).values()
+    project.change(keep=["length <= 100"])
+    project.build(last="kept_rows")
+    assert set(verdicts(project).values()) == {"kept"}
+
+
 def test_a_quantile_of_yes_and_no_is_refused_with_the_rule_to_write(tmp_path, tiny_base):
     project = Project(
         tmp_path, tiny_base, scorers={"special_tokens": {}}, keep=["special_tokens_q < 0.5"]

@@ -17,7 +17,7 @@ from typing import Any
 
 from curation.json_text import printable
 from curation.llm_answers import judge_answer, parse_body, part, read_content, retry_after_s
-from curation.llm_door import check_base_url, check_key, key_mask
+from curation.llm_door import check_base_url, check_budget, check_key, key_mask
 from curation.llm_ledger import Call, Ledger
 from curation.progress import Progress, Report, silent
 
@@ -73,8 +73,7 @@ def complete_all(
     """
     check_base_url(base_url)
     secret = check_key(api_key)
-    if budget_usd is not None and usd_per_m_prompt + usd_per_m_completion <= 0:
-        raise ValueError("a budget needs prices: give usd_per_m_prompt and usd_per_m_completion")
+    check_budget(budget_usd, usd_per_m_prompt + usd_per_m_completion)
     prices = (usd_per_m_prompt / 1e6, usd_per_m_completion / 1e6)
     keys = [call_key(r, base_url=base_url, model=model) for r in requests]
     ledger = Ledger(cache)

@@ -9,7 +9,7 @@ in as JSON between fences it cannot close, in the user's message and never in th
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from string import Template
@@ -19,7 +19,7 @@ import polars as pl
 
 from curation.json_text import fenced
 from curation.llm import CallsStopped, Reply, complete_all
-from curation.llm_door import check_base_url
+from curation.llm_door import check_base_url, check_budget
 from curation.llm_ledger import LEDGER
 from curation.plugins import Secret, plugin
 from curation.scorers._base import ScoreContext, Scorer
@@ -55,6 +55,7 @@ def llm_judge(
     variable `api_key` is not set, and when a call is not answered: what was answered is kept.
     """
     check_base_url(base_url)
+    check_budget(budget_usd, usd_per_m_prompt + usd_per_m_completion)
     parameters: dict[str, Any] = {"temperature": 0, "max_tokens": max_tokens}
     parameters |= {"response_format": {"type": "json_object"}} if json_mode else {}
     spent_usd = 0.0
@@ -67,14 +68,8 @@ def llm_judge(
                 "ScoreContext.cache is" if secret else f"the environment variable {api_key} is"
             )
             raise CallsStopped(f"{missing} not set")
-        asked = [
-            {"messages": build_messages(row, criteria, lang, best_first=best)} | parameters
-            for row in rows.iter_rows(named=True)
-            for lang in (_language(row["lang"]) if language == "auto" else language,)
-            for best in (True, False)
-        ]
         replies = complete_all(
-            asked,
+            [{"messages": m} | parameters for m in _both_orders(rows, criteria, language)],
             base_url=base_url,
             api_key=secret,
             model=model,
@@ -95,6 +90,16 @@ def llm_judge(
         return pl.Series(scores, dtype=pl.Float64)
 
     return score
+
+
+def _both_orders(
+    rows: pl.DataFrame, criteria: str, language: str
+) -> Iterator[list[dict[str, str]]]:
+    """Two conversations a row: the rubric from the best grade down, and from the worst up."""
+    for row in rows.iter_rows(named=True):
+        told = ("en" if row["lang"] == "en" else "zh") if language == "auto" else language
+        for best in (True, False):
+            yield build_messages(row, criteria, told, best_first=best)
 
 
 def build_messages(
@@ -131,10 +136,6 @@ def mean_grade(one: int | None, other: int | None) -> float | None:
     if one is None or other is None or abs(one - other) > APART:
         return None
     return (one + other) / 2
-
-
-def _language(lang: str) -> str:
-    return "en" if lang == "en" else "zh"
 
 
 def _require_answers(replies: Sequence[Reply], model: str) -> None:

@@ -104,6 +104,11 @@ def test_beyond_the_budget_rows_have_no_score_and_the_log_says_how_many(tmp_path
     assert said[-1].endswith(f"{12 - server.count} calls were over the budget")
 
 
+def test_a_budget_without_prices_is_refused_before_anything_is_asked(key):
+    with pytest.raises(ValueError, match="a budget needs prices"):
+        llm_judge(model="m", api_key=key, budget_usd=1.0)
+
+
 def test_a_call_that_is_not_answered_stops_the_run_and_the_next_goes_on_from_there(tmp_path, key):
     rows = rows_of(*((f"问{n}", f"答{n}") for n in range(4)))
     lost = [server_error() for _ in range(5)]

@@ -28,7 +28,7 @@ TOKEN_COLUMNS = ("id", "n_tokens", "n_loss_tokens", "reason")
 def training_set(job: Job, kept_rows: Version, base_model: Version) -> Made:
     """What the model is trained on: rows that fit its template, general to domain at the ratio."""
     counter = _TokenCounter(job, kept_rows, base_model)
-    rows = kept_rows.table("rows", ["id", "source", "track", *STRATA])
+    rows = kept_rows.scan("rows").select("id", "source", "track", *STRATA).collect()
     mixed = mix_tracks(rows, counter.fit, **job.recipe.options["mix"])
     tokens = counter.tokens([mixed.rows["id"], mixed.unfit["id"]])
     since = job.same_code
@@ -40,7 +40,7 @@ def training_set(job: Job, kept_rows: Version, base_model: Version) -> Made:
         books = _settle(before, since.lookup("fates", ids)), _settle(some, fates.upserts)
         settled = resettle(since, *books)
     else:
-        fates = pl.concat(mixed.judge(some) for some in rows.iter_slices(SLICE))
+        fates = pl.concat(mixed.judge(some) for some in rows.sort("id").iter_slices(SLICE))
         settled = _settle(rows, fates)
     chosen = mixed.rows.select("id", "repeats")
     plain = kept_rows.lookup("rows", chosen["id"], texts=False)

@@ -18,6 +18,8 @@ from curation.fates import kept, make_fates
 
 STRATA = ("category", "lang", "difficulty")
 Unit = Literal["rows", "tokens", "loss_tokens"]
+_ROOM = 2
+"""So many times as many rows are put in order as are likely to be looked at."""
 MORE = 256
 """Fewest rows that are looked at together after the first ones, to find soon what is missing."""
 
@@ -36,22 +38,16 @@ class Mixed:
     """The training rows with how often each is trained on, and what became of the others.
 
     `rows` has the columns of the input and `repeats` (Int64, 1 or more), sorted by id. `unfit`
-    (`FIT_SCHEMA`) holds the rows whose turn came and that do not fit, `entered` id and source of
-    the input. `note` says in one line what was short, "" when nothing was.
+    (`FIT_SCHEMA`) holds the rows whose turn came and that do not fit. `note` says in one line what
+    was short, "" when nothing was.
     """
 
     rows: pl.DataFrame
     unfit: pl.DataFrame
-    entered: pl.DataFrame
     note: str
 
-    @property
-    def fates(self) -> pl.DataFrame:
-        """A fate for every row that entered, sorted by id."""
-        return self.judge(self.entered)
-
     def judge(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """The fates of some of the rows that entered, sorted by id."""
+        """The fates of rows that entered (id and source), all or some, sorted by id."""
         chosen = pl.col("id").is_in(self.rows["id"].implode())
         broken = rows.select("id", "source").join(self.unfit, on="id")
         others = rows.filter(~chosen & ~pl.col("id").is_in(self.unfit["id"].implode()))
@@ -108,16 +104,15 @@ def mix_tracks(
     """
     floors = floors or {}
     _check_ratio(general, domain, max_repeats, floors)
-    line = _line_up(rows, salt, floors)
-    ours = line.filter(pl.col("track") == "domain")["id"]
-    others = line.filter(pl.col("track") == "general")["id"]
-    ours, unfit = _first_fit(ours, None, fit)
+    ours, others = (rows.filter(pl.col("track") == track) for track in ("domain", "general"))
+    ours, unfit = _first_fit(_Line(ours, salt), None, fit)
     size = int(ours["size"].sum())
     n_domain = size - size % domain if unit == "rows" else size
     if not n_domain:
         raise ValueError(f"the mix has {ours.height} domain rows; it needs at least {domain}")
     wanted = n_domain * general // domain
-    pool, more_unfit = _first_fit(others, wanted, fit, guess=size / ours.height)
+    line = _Line(others, salt, *_scales(others, floors))
+    pool, more_unfit = _first_fit(line, wanted, fit, guess=size / ours.height)
     drawn = _draw(pool, wanted, max_repeats)
     chosen = pl.concat([_draw(ours, n_domain, 1), drawn])
     mixed = rows.join(chosen.select("id", "repeats"), on="id").sort("id")
@@ -129,7 +124,7 @@ def mix_tracks(
     notes = [sizes.note(), *_low_floors(mixed, floors)]
     unfits = pl.concat([unfit, more_unfit])
     said = "; ".join(note for note in notes if note)
-    return Mixed(mixed, unfits, rows.select("id", "source"), said)
+    return Mixed(mixed, unfits, said)
 
 
 def _check_ratio(general: int, domain: int, max_repeats: int, floors: Mapping[str, float]) -> None:
@@ -190,34 +185,71 @@ def _places(ids: pl.Series, salt: str) -> pl.Series:
     return pl.Series(x ^ (x >> np.uint64(31)), dtype=pl.UInt64)
 
 
-def _line_up(rows: pl.DataFrame, salt: str, floors: Mapping[str, float]) -> pl.DataFrame:
-    """Id and track, such that every stratum has its share of the first so many of its track.
+class _Line:
+    """The rows of one track in line, such that every stratum has its share of any first rows.
 
-    A category under its floor stands closer together, by as much as its share is to grow, and the
-    others farther apart.
+    A row stands where its rank of place within its stratum has it; `scales` bring the rows of some
+    categories closer together, and `rest` those of all others apart. Of a large pool only the front
+    is put in order: rows beyond a place stand behind those before it, stratum by stratum.
     """
-    stratum = ("track", *STRATA)
-    placed = rows.select("id", *stratum, place=_places(rows["id"], salt))
-    turn = pl.col("place").rank("ordinal").over(stratum)
-    at = (turn - 0.5) / pl.len().over(stratum)
-    if shares := _low_shares(rows, floors):
-        rest = (1 - sum(shares.values())) / (1 - sum(floors[c] for c in shares))
-        scales = {c: share / floors[c] for c, share in shares.items()}
-        scale = pl.col("category").replace_strict(scales, default=rest, return_dtype=pl.Float64)
-        at = at * pl.when(pl.col("track") == "general").then(scale).otherwise(1.0)
-    placed = placed.select("id", "track", "place", at=at)
-    return placed.sort("at", "place").select("id", "track")
+
+    def __init__(
+        self,
+        rows: pl.DataFrame,
+        salt: str,
+        scales: Mapping[str, float] | None = None,
+        rest: float = 1.0,
+    ):
+        self._rows = rows.select("id", *STRATA)
+        self._places = _places(rows["id"], salt)
+        scale = pl.col("category").replace_strict(
+            scales or {}, default=rest, return_dtype=pl.Float64
+        )
+        self._strata = self._rows.group_by(STRATA).agg(n=pl.len()).with_columns(scale=scale)
+        self._front, self._share = rows["id"].clear(), 0.0
+
+    def __len__(self) -> int:
+        return self._rows.height
+
+    def take(self, at: int, few: int) -> pl.Series:
+        """So many ids from a place of the line on; fewer where it ends."""
+        while len(self._front) < at + few and self._share < 1:
+            share = max(4 * self._share, _ROOM * (at + few) / len(self))
+            self._share = share if share < 0.5 else 1
+            self._front = self._line_up()
+        return self._front[at : at + few]
+
+    def _line_up(self) -> pl.Series:
+        placed = self._rows.with_columns(place=self._places)
+        if self._share < 1:
+            placed = placed.filter(pl.col("place") < int(self._share * 2**64))
+        turn = pl.col("place").rank("ordinal").over(STRATA) - 0.5
+        placed = placed.with_columns(turn=turn).join(self._strata, on=STRATA, nulls_equal=True)
+        line = placed.select("id", "place", at=pl.col("turn") / pl.col("n") * pl.col("scale"))
+        met = placed.group_by(STRATA).agg(met=pl.len())
+        rest = self._strata.join(met, on=STRATA, how="left", nulls_equal=True)
+        rest = rest.with_columns(pl.col("met").fill_null(0)).filter(pl.col("met") < pl.col("n"))
+        behind = rest.select(((pl.col("met") + 0.5) / pl.col("n") * pl.col("scale")).min()).item()
+        if behind is not None:
+            line = line.filter(pl.col("at") < behind)
+        return line.sort("at", "place")["id"]
+
+
+def _scales(rows: pl.DataFrame, floors: Mapping[str, float]) -> tuple[dict[str, float], float]:
+    """What a category under its floor has its distances multiplied with, and what all others."""
+    shares = _low_shares(rows, floors)
+    rest = (1 - sum(shares.values())) / (1 - sum(floors[c] for c in shares))
+    return {c: share / floors[c] for c, share in shares.items()}, rest
 
 
 def _low_shares(rows: pl.DataFrame, floors: Mapping[str, float]) -> dict[str, float]:
-    """The categories with a floor that have less of the general rows, and what they have.
+    """The categories with a floor that have less of these rows, and what they have.
 
     A floor that lifts one category pushes others down, so all are looked at until none falls.
     """
     if not floors:
         return {}
-    general = rows.filter(pl.col("track") == "general")["category"]
-    had = {c: int((general == c).sum()) / max(1, len(general)) for c in floors}
+    had = {c: int((rows["category"] == c).sum()) / max(1, rows.height) for c in floors}
     low = {c: share for c, share in had.items() if 0 < share < floors[c]}
     while True:
         rest = (1 - sum(floors[c] for c in low)) / max(1e-9, 1 - sum(low.values()))
@@ -243,7 +275,7 @@ def _low_floors(mixed: pl.DataFrame, floors: Mapping[str, float]) -> list[str]:
 
 
 def _first_fit(
-    line: pl.Series, wanted: int | None, fit: Fit, *, guess: float = 1.0
+    line: _Line, wanted: int | None, fit: Fit, *, guess: float = 1.0
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The first in line that fit and together have the wanted size (id, size), None for all.
 
@@ -252,7 +284,7 @@ def _first_fit(
     seen, found, at = [pl.DataFrame(schema=FIT_SCHEMA)], 0, 0
     while at < len(line) and (wanted is None or found < wanted):
         few = len(line) if wanted is None else int((wanted - found) / max(1.0, guess))
-        some = line.slice(at, max(few, MORE if at else 1))
+        some = line.take(at, max(few, MORE if at else 1))
         seen.append(fit(some).select(FIT_SCHEMA.names()))
         found += int(seen[-1].filter(pl.col("reason") == "")["size"].sum())
         at += len(some)

@@ -73,20 +73,17 @@ def put_run(
     return tuple(_put_slice(frames, kind, part, index) for part in parts)
 
 
-def read_run(
-    frames: Frames,
-    run: Run,
-    columns: Sequence[str] | None = None,
-    where: pl.Expr | None = None,
-) -> pl.DataFrame:
-    """All rows in canonical order, or those `where` is true of, or some of their columns."""
+def read_run(frames: Frames, run: Run, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """All rows in canonical order, or some of their columns."""
     chosen = list(columns) if columns is not None else None
     paths = frames.frame_paths(part.key for part in run)
-    if where is None:
-        read = [pl.read_parquet(path, columns=chosen, glob=False) for path in paths]
-        return pl.concat(read) if len(read) > 1 else read[0]
-    found = scan_files([str(path) for path in paths]).filter(where)
-    return (found if chosen is None else found.select(chosen)).collect()
+    read = [pl.read_parquet(path, columns=chosen, glob=False) for path in paths]
+    return pl.concat(read) if len(read) > 1 else read[0]
+
+
+def scan_run(frames: Frames, run: Run) -> pl.LazyFrame:
+    """The same, read when it is asked for what."""
+    return scan_files([str(path) for path in frames.frame_paths(part.key for part in run)])
 
 
 def look_in(

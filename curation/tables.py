@@ -32,7 +32,15 @@ from curation.runs import (
     read_run,
     rows_in,
 )
-from curation.table_parts import Part, parts_of, read_parts, read_pieces, touched_ids, until
+from curation.table_parts import (
+    Part,
+    parts_of,
+    read_parts,
+    read_pieces,
+    scan_parts,
+    touched_ids,
+    until,
+)
 from curation.table_texts import put_texts, text_columns, texts_of, with_texts
 
 MAX_PARTS = 12
@@ -84,10 +92,21 @@ def read_table(
     wanted = [c for c in entry["columns"] if columns is None or c in columns]
     plain = [c for c in wanted if c not in text_columns(entry)]
     full = texts and len(plain) < len(wanted)
-    frame = read_parts(frames, entry, [*plain, "id"] if full else plain, where)
+    if where is None:
+        frame = read_parts(frames, entry, [*plain, "id"] if full else plain)
+    else:
+        needed = {*plain, *entry["key"], *(["id"] if full else [])}
+        scan = scan_table(frames, entry).filter(where)
+        frame = in_order(scan.select([c for c in entry["columns"] if c in needed]).collect())
     if full:
         frame = with_texts(frames, entry, frame, wanted)
     return frame.select([c for c in wanted if c in frame.columns])
+
+
+def scan_table(frames: Frames, entry: Mapping[str, Any]) -> pl.LazyFrame:
+    """All columns but texts in no order, read when it is known which and of what rows."""
+    columns = [c for c in entry["columns"] if c not in text_columns(entry)]
+    return scan_parts(frames, entry, columns)
 
 
 def lookup(

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from assets.stage import CheckFailed
 from curation.accounts import Account, prove_chain
+from curation.augmenters._base import AugmentWork
 from curation.bad_cases import add_bad_cases
 from curation.rows import digest
 from curation.scripted_llm import ScriptedLLM
@@ -60,6 +61,32 @@ def test_new_rows_cost_each_step_exactly_as_many(project):
     turns = set(project.head(LAST).table("tokens")["id"]) - looked_at
     steps = ("signatures", *RULE_SCORERS, "perplexity")
     assert counted == dict.fromkeys(steps, 50) | ({"tokens": len(turns)} if turns else {})
+
+
+def test_new_rows_are_made_only_when_what_they_are_made_from_is_another(project, monkeypatch):
+    asked = list[int]()
+
+    def count(**given: Any) -> AugmentWork:
+        asked.append(given["seeds"].height)
+        return AugmentWork(**given)
+
+    monkeypatch.setattr("assets.augment.AugmentWork", count)
+    before = project.head("augmented_rows")
+    project.write("general/3.jsonl", talk(20, start=330))
+    project.build()
+    again = project.head("augmented_rows")
+    assert asked == [] and again.key != before.key and again.data_version == before.data_version
+    assert again.tables == before.tables and again.manifest["checks"] == before.manifest["checks"]
+    assert again.input("rows").key == project.head("rows").key
+    project.write("seeds/2.jsonl", [command("后备箱")])
+    project.build()
+    assert asked == [len(SEEDS) + 1]
+    (project.folder / "seeds" / "2.jsonl").unlink()
+    project.build()
+    assert asked == [len(SEEDS) + 1] and project.head("augmented_rows").tables == before.tables
+    add_bad_cases(project.store, [("1", command("空调") | {"gold": "{}", "predicted": "{}"})])
+    project.build()
+    assert len(asked) == 2
 
 
 def test_a_row_is_tokenised_when_its_turn_comes_in_the_mix_and_never_again(project):
@@ -226,7 +253,7 @@ def test_a_language_model_is_asked_for_new_error_types_alone(tmp_path, tiny_base
         types = project.head("error_types").table("rows")["signature"].to_list()
         made = project.head("augmented_rows").values["usage"]
     assert len(types) == 2 and asked == [1, 1, 0, 0]
-    assert made["calls"] == made["cached_calls"] == 2
+    assert (made["calls"], made["cached_calls"]) == (2, 1)
 
 
 # What a row may say: the same again, nearly the same, with another answer, in two languages.

@@ -201,17 +201,19 @@ class _World:
 
     def mix(self, kept: Version, base: Version) -> Version:
         options = {"general": 1, **self.plan.said.get("mix", {})}
-        mixed = mix_tracks(kept.table("rows"), min_share=0.0, **options)
+        rows = kept.table("rows")
+        mixed = mix_tracks(rows, min_share=0.0, **options)
+        fates = mixed.judge(rows)
         counts = dict(mixed.counts.select("track", "copies").iter_rows())
         mix = {t: {"rows": n, "tokens": n, "loss_tokens": n} for t, n in counts.items()}
         inputs = {"kept_rows": kept, "base_model": base}
         section = {"mix": self.plan.said.get("mix"), "train": None}
         return self.step(
             "training_set",
-            {"rows": mixed.rows, "fates": mixed.fates},
+            {"rows": mixed.rows, "fates": fates},
             inputs=inputs,
             section=section,
-            values={"fates": _by_fate(mixed.fates), "mix": mix},
+            values={"fates": _by_fate(fates), "mix": mix},
         )
 
     def register(self, trained: Version, base: Version, cases: Version, split: Version) -> Version:

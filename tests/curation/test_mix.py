@@ -46,13 +46,14 @@ def test_the_ratio_is_exact_and_every_row_has_a_fate(n_domain, general, domain):
     copies = dict(mixed.counts.select("track", "copies").iter_rows())
     assert copies.get("general", 0) * domain == copies["domain"] * general
     assert n_domain - copies["domain"] < domain and mixed.note == ""
-    require_conservation(rows, mixed.fates)
+    require_conservation(rows, mixed.judge(rows))
 
 
 def test_by_default_there_are_seven_general_rows_for_each_domain_row():
-    mixed = mix_tracks(rows_of(900, 100))
+    rows = rows_of(900, 100)
+    mixed = mix_tracks(rows)
     assert mixed.ratio == 7 and mixed.rows["repeats"].unique().to_list() == [1]
-    assert mixed.fates.filter(pl.col("fate") == "not_sampled").height == 200
+    assert mixed.judge(rows).filter(pl.col("fate") == "not_sampled").height == 200
     assert mixed.counts["copies"].to_list() == [100, 700]
 
 
@@ -82,6 +83,17 @@ def test_the_order_of_rows_does_not_matter_and_the_salt_does():
     assert not mix_tracks(rows).rows.equals(mix_tracks(rows, salt="v2").rows)
 
 
+@given(st.lists(st.integers(1, 60), min_size=2, max_size=5), st.sampled_from([{}, {"maths": 0.3}]))
+def test_the_front_of_the_line_is_that_of_the_whole_line(wanted, floors):
+    rows = pl.concat([POOL, OURS[:5]])
+    taken = [
+        set(mix_tracks(rows, general=n, floors=floors).rows.filter(track="general")["id"])
+        for n in [*sorted(wanted), 60]
+    ]
+    assert [len(ids) for ids in taken] == [5 * n for n in [*sorted(wanted), 60]]
+    assert all(fewer <= more for fewer, more in zip(taken, taken[1:], strict=False))
+
+
 def too_long(unfit, asked):
     """A `Fit` by which these rows are too long; the ids it is asked about are added to `asked`."""
 
@@ -108,12 +120,12 @@ def test_a_row_that_does_not_fit_leaves_its_turn_to_the_next_and_the_ratio_is_ex
     copies = dict(mixed.counts.select("track", "copies").iter_rows())
     assert copies["domain"] == n_domain
     assert copies.get("general", 0) == min(general * n_domain, 2 * n_general)
-    require_conservation(rows, mixed.fates)
-    dropped = mixed.fates.filter(pl.col("fate") == "dropped")
+    require_conservation(rows, mixed.judge(rows))
+    dropped = mixed.judge(rows).filter(pl.col("fate") == "dropped")
     assert set(dropped["id"]) <= set(unfit) and set(dropped["reason"]) <= {"over_long"}
     assert not set(mixed.rows["id"]) & set(unfit) and len(asked) == len(set(asked))
     again = mix_tracks(rows.reverse(), too_long(unfit, []), general=general)
-    assert again.rows.equals(mixed.rows) and again.fates.equals(mixed.fates)
+    assert again.rows.equals(mixed.rows) and again.judge(rows).equals(mixed.judge(rows))
 
 
 def test_rows_whose_turn_does_not_come_are_not_looked_at():
@@ -133,7 +145,7 @@ def test_a_short_pool_is_repeated_at_most_twice():
     assert mixed.rows["repeats"].value_counts(sort=True).rows() == [(1, 40), (2, 20)]
     mixed = mix_tracks(rows_of(20, 10))
     assert mixed.ratio == 4 and "4.00:1" in mixed.note
-    require_conservation(rows_of(20, 10), mixed.fates)
+    require_conservation(rows_of(20, 10), mixed.judge(rows_of(20, 10)))
 
 
 def test_under_three_to_one_the_mix_fails_with_the_numbers():
@@ -175,7 +187,7 @@ def test_tokens_stand_at_the_ratio_to_half_of_the_last_row(n_domain, general, do
         came[track] += sizes[row_id] * repeats
     assert came["domain"] == sum(sizes[i] for i in OURS[:n_domain]["id"])
     assert 2 * abs(came["general"] - came["domain"] * general / domain) <= max(sizes.values()) + 2
-    require_conservation(rows, mixed.fates)
+    require_conservation(rows, mixed.judge(rows))
     again = mix_tracks(rows.reverse(), fit, unit="tokens", **asked)
     assert again.rows.equals(mixed.rows)
 
@@ -207,7 +219,7 @@ def test_a_floor_that_is_met_changes_nothing_and_one_the_pool_cannot_meet_is_sai
     mixed = mix_tracks(few, floors={"maths": 0.2})
     there = few.filter(pl.col("category") == "maths").height
     assert 0 < there < 80 and f"'maths' has {there} of 420 general rows" in mixed.note
-    require_conservation(few, mixed.fates)
+    require_conservation(few, mixed.judge(few))
 
 
 @pytest.mark.parametrize("floors", [{"a": 1.0}, {"a": 0.6, "b": 0.4}, {"a": "0.1"}, {"a": -0.1}])

@@ -1,6 +1,6 @@
 """Which rows a verdict on some rows can depend on: those alike, and those alike to these."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -9,8 +9,8 @@ from curation.minhash import flat_bands
 
 COMPARED = ("id", "prompt", "bands")
 """The columns of signatures that are looked at."""
-_LARGE = 65_536
-"""Rows that are looked through together."""
+_AT_ONCE = 32_768
+"""Bands that are looked up together: so many fit the caches."""
 _SPARSE = 32
 """Places for each band in the table where bands are first looked for by their lower bits: of so
 many one is taken for another, and the table fits the caches."""
@@ -40,7 +40,7 @@ def find_related(
     size and order.
     """
     known = pl.Series("id", [*ids], dtype=pl.String)
-    pieces = [*map(_apart, _together(signed))]
+    pieces = [*map(_apart, signed)]
     new = [piece.ids.is_in(known.implode()).to_numpy() for piece in pieces]
     step = _step(pieces)
     related = new
@@ -65,20 +65,8 @@ def find_alike(signed: Iterable[pl.DataFrame], rows: pl.DataFrame) -> list[str]:
     asked = _apart(rows)
     every, step = asked.ids.is_not_null().to_numpy(), _step([asked])
     shares = _sharing(rows["prompt"], [_bands_of(asked, every, step)], step)
-    pieces = map(_apart, _together(signed))
+    pieces = map(_apart, signed)
     return [i for piece in pieces for i in piece.ids.filter(shares(piece))]
-
-
-def _together(signed: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """The frames one by one, small ones together."""
-    held: list[pl.DataFrame] = []
-    for frame in signed:
-        held.append(frame)
-        if sum(part.height for part in held) >= _LARGE:
-            yield pl.concat(held)
-            held = []
-    if held:
-        yield pl.concat(held)
 
 
 def _apart(signed: pl.DataFrame) -> _Piece:
@@ -94,11 +82,10 @@ def _sharing(prompts: pl.Series, some: Sequence[Any], step: int) -> Callable[[_P
     named = np.unique(np.concatenate(some))
     bands = (named >> np.uint64(8)).astype(np.uint32)
     table = np.zeros(1 << (len(bands) * _SPARSE).bit_length(), dtype=np.bool_)
-    low = np.uint32(len(table) - 1)
-    table[bands & low] = True
+    table[bands & np.uint32(len(table) - 1)] = True
 
     def shares(piece: _Piece) -> Any:
-        at = np.flatnonzero(table.take(piece.bands & low))
+        at = _in_table(piece.bands, table)
         at = at[pl.Series(piece.bands[at]).is_in(pl.Series(bands).implode()).to_numpy()]
         rows = np.searchsorted(piece.ends, at, side="right")
         there = _named(piece.bands[at], at - piece.starts[rows], step)
@@ -107,6 +94,20 @@ def _sharing(prompts: pl.Series, some: Sequence[Any], step: int) -> Callable[[_P
         return found
 
     return shares
+
+
+def _in_table(bands: Any, table: Any) -> Any:
+    """Places of the bands whose lower bits the table is true at, looked up few at a time."""
+    import numpy as np
+
+    low, found = np.uint32(len(table) - 1), [np.empty(0, np.int64)]
+    asked, told = np.empty(_AT_ONCE, np.uint32), np.empty(_AT_ONCE, np.bool_)
+    for at in range(0, len(bands), _AT_ONCE):
+        some = bands[at : at + _AT_ONCE]
+        np.bitwise_and(some, low, out=asked[: len(some)])
+        np.take(table, asked[: len(some)], out=told[: len(some)], mode="clip")
+        found.append(np.flatnonzero(told[: len(some)]) + at)
+    return np.concatenate(found)
 
 
 def _bands_of(piece: _Piece, mark: Any, step: int) -> Any:

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from assets.delta import changed_ids
+from assets.delta import changed_ids, is_input_of
 from assets.recipe import Recipe
 from assets.stage import Job, Stage
 from curation.accounts import Account, count_records, tally_rows
@@ -95,12 +95,10 @@ def _of_the_same(
     since, reads = job.same_code, digest(job.recipe.augment.files_digest())
     if since is None or since.manifest["how"]["reads"] != reads:
         return None
-    then = since.input("rows")
-    for version in (bad_cases, error_types):
-        if since.input(version.name.partition("/")[2]).data_version != version.data_version:
-            return None
+    if not all(is_input_of(since, version) for version in (bad_cases, error_types)):
+        return None
     ids = changed_ids(since, [(rows, "rows")])
-    touched = (version.lookup("rows", ids, texts=False) for version in (then, rows))
+    touched = (version.lookup("rows", ids, texts=False) for version in (since.input("rows"), rows))
     return None if any(some.filter(_TRUSTED).height for some in touched) else since
 
 

@@ -69,28 +69,37 @@ def _follow(
 
 @cache
 def _used_names(path: Path, start: str) -> tuple[set[str], set[str]]:
-    """Modules a function of a glue file uses, and the syntax of it and of its helpers there."""
+    """Modules a function of a glue file uses; the syntax of it and of all it uses of that file."""
     tree = _tree(path)
-    functions = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+    defined = {name: node for node in tree.body for name in _defined(node)}
     sources = {name: module for node in tree.body for name, module in _bound(node)}
     modules: set[str] = set()
     parts: set[str] = set()
-    todo, done = [start] if start in functions else [], set()
+    todo, done = [start] if start in defined else [], set()
     while todo:
         name = todo.pop()
         done.add(name)
-        node = functions[name]
+        node = defined[name]
         parts.add(ast.dump(node))
         for inner in ast.walk(node):
             modules |= {module for _, module in _bound(inner)}
             if isinstance(inner, ast.Name):
                 modules |= {sources[inner.id]} if inner.id in sources else set()
-                todo += [inner.id] if inner.id in functions and inner.id not in done else []
+                todo += [inner.id] if inner.id in defined and inner.id not in done else []
                 if sources.get(inner.id, "") in GLUE:  # another file of glue: only what is used
                     there = Path(__file__).with_name(sources[inner.id].partition(".")[2] + ".py")
                     used, more = _used_names(there, inner.id)
                     modules, parts = modules | used, parts | more
     return {m for m in modules if m.split(".")[0] in OWN}, parts
+
+
+def _defined(node: ast.stmt) -> list[str]:
+    """The names that a statement of a module gives to functions, classes and constants."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [node.name]
+    targets = node.targets if isinstance(node, ast.Assign) else []
+    targets = [node.target] if isinstance(node, ast.AnnAssign) else targets
+    return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
 def _bound(node: ast.AST) -> list[tuple[str, str]]:

@@ -53,6 +53,11 @@ def map_some(
     return _recall(job, remember_rows(job, rows, work, ids, memo=memo, kind=kind), ids)
 
 
+def is_input_of(since: Version, version: Version) -> bool:
+    """Whether an earlier version was made from what this upstream one says."""
+    return since.input(version.name.partition("/")[2]).data_version == version.data_version
+
+
 def changed(version: Version, table: str, since: Version) -> Change:
     """What became of an upstream table since `since` was made from it; rows without their texts."""
     return version.changes(table, since.input(version.name.partition("/")[2]), texts=False)

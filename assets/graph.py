@@ -7,6 +7,7 @@ from assets.augment import augmented_stage
 from assets.code import describe_code
 from assets.curate import kept_stage
 from assets.evaluate import champion, evaluation, predictions
+from assets.exam import split_rows
 from assets.facts import fact_stages, reference
 from assets.feedback import bad_cases, error_types
 from assets.ingest import rows_stage, source_stages
@@ -15,7 +16,7 @@ from assets.recipe import Recipe, ranked_scorers
 from assets.release import model_version
 from assets.stage import Job, Stage
 from assets.train import adapter, base_model_stage, reward_model
-from assets.unique import duplicates, split_rows, unique_rows
+from assets.unique import duplicates, unique_rows
 from curation.rows import digest
 
 

@@ -8,14 +8,13 @@ import polars as pl
 
 from assets.accounting import Settled, replacing, resettle, settle
 from assets.code import code_version
-from assets.delta import changed_ids, changed_rows, read_kept, remember_rows
+from assets.delta import changed_ids, changed_rows, remember_rows
 from assets.stage import Job, stage
 from curation.accounts import tally_rows
 from curation.dedup import Duplicates, find_duplicates, sign_rows
-from curation.exam import Exam, set_exam
 from curation.fates import keep_rows
 from curation.frames import Bare, in_order
-from curation.related import COMPARED, find_alike, find_related
+from curation.related import COMPARED, find_related
 from curation.rows import PLAIN, ROW_SCHEMA, digest
 from curation.store import Made, Version
 from curation.table_parts import read_said
@@ -47,7 +46,7 @@ def _read_candidates(
     return pl.concat([imported, made]).sort("id")
 
 
-def _read_rows(rows: Version, augmented_rows: Version, ids: Iterable[str]) -> pl.DataFrame:
+def read_rows(rows: Version, augmented_rows: Version, ids: Iterable[str]) -> pl.DataFrame:
     """These rows with their texts, as imported or else as made."""
     ids = list(ids)
     imported = rows.lookup("rows", ids)
@@ -174,103 +173,3 @@ def unique_rows(job: Job, rows: Version, augmented_rows: Version, duplicates: Ve
     entered = _read_candidates(rows, augmented_rows, ids, texts=False)
     kept = keep_rows(entered, duplicates.lookup("fates", ids))
     return Made(tables={"rows": replacing(ids, kept)}, since=since)
-
-
-@stage(GROUP, section=("split", "task"), checks=("conservation",))
-def split_rows(
-    job: Job,
-    rows: Version,
-    augmented_rows: Version,
-    bad_cases: Version,
-    duplicates: Version,
-    unique_rows: Version,
-) -> Made:
-    """Rows that share nothing with the test set or the held-back half: the exam stays unseen."""
-    entry, memo = sign_all(job, rows, augmented_rows, "split")
-    imported = _exam_labels(rows)
-
-    def part(ids: list[str] | None) -> tuple[Exam, Settled]:
-        """The exam and the verdicts on these rows, or on all of them."""
-
-        def alike(tested: pl.DataFrame) -> pl.DataFrame:
-            pieces = read_said(job.store, entry, COMPARED)
-            return lookup(job.store, entry, find_alike(pieces, tested) if ids is None else ids)
-
-        if ids is None:
-            unique = unique_rows.table("rows", LABELS)
-        else:
-            unique = unique_rows.lookup("rows", ids, texts=False)
-        found = set_exam(
-            unique,
-            imported,
-            bad_cases.table("rows"),
-            augmented_rows.table("edges"),
-            duplicates.table("pairs"),
-            task=job.recipe.task,
-            alike=alike,
-            read=lambda ids: _read_rows(rows, augmented_rows, ids),
-            report=job.report,
-            **job.recipe.options["split"],
-        )
-        return found, _settle_exam(unique, found.fates, imported, found.exam)
-
-    since, ids = _to_part(job, rows, augmented_rows, unique_rows, imported)
-    if since and ids is not None:
-        found, settled = part(ids)
-        if found.exam.equals(since.table("exam")):
-            before = since.input("unique_rows").lookup("rows", ids, texts=False)
-            was = _settle_exam(before, since.lookup("fates", ids), imported, found.exam)
-            changes = {name: replacing(ids, getattr(found, name)) for name in ("rows", "fates")}
-            whole = {name: getattr(found, name) for name in ("exam", "clusters")}
-            books = resettle(since, was, settled)
-            return Made({**changes, **whole}, since=since, memos=[memo], **books)
-    found, settled = part(None)
-    tables: dict[str, Any] = {name: getattr(found, name) for name in ("exam", "fates", "clusters")}
-    del found  # and the candidates with it
-    tables["rows"] = read_kept(unique_rows, tables["fates"])
-    return Made(tables, memos=[memo], **settled)
-
-
-def _exam_labels(rows: Version) -> pl.DataFrame:
-    """The labels of imported rows that an exam is set from: domain rows, and those not to train."""
-    examined = (pl.col("track") == "domain") | (pl.col("split") != "train")
-    return rows.table("rows", ["id", "split", "track", "source"], where=examined)
-
-
-def _settle_exam(
-    unique: pl.DataFrame, fates: pl.DataFrame, imported: pl.DataFrame, exam: pl.DataFrame
-) -> Settled:
-    """The books of the candidates, and of the rows that were imported to be examined by."""
-    held = imported.filter(pl.col("split") != "train")
-    by_split = held.partition_by("split", as_dict=True)
-    entered = {f"rows/{split}": tally_rows(part) for (split,), part in by_split.items()}
-    asked = exam.join(held, on="id", how="semi")
-    entered["duplicates/kept"] = tally_rows(unique)
-    return settle(entered, fates, besides={"exam": tally_rows(asked)})
-
-
-def _to_part(
-    job: Job,
-    rows: Version,
-    augmented_rows: Version,
-    unique_rows: Version,
-    imported: pl.DataFrame,
-) -> tuple[Version | None, list[str] | None]:
-    """The version to build on and the ids to look at anew; no version and None for all of them.
-
-    While the exam stays the same those are the changed rows and the domain's: of other rows only
-    those that stem from one another could share a cluster with the exam.
-    """
-    since = job.same_code
-    if since is None:
-        return None, None
-    trained = imported.filter(pl.col("split") == "train")
-    made = augmented_rows.table("rows", ["id"], where=pl.col("track") == "domain")
-    domain = {*trained["id"], *made["id"]}
-    edges = augmented_rows.table("edges")
-    others = {*edges["child"], *edges["parent"]} - domain
-    if unique_rows.lookup("rows", others, ["id"]).height:
-        return None, None
-    tables = ((rows, "rows"), (augmented_rows, "rows"), (unique_rows, "rows"))
-    ids = sorted(domain.union(changed_ids(since, tables)))
-    return (since, ids) if len(ids) <= unique_rows.tables["rows"]["rows"] // 4 else (None, None)

@@ -6,12 +6,13 @@ what else was delivered or when: a row once held out stays held out without anyo
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
 from curation.fates import keep_rows, make_fates
 from curation.progress import Report, silent
-from curation.rows import ROW_SCHEMA, UTTERANCE, digest
+from curation.rows import EDGE_SCHEMA, ROW_SCHEMA, UTTERANCE, digest
 from curation.split import (
     CLUSTER_SCHEMA,
     assign_clusters,
@@ -97,6 +98,34 @@ def set_exam(
         fates=pl.concat([fates, held]).sort("id"),
         clusters=clusters,
     )
+
+
+def keep_exam(
+    exam: pl.DataFrame,
+    clusters: pl.DataFrame,
+    candidates: pl.DataFrame,
+    cases: pl.DataFrame,
+    pairs: pl.DataFrame,
+    *,
+    examined: pl.Series,
+    task: Task,
+    threshold: float = 0.8,
+    alike: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
+    read: Callable[[pl.Series], pl.DataFrame] | None = None,
+    report: Report = silent,
+) -> Exam:
+    """What `set_exam` gives for other candidates than before, where it would set the same exam.
+
+    `exam` and `clusters` are those of then. `examined` are the ids of the rows that the exam is set
+    from and of all that stems from one another; no candidate is one, and none of `pairs` joins one
+    to another row.
+    """
+    of_exam, none = pl.col("id").is_in(examined.implode()), EDGE_SCHEMA.to_frame()
+    others = assign_clusters(CLUSTER_SCHEMA.to_frame(), none, pairs.filter(~of_exam))
+    clusters = pl.concat([clusters.filter(of_exam), others]).sort("id")
+    options: dict[str, Any] = {"task": task, "threshold": threshold, "report": report}
+    fates = drop_leaks(candidates, exam, clusters, cases, alike=alike, read=read, **options)
+    return Exam(candidates, exam, fates, clusters)
 
 
 def _reader(*frames: pl.DataFrame) -> Callable[[pl.Series], pl.DataFrame]:

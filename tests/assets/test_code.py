@@ -29,6 +29,16 @@ def test_helpers_in_another_file_of_glue_count():
     assert {"curation.tables", "training.tokens"} <= made_by
 
 
+def test_a_constant_counts_where_it_is_used(tmp_path):
+    texts = ("MOST = 1\nLEAST = 2\n", "MOST = 1\nLEAST: int = 3\n", "MOST = 2\nLEAST = 2\n")
+    dumps = []
+    for number, text in enumerate(texts):
+        path = tmp_path / f"{number}.py"
+        path.write_text(text + "def f(x):\n    return g(x)\ndef g(x):\n    return x < MOST\n")
+        dumps.append(code._used_names(path, "f")[1])
+    assert dumps[0] == dumps[1] != dumps[2]
+
+
 def test_a_docstring_does_not_change_the_version(tmp_path):
     with_text, without = tmp_path / "a.py", tmp_path / "b.py"
     with_text.write_text('def f(x):\n    """Words."""\n    return x + 1\n')

@@ -19,6 +19,7 @@ from assets.stage import CheckFailed
 from curation.accounts import Account, prove_chain
 from curation.augmenters._base import AugmentWork
 from curation.bad_cases import add_bad_cases
+from curation.exam import set_exam
 from curation.rows import digest
 from curation.scripted_llm import ScriptedLLM
 from curation.split import half_of
@@ -313,6 +314,65 @@ def test_a_store_that_grew_says_what_a_fresh_one_says(tiny_base, deliveries):
             grown.build(store=fresh)
             require_same(grown, fresh)
             require_books(grown.head(LAST))
+
+
+@pytest.fixture
+def examined(tmp_path: Path, tiny_base: Path) -> Project:
+    """A built project with an exam: test rows, traffic that is held out, and bad cases."""
+    project = Project(tmp_path, tiny_base, sources=SOURCES, **PLAIN)
+    project.write("exam/1.jsonl", [command(f"{what}灯") for what in "近远前后"])
+    project.write("traffic/1.jsonl", [command(f"{what}窗") for what in "左右前后"])
+    project.write("seeds/1.jsonl", SEEDS)
+    project.write("general/1.jsonl", talk(60))
+    complain(project.store)
+    project.build()
+    return project
+
+
+@pytest.fixture
+def set_anew(examined: Project, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Of how many candidates an exam was set, each time that one was."""
+    asked = list[int]()
+
+    def count(unique: Any, *given: Any, **options: Any) -> Any:
+        asked.append(unique.height)
+        return set_exam(unique, *given, **options)
+
+    monkeypatch.setattr("assets.exam.set_exam", count)
+    return asked
+
+
+def complain(store: Store) -> None:
+    said = [case_of(command(f"{what}门")) for what in "车尾左右"]
+    add_bad_cases(store, ((str(i), case) for i, case in enumerate(said)))
+
+
+def test_while_the_exam_stays_only_new_general_rows_are_judged(examined, set_anew):
+    repeats = [{"prompt": HAN[:30] + end, "answer": "好的，就这样。"} for end in ("天", "天吧")]
+    leak = {**command("近灯"), "answer": "另外一个回答"}
+    examined.write("general/2.jsonl", [*talk(9, start=300), leak, *repeats, repeats[0]])
+    examined.build()
+    assert set_anew == []
+    split, pairs = examined.head("split_rows"), examined.head("duplicates").table("pairs")
+    assert "general" in split.table("fates").filter(reason="leak")["source"]
+    assert pairs.filter(kind="near").height and {*pairs["id"]} <= {*split.table("clusters")["id"]}
+    fresh = Store(examined.folder / "fresh")
+    complain(fresh)
+    examined.build(store=fresh)
+    require_same(examined, fresh)
+    require_books(examined.head(LAST))
+    (examined.folder / "general" / "2.jsonl").unlink()
+    set_anew.clear()
+    assert examined.build(last="split_rows") and set_anew == []
+    clusters = examined.head("split_rows").tables["clusters"]
+    assert clusters["digest"] != split.tables["clusters"]["digest"]
+
+
+@pytest.mark.parametrize("file", ["seeds", "exam", "traffic"])
+def test_an_exam_is_set_anew_when_a_row_comes_that_it_is_set_from(examined, set_anew, file):
+    examined.write(f"{file}/2.jsonl", [command("后备箱")])
+    examined.build(last="split_rows")
+    assert set_anew
 
 
 def case_of(line: Any) -> dict[str, Any]:

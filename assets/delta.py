@@ -19,6 +19,10 @@ from curation.tables import lookup, read_table
 
 BATCH = 20_000
 
+SEEN = ("id", "track")
+"""What work on a row may see besides its texts, which its id names. The language follows from
+them; all else that is said of a row, such as its source, may change without work done again."""
+
 Work = Callable[[pl.DataFrame], pl.DataFrame]
 """Rows to facts: any columns, but `id` first, and one line for each row."""
 
@@ -41,16 +45,17 @@ def map_rows(
     did the same work, else the whole table.
     """
     change = changed_rows(job, rows, memo)
-    ids = change.upserts["id"] if change else rows.table("rows", ["id"])["id"]
-    facts = map_some(job, rows, work, ids, memo=memo, kind=kind)
+    wanted = change.upserts.select(SEEN) if change else rows.table("rows", SEEN)
+    facts = map_some(job, rows, work, wanted, memo=memo, kind=kind)
     return (Change(facts, change.gone), job.previous) if change else (facts, None)
 
 
 def map_some(
-    job: Job, rows: Version, work: Work, ids: pl.Series, *, memo: str, kind: str
+    job: Job, rows: Version, work: Work, wanted: pl.DataFrame, *, memo: str, kind: str
 ) -> pl.DataFrame:
-    """Facts about these rows of the table `rows`, sorted by id."""
-    return _recall(job, remember_rows(job, rows, work, ids, memo=memo, kind=kind), ids)
+    """Facts about these rows of the table `rows`, sorted by id; `wanted` as in `remember_rows`."""
+    facts = _recall(job, remember_rows(job, rows, work, wanted, memo=memo, kind=kind), wanted["id"])
+    return facts.drop(wanted.columns[1:])
 
 
 def is_input_of(since: Version, version: Version) -> bool:
@@ -78,21 +83,33 @@ def changed_rows(job: Job, rows: Version, memo: str) -> Change | None:
 
 
 def remember_rows(
-    job: Job, rows: Version, work: Work, ids: pl.Series, *, memo: str, kind: str
+    job: Job, rows: Version, work: Work, wanted: pl.DataFrame, *, memo: str, kind: str
 ) -> dict[str, Any]:
-    """The remembered table that has a fact for each of these rows, new ones worked out now."""
+    """The remembered table that has a fact for each of these rows, new ones worked out now.
+
+    `wanted` has ids and what else the work depends on (`SEEN`, where it sees more than texts); that
+    is remembered with the fact, which is worked out again when a row is said to be another.
+    """
     entry = job.store.recall_table(memo)
-    todo = ids.to_frame("id")
+    entry = entry if entry and {*wanted.columns} <= {*entry["columns"]} else None
+    todo = wanted
     if entry:
-        todo = todo.join(_recall(job, entry, ids, ["id"]), on="id", how="anti")
-    job.report(f"{kind}: {todo.height:,} rows to do, {len(ids) - todo.height:,} were done before")
+        done_before = _recall(job, entry, wanted["id"], wanted.columns)
+        todo = wanted.join(done_before, on=wanted.columns, how="anti")
+    job.report(
+        f"{kind}: {todo.height:,} rows to do, {wanted.height - todo.height:,} were done before"
+    )
     progress = Progress(todo.height, kind, job.report)
+
+    def done(batch: pl.DataFrame) -> pl.DataFrame:
+        return work(rows.lookup("rows", batch["id"])).join(batch, on="id", maintain_order="left")
+
     for batch in todo.sort("id").iter_slices(BATCH):
-        done = work(rows.lookup("rows", batch["id"]))
-        change = done if entry is None else Change(done, done.select("id").clear())
+        new = done(batch)
+        change = new if entry is None else Change(new, new.select("id").clear())
         entry = job.store.remember_table(memo, kind, change, entry)
         progress.step(batch.height)
-    return entry or job.store.remember_table(memo, kind, work(rows.lookup("rows", ())))
+    return entry or job.store.remember_table(memo, kind, done(wanted.clear()))
 
 
 def _recall(

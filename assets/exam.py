@@ -12,6 +12,7 @@ from assets.delta import changed_ids, is_input_of, read_kept
 from assets.stage import Job, stage
 from assets.unique import GROUP, LABELS, read_rows, sign_all
 from curation.accounts import tally_rows
+from curation.dedup import SIGNATURE_SCHEMA
 from curation.exam import Exam, keep_exam, set_exam
 from curation.related import COMPARED, find_alike
 from curation.store import Made, Version
@@ -83,7 +84,7 @@ class _Setting:
         def alike(tested: pl.DataFrame) -> pl.DataFrame:
             pieces = read_said(self.job.store, self.entry, COMPARED)
             ids = partly.ids if partly else find_alike(pieces, tested)
-            return lookup(self.job.store, self.entry, ids)
+            return lookup(self.job.store, self.entry, ids, SIGNATURE_SCHEMA.names())
 
         cases, pairs = self.bad_cases.table("rows"), self.duplicates.table("pairs")
         said = self.job.recipe.options["split"]

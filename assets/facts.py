@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from assets.code import code_version
-from assets.delta import map_rows, map_some
+from assets.delta import SEEN, map_rows, map_some
 from assets.recipe import Plug, Recipe, ranked_scorers
 from assets.stage import Job, Stage, stage
 from assets.unique import GROUP
@@ -66,9 +66,11 @@ def _fact_stage(recipe: Recipe, name: str, plug: Plug, ranked: bool) -> Stage:
         tables: dict[str, Any] = {"facts": scored}
         if "reference" not in given:
             return Made(tables, values=values, since=since, memos=[memo])
-        labels = given["reference"].first("rows", MOST, ["id", "lang"]).head(MOST)
-        frozen = map_some(job, given["reference"], work, labels["id"], memo=memo, kind=name)
-        tables["quantiles"] = _quantiles(name, frozen.join(labels, on="id"), asked=ranked)
+        labels = given["reference"].first("rows", MOST, [*SEEN, "lang"]).head(MOST)
+        seen = labels.select(SEEN)
+        frozen = map_some(job, given["reference"], work, seen, memo=memo, kind=name)
+        frozen = frozen.join(labels.select("id", "lang"), on="id")
+        tables["quantiles"] = _quantiles(name, frozen, asked=ranked)
         drift = _drift_check(measure_drift(first["value"], tables["quantiles"]))
         return Made(tables, values=values, since=since, memos=[memo], checks={"drift": drift})
 

@@ -80,9 +80,10 @@ class _TokenCounter:
 
     def fit(self, ids: pl.Series) -> pl.DataFrame:
         """As `curation.mix.Fit`: the reason of the tokeniser and the length in tokens."""
-        counted = map_some(self.job, self.rows, self._count, ids, memo=self.memo, kind="tokens")
+        wanted = ids.to_frame("id")
+        counted = map_some(self.job, self.rows, self._count, wanted, memo=self.memo, kind="tokens")
         self.counted.append(counted)
-        in_line = ids.to_frame("id").join(counted, on="id", maintain_order="left")
+        in_line = wanted.join(counted, on="id", maintain_order="left")
         size = pl.lit(1) if self.unit == "rows" else pl.col(f"n_{self.unit}")
         return in_line.select(
             "id", "reason", value=pl.col("n_tokens").cast(pl.Float64), size=size.cast(pl.Int64)

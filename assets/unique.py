@@ -8,10 +8,10 @@ import polars as pl
 
 from assets.accounting import Settled, replacing, resettle, settle
 from assets.code import code_version
-from assets.delta import changed_ids, changed_rows, remember_rows
+from assets.delta import SEEN, changed_ids, changed_rows, remember_rows
 from assets.stage import Job, stage
 from curation.accounts import tally_rows
-from curation.dedup import Duplicates, find_duplicates, sign_rows
+from curation.dedup import SIGNATURE_SCHEMA, Duplicates, find_duplicates, sign_rows
 from curation.fates import keep_rows
 from curation.frames import Bare, in_order
 from curation.related import COMPARED, find_related
@@ -65,11 +65,11 @@ def duplicates(job: Job, rows: Version, augmented_rows: Version) -> Made:
     entry, memo = sign_all(job, rows, augmented_rows, "dedup")
     since, ids = _to_compare(job, rows, augmented_rows, entry, memo)
     if ids is None:
-        signed = read_table(job.store, entry)
+        signed = read_table(job.store, entry, SIGNATURE_SCHEMA.names())
         entered = candidates(rows, augmented_rows, LABELS)
         made = augmented_rows.table("rows", ["id", "source"])
     else:
-        signed = lookup(job.store, entry, ids)
+        signed = lookup(job.store, entry, ids, SIGNATURE_SCHEMA.names())
         entered = _read_candidates(rows, augmented_rows, ids, texts=False)
         made = augmented_rows.lookup("rows", ids, texts=False)
     # Of equal rows the one whose source the recipe names first stays, unless it says otherwise.
@@ -145,17 +145,29 @@ def sign_all(
     memo, task = f"signatures-{digest(made_by)}", job.recipe.task
     entry: dict[str, Any] = {}
     for version in (rows, augmented_rows):
-        change = changed_rows(job, version, memo)
-        ids = change.upserts["id"] if change else version.table("rows", ["id"])["id"]
+        wanted = _to_sign(job, version, memo)
+        if version is augmented_rows:  # a row that is imported too is signed as that
+            change = changed_rows(job, rows, memo)
+            if change and change.gone.height:  # and one that no longer is, as made
+                again = augmented_rows.lookup("rows", change.gone["id"], texts=False)
+                wanted = pl.concat([wanted, again.select(SEEN)]).unique("id")
+            imported = rows.lookup("rows", wanted["id"], ["id"])
+            wanted = wanted.join(imported, on="id", how="anti")
         entry = remember_rows(
             job,
             version,
             lambda batch: sign_rows(batch, task=task, **options),
-            ids,
+            wanted,
             memo=memo,
             kind="signatures",
         )
     return entry, memo
+
+
+def _to_sign(job: Job, version: Version, memo: str) -> pl.DataFrame:
+    """What is `SEEN` of the rows that became others, or of all."""
+    change = changed_rows(job, version, memo)
+    return change.upserts.select(SEEN) if change else version.table("rows", SEEN)
 
 
 @stage(GROUP)

@@ -4,7 +4,7 @@ import json
 import random
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import yaml
 from assets.graph import build_stages
 from assets.recipe import load_recipe
 from assets.stage import Job, run_stage
+from curation.accounts import prove_chain
 from curation.store import Store, Version
 
 LAST = "training_set"
@@ -110,3 +111,45 @@ def command(what: str, answer: str | None = None) -> dict[str, str]:
 SEEDS = [
     command(what) for what in ("空调", "天窗", "车灯", "雨刮", "音乐", "座椅加热", "the radio")
 ]
+
+
+SOURCES: dict[str, dict[str, str]] = {
+    **RECIPE["sources"],
+    "exam": {"use": "jsonl", "path": "exam", "track": "domain", "split": "test"},
+    "traffic": {"use": "jsonl", "path": "traffic", "track": "domain", "split": "heldout"},
+}
+PLAIN = {
+    "scorers": {"length": {}},
+    "keep": ["length <= 55", "not label_conflict"],
+    "guard": {"max_share": 1.0},
+}
+
+
+def case_of(line: Any) -> dict[str, Any]:
+    """What a product says of a line that its model answered with nothing."""
+    line = line if isinstance(line, dict) else {"prompt": str(line)}
+    gold = {"gold": line["answer"]} if "answer" in line else {}
+    return {"prompt": line["prompt"], "predicted": "{}", **gold}
+
+
+def deliver(project: Project, kind: str, file: str, lines: Sequence[Any]) -> None:
+    if kind == "remove":
+        (project.folder / file).unlink(missing_ok=True)
+    else:
+        project.write(file, lines, append=kind == "append")
+
+
+def require_same(project: Project, fresh: Store) -> None:
+    """Every table of every step bit for bit, and with it the counts and accounts."""
+    for name in (*(f"sources/{source}" for source in project.recipe.sources), *COMPARED):
+        ours, theirs = project.head(name), project.head(name, store=fresh)
+        for table in theirs.tables:
+            assert ours.table(table).equals(theirs.table(table)), (name, table)
+        assert ours.values == theirs.values, name
+        assert ours.data_version == theirs.data_version, name
+
+
+def require_books(version: Version) -> None:
+    links = prove_chain(version)
+    assert {link.step for link in links} >= {*COMPARED} - {"unique_rows"}
+    assert not [link for link in links if not link.holds]

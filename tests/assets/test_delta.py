@@ -1,33 +1,25 @@
-"""Deliveries: new rows alone cost, a grown store says what a fresh one says, and the books balance.
+"""Deliveries: new rows alone cost.
 
 Every stage here is the true one, run through `run_stage` on files that a test writes. Work is
 counted by what the stages report they have to do, and signatures and model scores where they are
 made too.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from assets.stage import CheckFailed
-from curation.accounts import Account, prove_chain
 from curation.augmenters._base import AugmentWork
 from curation.bad_cases import add_bad_cases
-from curation.exam import set_exam
 from curation.rows import digest
 from curation.scripted_llm import ScriptedLLM
 from curation.split import half_of
-from curation.store import Corrupt, Made, Store, Version
 from curation.text import text_key
 from tests.assets._counting import rows_read_by_models, rows_signed
 from tests.assets._project import (
-    COMPARED,
     HAN,
     LAST,
     RECIPE,
@@ -255,233 +247,3 @@ def test_a_language_model_is_asked_for_new_error_types_alone(tmp_path, tiny_base
         made = project.head("augmented_rows").values["usage"]
     assert len(types) == 2 and asked == [1, 1, 0, 0]
     assert (made["calls"], made["cached_calls"]) == (2, 1)
-
-
-# What a row may say: the same again, nearly the same, with another answer, in two languages.
-PROMPTS = ("打开车窗", "打开车窗！", "把左边的车窗打开一半", "把左边的车窗打开一半吧", "turn it on")
-ANSWERS = ("车窗", "左边的车窗", "it")
-LINES = st.one_of(
-    st.builds(
-        lambda prompt, what: {**command("x", what), "prompt": prompt},
-        st.sampled_from(PROMPTS),
-        st.sampled_from(ANSWERS),
-    ),
-    st.sampled_from(talk(6)),
-    st.sampled_from(["{", "[1]", '{"prompt": "没有答案"}', "不是 JSON"]),
-)  # fmt: skip
-DELIVERY = st.tuples(
-    st.sampled_from(["append", "write", "write", "remove", "wrong"]),
-    st.sampled_from(["seeds", "general", "exam", "traffic"]),
-    st.sampled_from(["1.jsonl", "3.jsonl", "5.jsonl"]),
-    st.lists(LINES, min_size=1, max_size=6),
-)
-SOURCES: dict[str, dict[str, str]] = {
-    **RECIPE["sources"],
-    "exam": {"use": "jsonl", "path": "exam", "track": "domain", "split": "test"},
-    "traffic": {"use": "jsonl", "path": "traffic", "track": "domain", "split": "heldout"},
-}
-PLAIN = {
-    "scorers": {"length": {}},
-    "keep": ["length <= 55", "not label_conflict"],
-    "guard": {"max_share": 1.0},
-}
-
-
-@settings(
-    max_examples=8,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
-@given(st.lists(DELIVERY, min_size=1, max_size=3))
-def test_a_store_that_grew_says_what_a_fresh_one_says(tiny_base, deliveries):
-    with TemporaryDirectory() as folder:
-        # No scorer here learns from the reference, which is frozen by design and would differ.
-        grown = Project(Path(folder), tiny_base, sources=SOURCES, **PLAIN)
-        for name in SOURCES:
-            grown.write(f"{name}/2.jsonl", talk(40, start=900) if name == "general" else [])
-        grown.write("seeds/2.jsonl", SEEDS)
-        grown.build()
-        wrong: list[tuple[str, Any]] = []
-        for number, (kind, source, file, lines) in enumerate(deliveries):
-            if kind == "wrong":
-                wrong += [(f"{number}:{i}", case_of(line)) for i, line in enumerate(lines)]
-                add_bad_cases(grown.store, wrong)
-            else:
-                deliver(grown, kind, f"{source}/{file}", lines)
-            grown.build()
-            fresh = Store(Path(folder) / f"fresh{number}")
-            add_bad_cases(fresh, wrong)
-            grown.build(store=fresh)
-            require_same(grown, fresh)
-            require_books(grown.head(LAST))
-
-
-@pytest.fixture
-def examined(tmp_path: Path, tiny_base: Path) -> Project:
-    """A built project with an exam: test rows, traffic that is held out, and bad cases."""
-    project = Project(tmp_path, tiny_base, sources=SOURCES, **PLAIN)
-    project.write("exam/1.jsonl", [command(f"{what}灯") for what in "近远前后"])
-    project.write("traffic/1.jsonl", [command(f"{what}窗") for what in "左右前后"])
-    project.write("seeds/1.jsonl", SEEDS)
-    project.write("general/1.jsonl", talk(60))
-    complain(project.store)
-    project.build()
-    return project
-
-
-@pytest.fixture
-def set_anew(examined: Project, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Of how many candidates an exam was set, each time that one was."""
-    asked = list[int]()
-
-    def count(unique: Any, *given: Any, **options: Any) -> Any:
-        asked.append(unique.height)
-        return set_exam(unique, *given, **options)
-
-    monkeypatch.setattr("assets.exam.set_exam", count)
-    return asked
-
-
-def complain(store: Store) -> None:
-    said = [case_of(command(f"{what}门")) for what in "车尾左右"]
-    add_bad_cases(store, ((str(i), case) for i, case in enumerate(said)))
-
-
-def test_while_the_exam_stays_only_new_general_rows_are_judged(examined, set_anew):
-    repeats = [{"prompt": HAN[:30] + end, "answer": "好的，就这样。"} for end in ("天", "天吧")]
-    leak = {**command("近灯"), "answer": "另外一个回答"}
-    examined.write("general/2.jsonl", [*talk(9, start=300), leak, *repeats, repeats[0]])
-    examined.build()
-    assert set_anew == []
-    split, pairs = examined.head("split_rows"), examined.head("duplicates").table("pairs")
-    assert "general" in split.table("fates").filter(reason="leak")["source"]
-    assert pairs.filter(kind="near").height and {*pairs["id"]} <= {*split.table("clusters")["id"]}
-    fresh = Store(examined.folder / "fresh")
-    complain(fresh)
-    examined.build(store=fresh)
-    require_same(examined, fresh)
-    require_books(examined.head(LAST))
-    (examined.folder / "general" / "2.jsonl").unlink()
-    set_anew.clear()
-    assert examined.build(last="split_rows") and set_anew == []
-    clusters = examined.head("split_rows").tables["clusters"]
-    assert clusters["digest"] != split.tables["clusters"]["digest"]
-
-
-@pytest.mark.parametrize("file", ["seeds", "exam", "traffic"])
-def test_an_exam_is_set_anew_when_a_row_comes_that_it_is_set_from(examined, set_anew, file):
-    examined.write(f"{file}/2.jsonl", [command("后备箱")])
-    examined.build(last="split_rows")
-    assert set_anew
-
-
-def case_of(line: Any) -> dict[str, Any]:
-    """What a product says of a line that its model answered with nothing."""
-    line = line if isinstance(line, dict) else {"prompt": str(line)}
-    gold = {"gold": line["answer"]} if "answer" in line else {}
-    return {"prompt": line["prompt"], "predicted": "{}", **gold}
-
-
-def deliver(project: Project, kind: str, file: str, lines: Sequence[Any]) -> None:
-    if kind == "remove":
-        (project.folder / file).unlink(missing_ok=True)
-    else:
-        project.write(file, lines, append=kind == "append")
-
-
-def require_same(project: Project, fresh: Store) -> None:
-    """Every table of every step bit for bit, and with it the counts and accounts."""
-    for name in (*(f"sources/{source}" for source in project.recipe.sources), *COMPARED):
-        ours, theirs = project.head(name), project.head(name, store=fresh)
-        for table in theirs.tables:
-            assert ours.table(table).equals(theirs.table(table)), (name, table)
-        assert ours.values == theirs.values, name
-        assert ours.data_version == theirs.data_version, name
-
-
-def require_books(version: Version) -> None:
-    links = prove_chain(version)
-    assert {link.step for link in links} >= {*COMPARED} - {"unique_rows"}
-    assert not [link for link in links if not link.holds]
-
-
-def test_accounts_that_were_tampered_with_are_noticed(project):
-    require_books(project.head(LAST))
-    kept = project.head("kept_rows")
-    fewer, other = one_fewer(kept), account_of(kept)
-    for side, label in (("entered", "split_rows/kept"), ("left", "kept")):
-        other[side][label]["general"][1] = "f" * 32
-    (said,) = failing(project, kept, fewer)
-    assert said.step == "kept_rows" and "source 'general': 300 rows" in said.line
-    (said,) = failing(project, kept, other)
-    assert said.step == "kept_rows" and said.line.endswith("not what it gave")
-
-
-def test_an_exam_row_that_is_lost_and_rows_nobody_took_are_noticed(project):
-    """The books follow rows to the exam too, and a step that leaves some aside is named."""
-    held = {"use": "jsonl", "path": "test", "track": "domain", "split": "test"}
-    (project.folder / "test").mkdir()
-    project.change(sources={**RECIPE["sources"], "test": held})
-    project.write("test/1.jsonl", [command("后备箱"), command("遮阳帘")])
-    project.build()
-    require_books(project.head(LAST))
-    steps = [project.head(name) for name in ("split_rows", LAST)]
-    lost, untaken = (account_of(steps[0]) for _ in range(2))
-    lost["left"]["exam"]["test"][0] -= 1
-    (said,) = failing(project, steps[0], lost)
-    assert said.step == "split_rows" and "source 'test'" in said.line
-    del untaken["left"]["exam"], untaken["entered"]["rows/test"]
-    forged = {"split_rows": forge(project, steps[0], untaken)}
-    for name in ("kept_rows", LAST):
-        forged[name] = forge(project, project.head(name), None, forged)
-    (said,) = [link for link in prove_chain(forged[LAST]) if not link.holds]
-    assert said.step == "rows" and said.line.endswith("(test): no step took them")
-
-
-def test_the_books_are_proven_from_manifests_alone(project):
-    """Wrong ones are found out by them too."""
-    last, kept = project.head(LAST), project.head("kept_rows")
-    wrong = forge(project, kept, one_fewer(kept))
-    objects = [p for p in (project.store.root / "objects").rglob("*") if p.is_file()]
-    for path in (p for p in objects if "manifests" not in p.parts):
-        path.unlink()
-    store = Store(project.store.root)
-    with pytest.raises(Corrupt):
-        store.version(last.key).table("rows")
-    require_books(store.version(last.key))
-    (said,) = [link for link in prove_chain(store.version(wrong.key)) if not link.holds]
-    assert said.step == "kept_rows" and "source 'general': 300 rows" in said.line
-
-
-def account_of(version: Version) -> dict[str, Any]:
-    """A copy of its account, to be changed."""
-    account = Account.read(version)
-    assert account is not None
-    return json.loads(json.dumps(account.to_dict()))
-
-
-def one_fewer(version: Version) -> dict[str, Any]:
-    """Its account with one general row fewer that was kept."""
-    account = account_of(version)
-    account["left"]["kept"]["general"][0] -= 1
-    return account
-
-
-def failing(project: Project, version: Version, account: dict[str, Any]) -> list[Any]:
-    """Links that do not hold of a version whose manifest says this account instead."""
-    return [link for link in prove_chain(forge(project, version, account)) if not link.holds]
-
-
-def forge(
-    project: Project,
-    version: Version,
-    account: dict[str, Any] | None,
-    inputs: Mapping[str, Version] | None = None,
-) -> Version:
-    """A version with another account, or made from others of its inputs."""
-    tables = {name: version.table(name) for name in version.tables}
-    own = {name: version.input(name) for name in version.manifest["inputs"]}
-    used = {name: (inputs or {}).get(name, known) for name, known in own.items()}
-    values = version.values | ({"account": account} if account else {})
-    made, how = Made(tables, values=values), version.manifest["how"]
-    return project.store.write_version(version.name, made, inputs=used, how=how)

@@ -11,7 +11,7 @@ from assets.code import code_version
 from assets.delta import SEEN, changed_ids, changed_rows, remember_rows
 from assets.stage import Job, stage
 from curation.accounts import tally_rows
-from curation.dedup import SIGNATURE_SCHEMA, Duplicates, find_duplicates, sign_rows
+from curation.dedup import SIGNATURE_SCHEMA, Duplicates, find_duplicates, near_ids, sign_rows
 from curation.fates import keep_rows
 from curation.frames import Bare, in_order
 from curation.related import COMPARED, find_related
@@ -116,8 +116,16 @@ def _to_compare(
     if not same_order or memo not in since.manifest["memos"]:
         return None, None
     changed = changed_ids(since, ((rows, "rows"), (augmented_rows, "rows")))
+
+    def near(pairs: pl.DataFrame) -> list[str]:
+        asked = {*pairs["id"], *pairs["other"]}
+        then = _read_candidates(since.input("rows"), since.input("augmented_rows"), asked)
+        full = pl.concat([_read_candidates(rows, augmented_rows, asked), then]).unique("id")
+        threshold = _sign_options(job, "dedup")["threshold"]
+        return near_ids(pairs, full, task=job.recipe.task, threshold=threshold)
+
     signed = read_said(job.store, entry, COMPARED)
-    ids = find_related(signed, changed, most=entry["rows"] // 4)
+    ids = find_related(signed, changed, most=entry["rows"] // 4, near=near)
     return (None, None) if ids is None else (since, ids)
 
 
@@ -136,11 +144,7 @@ def sign_all(
 
     A section of the recipe says how near is near.
     """
-    options = {
-        name: job.recipe.options[section].get(name, given.default)
-        for name, given in inspect.signature(sign_rows).parameters.items()
-        if name in ("threshold", "permutations", "seed")
-    }
+    options = _sign_options(job, section)
     made_by = [options, job.recipe.task_plug.section, code_version(sign_rows)]
     memo, task = f"signatures-{digest(made_by)}", job.recipe.task
     entry: dict[str, Any] = {}
@@ -162,6 +166,15 @@ def sign_all(
             kind="signatures",
         )
     return entry, memo
+
+
+def _sign_options(job: Job, section: str) -> dict[str, Any]:
+    """How a section of the recipe has rows signed; what it leaves out stands in the signature."""
+    return {
+        name: job.recipe.options[section].get(name, given.default)
+        for name, given in inspect.signature(sign_rows).parameters.items()
+        if name in ("threshold", "permutations", "seed")
+    }
 
 
 def _to_sign(job: Job, version: Version, memo: str) -> pl.DataFrame:

@@ -17,6 +17,7 @@ from curation.minhash import sign_keys
 from curation.progress import Report, silent
 from curation.rows import digest
 from curation.scoring import FACT_SCHEMA
+from curation.similarity import jaccard
 from curation.stars import merge_stars, share_bands
 from curation.tasks._base import Task
 from curation.text import text_keys
@@ -167,6 +168,19 @@ def text_rows(rows: pl.DataFrame, task: Task | None) -> pl.DataFrame:
         known = pl.col("answer_text").replace_strict(texts, canonical, default=None)
         keyed = keyed.with_columns(answer=pl.when("labelled").then(known).otherwise("answer_key"))
     return keyed.select("id", "context", "prompt", "answer", "labelled", "certain")
+
+
+def near_ids(
+    pairs: pl.DataFrame, rows: pl.DataFrame, *, task: Task | None = None, threshold: float = 0.8
+) -> list[str]:
+    """The ids in `pairs` (id, other) whose prompt is as near as the threshold to that of the other.
+
+    No others are merged, whatever they answer. `rows` are the full rows; pairs with one that is not
+    among them are left out.
+    """
+    keys = dict(text_rows(rows, task).select("id", "prompt").iter_rows())
+    known = ((i, keys.get(i), keys.get(other)) for i, other in pairs.iter_rows())
+    return sorted({i for i, a, b in known if a and b and jaccard(a, b) >= threshold})
 
 
 def with_texts(signed: pl.DataFrame, rows: pl.DataFrame, task: Task | None) -> pl.DataFrame:

@@ -9,6 +9,10 @@ from curation.minhash import flat_bands
 
 COMPARED = ("id", "prompt", "bands")
 """The columns of signatures that are looked at."""
+Near = Callable[[pl.DataFrame], Iterable[str]]
+"""Pairs of rows (id, other) to those ids that are really near their other."""
+_FEW = 20_000
+"""Rows, and pairs of them, up to which it is asked whether they are near."""
 _AT_ONCE = 32_768
 """Bands that are looked up together: so many fit the caches."""
 _SPARSE = 32
@@ -30,14 +34,19 @@ class _Piece(NamedTuple):
 
 
 def find_related(
-    signed: Iterable[pl.DataFrame], ids: Iterable[str], *, most: int
+    signed: Iterable[pl.DataFrame],
+    ids: Iterable[str],
+    *,
+    most: int,
+    near: Near | None = None,
 ) -> list[str] | None:
     """Rows that what is found about these rows can depend on, or the other way round, sorted.
 
     Those are the rows that share a prompt or a band with one of them, those that share one with
     these, and so on; a few may be among them that share none. None when they are more than `most`.
     `signed` are the columns `COMPARED` of signatures (`dedup.SIGNATURE_SCHEMA`), in pieces of any
-    size and order.
+    size and order. While there are few, those that share but a band count only where `near` says
+    so: most that share one of many do so by chance.
     """
     known = pl.Series("id", [*ids], dtype=pl.String)
     pieces = [*map(_apart, signed)]
@@ -47,12 +56,14 @@ def find_related(
     while any(mark.any() for mark in new):
         if sum(mark.sum() for mark in related) > most:
             return None
-        both = [(piece, mark) for piece, mark in zip(pieces, new, strict=True) if mark.any()]
-        prompts = pl.concat(piece.prompts.filter(mark) for piece, mark in both)
-        shares = _sharing(prompts, [_bands_of(*one, step) for one in both], step)
+        asked = _marked(pieces, new)
+        prompts = pl.concat(piece.prompts.filter(mark) for piece, mark in asked)
+        shares = _sharing(prompts, [_bands_of(*one, step) for one in asked], step)
         alike = [shares(piece) for piece in pieces]
         new = [now & ~before for now, before in zip(alike, related, strict=True)]
-        related = [now | before for now, before in zip(alike, related, strict=True)]
+        if near is not None:
+            new = _only_near(pieces, new, asked, prompts, near, step)
+        related = [now | before for now, before in zip(new, related, strict=True)]
     found = [piece.ids.filter(mark) for piece, mark in zip(pieces, related, strict=True)]
     return pl.concat([known, *found]).unique().sort().to_list()
 
@@ -67,6 +78,46 @@ def find_alike(signed: Iterable[pl.DataFrame], rows: pl.DataFrame) -> list[str]:
     shares = _sharing(rows["prompt"], [_bands_of(asked, every, step)], step)
     pieces = map(_apart, signed)
     return [i for piece in pieces for i in piece.ids.filter(shares(piece))]
+
+
+def _marked(pieces: Sequence[_Piece], marks: Sequence[Any]) -> list[tuple[_Piece, Any]]:
+    return [(piece, mark) for piece, mark in zip(pieces, marks, strict=True) if mark.any()]
+
+
+def _only_near(
+    pieces: Sequence[_Piece],
+    found: Sequence[Any],
+    asked: Sequence[tuple[_Piece, Any]],
+    prompts: pl.Series,
+    near: Near,
+    step: int,
+) -> list[Any]:
+    """The marks of rows that have one of the prompts or are near an asked row; all of too many."""
+    import numpy as np
+
+    hits = _marked(pieces, found)
+    if not hits or sum(mark.sum() for _, mark in [*hits, *asked]) > _FEW:
+        return [*found]
+    ours, theirs = (pl.concat(_owned(*one, step) for one in side) for side in (hits, asked))
+    pairs = ours.join(theirs.rename({"id": "other"}), on="band").select("id", "other").unique()
+    if pairs.height > _FEW:
+        return [*found]
+    close, stay = pl.Series(near(pairs), dtype=pl.String), []
+    for piece, mark in zip(pieces, found, strict=True):
+        at = np.flatnonzero(mark)
+        same = piece.prompts.gather(at).is_in(prompts.implode())
+        stays = same | piece.ids.gather(at).is_in(close.implode())
+        stay.append(np.zeros_like(mark))
+        stay[-1][at[stays.to_numpy()]] = True
+    return stay
+
+
+def _owned(piece: _Piece, mark: Any, step: int) -> pl.DataFrame:
+    """The bands of marked rows, `_named`, each with the id of its row."""
+    import numpy as np
+
+    rows = np.repeat(np.flatnonzero(mark), (piece.ends - piece.starts)[mark])
+    return pl.DataFrame({"id": piece.ids.gather(rows), "band": _bands_of(piece, mark, step)})
 
 
 def _apart(signed: pl.DataFrame) -> _Piece:

@@ -13,6 +13,7 @@ from curation.dedup import (
     CONFLICT_SCHEMA,
     PAIR_SCHEMA,
     find_duplicates,
+    near_ids,
     sign_rows,
     turn_keys,
 )
@@ -273,8 +274,11 @@ def test_what_is_found_for_related_rows_alone_is_what_is_found_among_all(said, m
     )
     signed = sign_rows(rows, task=task)
     new = rows.join(old, on="id", how="anti")["id"].to_list()
-    ids = find_related(signed.iter_slices(3), new, most=rows.height)
-    assert ids is not None and set(new) <= set(ids)
+    all_related = find_related(signed.iter_slices(3), new, most=rows.height)
+    ids = find_related(
+        signed.iter_slices(3), new, most=rows.height, near=lambda p: near_ids(p, rows, task=task)
+    )
+    assert ids is not None and set(new) <= set(ids) <= set(all_related or ())
     part = find_duplicates(rows.filter(pl.col("id").is_in(ids)), task=task)
     was, whole = find_duplicates(old, task=task), find_duplicates(rows, task=task)
     for name in ("pairs", "fates", "facts"):
@@ -301,6 +305,20 @@ def test_a_band_is_shared_in_its_own_place_of_either_set_and_in_no_other():
     signed = pl.DataFrame({"id": [*said], "prompt": [*said], "bands": bands})
     assert find_alike([signed], signed[:1]) == ["a", "c", "d"]
     assert find_related(signed.iter_slices(2), ["b"], most=5) == ["b"]
+
+
+def test_a_row_that_only_shares_a_band_is_not_related():
+    said = {"a": (1, 2, 3), "b": (1, 5, 6), "c": (9, 5, 9), "d": (1, 8, 8), "e": (7, 8, 7)}
+    bands = [struct.pack("3I", *own) for own in said.values()]
+    signed = pl.DataFrame({"id": [*said], "prompt": [0, 1, 2, 3, 0], "bands": bands})
+    pairs = list[tuple[str, str]]()
+
+    def near(frame):
+        pairs.extend(frame.rows())
+        return ["b"]
+
+    assert find_related(signed.iter_slices(2), ["a"], most=5, near=near) == ["a", "b", "e"]
+    assert sorted(pairs) == [("b", "a"), ("c", "b"), ("d", "a"), ("d", "b"), ("d", "e")]
 
 
 def test_related_rows_are_not_followed_beyond_what_was_asked_for():

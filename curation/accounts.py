@@ -129,7 +129,7 @@ class Link:
 
 
 def prove_chain(version: Version) -> list[Link]:
-    """Every account upstream of a version checked in itself and against those it took from.
+    """Every account upstream of a version checked in itself, by its rows and by those it took from.
 
     Of a training set, and what was made from one, also that some step took every row that went on.
     Only manifests are read. Nearest to the sources first.
@@ -164,6 +164,11 @@ def _prove_step(version: Version) -> Iterator[Link]:
     step = version.name.partition("/")[2]
     wrong = account.problems()
     yield Link(step, not wrong, "; ".join(wrong) or account.line())
+    going, rows = [label for label in account.left if label in GO_ON], version.tables.get("rows")
+    if rows and not wrong and (going or "fates" in version.tables):
+        said = sum(count_rows(account.left[label]) for label in going)
+        there = f"{said:,} rows go on, {rows['rows']:,} lie in its table"
+        yield Link(step, said == rows["rows"], there)
     for label, tally in account.entered.items():
         upstream, _, part = label.rpartition("/")
         if not upstream:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from curation.accounts import Account, prove_chain
@@ -32,6 +33,16 @@ def test_accounts_that_were_tampered_with_are_noticed(project):
     assert said.step == "kept_rows" and "source 'general': 300 rows" in said.line
     (said,) = failing(project, kept, other)
     assert said.step == "kept_rows" and said.line.endswith("not what it gave")
+
+
+def test_a_row_that_a_step_kept_and_did_not_write_is_noticed(project):
+    """The last step's too, from which none takes it."""
+    for name in ("split_rows", LAST):
+        version = project.head(name)
+        short = forge(project, version, None, rows=version.table("rows").head(-1))
+        n = version.tables["rows"]["rows"]
+        (said,) = [link for link in prove_chain(short) if not link.holds]
+        assert (said.step, said.line) == (name, f"{n} rows go on, {n - 1} lie in its table")
 
 
 def test_an_exam_row_that_is_lost_and_rows_nobody_took_are_noticed(project):
@@ -94,9 +105,10 @@ def forge(
     version: Version,
     account: dict[str, Any] | None,
     inputs: Mapping[str, Version] | None = None,
+    **tables: pl.DataFrame,
 ) -> Version:
-    """A version with another account, or made from others of its inputs."""
-    tables = {name: version.table(name) for name in version.tables}
+    """A version with another account, made from others of its inputs, or with other tables."""
+    tables = {name: version.table(name) for name in version.tables} | tables
     own = {name: version.input(name) for name in version.manifest["inputs"]}
     used = {name: (inputs or {}).get(name, known) for name, known in own.items()}
     values = version.values | ({"account": account} if account else {})

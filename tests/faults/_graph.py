@@ -18,6 +18,7 @@ from assets.delta import map_rows
 from assets.ingest import rows_stage, source_stages
 from assets.recipe import Recipe, load_recipe
 from assets.stage import Job, Stage, run_stage
+from curation import id_index, runs, table_texts, tables, text_index
 from curation.accounts import prove_chain, tally_rows
 from curation.bad_cases import add_bad_cases, read_inbox
 from curation.disk import Disk
@@ -40,6 +41,20 @@ train: {base_model: demo}
 """
 MEMO = "facts-of-storm"
 FORMS = {"rows.jsonl": "messages", "rows.csv": "csv", "rows.parquet": "parquet"}
+
+
+ROWS, LEAST = 16, 4
+"""Rows of a slice of a table here, and from how many on it has an index of its ids."""
+
+
+def cut_small(change: Callable[[Any, str, Any], None] = setattr) -> None:
+    """Have tables of a few dozen rows cut into slices with indexes, as those of a million are."""
+    for module, name, value in (
+        (runs, "SLICE", ROWS), (tables, "SLICE", ROWS), (table_texts, "SLICE", ROWS),
+        (runs, "LEAST", LEAST), (id_index, "LEAST", LEAST), (text_index, "LEAST_IDS", LEAST),
+    ):  # fmt: skip
+        assert hasattr(module, name)
+        change(module, name, value)
 
 
 def facts(job: Job, rows: Version) -> Made:

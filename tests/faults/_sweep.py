@@ -82,6 +82,7 @@ class Sweeper:
 
 def serve(folder: Path) -> None:
     """Answer questions until there are none."""
+    _graph.cut_small()
     for stage in _graph.stages(_graph.load_recipe(_recipe(folder))):
         stage.code_version  # noqa: B018 (read once here and known to every child)
     for line in sys.stdin:

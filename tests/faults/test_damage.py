@@ -9,15 +9,25 @@ import polars as pl
 import pytest
 
 from curation.bad_cases import read_inbox
+from curation.id_index import IDS
 from curation.store import Corrupt, Store
+from curation.table_parts import parts_of
 from curation.tables import read_table
 from curation.upkeep import collect_garbage, remove_damaged, verify_store
-from tests.faults._graph import SCENARIOS, build, find_problems, observe, open_store
+from tests.faults._graph import SCENARIOS, build, cut_small, find_problems, observe, open_store
 from tests.faults._shim import UnsyncedDisk
 
 
+@pytest.fixture(scope="module", autouse=True)
+def small():
+    """Tables here have several slices and indexes."""
+    with pytest.MonkeyPatch.context() as patch:
+        cut_small(patch.setattr)
+        yield
+
+
 @pytest.fixture(scope="module")
-def grown(tmp_path_factory):
+def grown(tmp_path_factory, small):
     """A world of three versions and two pins, for tests to copy."""
     folder = tmp_path_factory.mktemp("grown")
     SCENARIOS["collect"].prepare(folder)
@@ -45,6 +55,14 @@ def objects(world):
             else [root / key]
         )
     }
+
+
+def test_the_world_has_what_large_tables_have(grown):
+    """Tables of several slices, indexes of their ids and of their texts."""
+    store = open_store(grown, UnsyncedDisk())
+    (rows, _), *_ = parts_of(store.head("storm/rows").tables["rows"])
+    kinds = {key.partition("/")[0] for key in objects(grown).values()}
+    assert len(rows) > 1 and {IDS, "texts-index"} <= kinds
 
 
 def read(world, key):

@@ -1,6 +1,7 @@
 """What +1,000 rows cost the expensive steps, counted where the work is done.
 
     .venv/bin/python benchmarks/judged.py [--rows 100000] [--folder FOLDER]
+    .venv/bin/python benchmarks/judged.py --rows 10000 --judge      an LLM judge among the scorers
 
 Rows that pass through a model are counted at the model, calls at the endpoint (a scripted server),
 signatures and token counts by what the steps say. The base model and the reward model, which is
@@ -28,6 +29,7 @@ JUDGED = RECIPE.replace(
     "augment: {{use: rules, per_seed: 1}}",
     "augment: {{use: llm, model: scripted, base_url: '{url}', api_key: BENCH_KEY}}",
 ).replace("scorers: {{", "scorers: {{model_perplexity: {{}}, reward: {{}}, ")
+JUDGE = "llm_judge: {{model: scripted, base_url: '{url}', api_key: BENCH_KEY}}, "
 KEY = "the-scripted-server-asks-for-none"
 
 
@@ -36,22 +38,24 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--judge", action="store_true", help="two calls for each row besides")
     parser.add_argument("--folder", type=Path, help="keep the project there, and go on if killed")
     args = parser.parse_args()
     os.environ["BENCH_KEY"] = KEY
     with tempfile.TemporaryDirectory() as folder:
-        for line in measure(args.folder or Path(folder), args.rows):
+        for line in measure(args.folder or Path(folder), args.rows, JUDGE if args.judge else ""):
             print(line, flush=True)
     return 0
 
 
-def measure(folder: Path, rows: int) -> Iterator[str]:
+def measure(folder: Path, rows: int, judge: str) -> Iterator[str]:
     """Lines of a Markdown table: what was done, and how often each expensive step worked."""
     from curation.scripted_llm import ScriptedLLM
 
     counted: Counter[str] = Counter()
     with counting(counted), ScriptedLLM(answer) as server:
-        bench = Bench(folder, JUDGED, url=server.base_url)
+        said = JUDGED.replace("scorers: {{", "scorers: {{" + judge)
+        bench = Bench(folder, said, url=server.base_url)
         bench.counted = counted
         for what, prepare in (
             (f"{rows:,} rows and 40 bad cases", lambda: (bench.complain(40), bench.deliver(rows))),
@@ -89,7 +93,9 @@ def counting(counted: Counter[str]) -> Iterator[None]:
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """Rows that differ from call to call."""
+    """Rows that differ from call to call, to a judge a grade."""
+    if "score" in request["messages"][0]["content"]:
+        return {"score": 4}
     draw = random.Random(zlib.crc32(str(request["messages"]).encode()))
     said = ["".join(draw.choices(HAN, k=10)) for _ in range(20)]
     rows = [

@@ -180,6 +180,9 @@ def test_scores_by_a_model_cost_a_forward_pass_for_each_new_row_alone(tmp_path, 
     made = project.head("augmented_rows").table("rows", ["id"])
     with rows_read_by_models() as read:
         counted = project.build().counted
+        done = dict(read)
+        project.write("general/1.jsonl", reversed([*talk(20), *talk(5, start=20)]))
+        assert project.build().counted == {} and read == done
     new = project.head("augmented_rows").table("rows", ["id"]).join(made, on="id", how="anti")
     expected = 7 + new.height
     assert counted["model_perplexity"] == counted["reward"] == expected
@@ -247,3 +250,32 @@ def test_a_language_model_is_asked_for_new_error_types_alone(tmp_path, tiny_base
         made = project.head("augmented_rows").values["usage"]
     assert len(types) == 2 and asked == [1, 1, 0, 0]
     assert (made["calls"], made["cached_calls"]) == (2, 1)
+
+
+def test_a_judge_is_asked_twice_about_each_new_row_and_never_again(
+    tmp_path, tiny_base, monkeypatch
+):
+    """Once for each order of its rubric."""
+    monkeypatch.setenv("DELTA_KEY", "sk-test-delta")
+    with ScriptedLLM(lambda _request: {"score": 4}) as server:
+        reach = {"model": "m", "base_url": server.base_url, "api_key": "DELTA_KEY"}
+        judge = {"scorers": {"llm_judge": reach}, "keep": ["llm_judge >= 3"]}
+        project = Project(tmp_path, tiny_base, **judge)
+        project.write("seeds/1.jsonl", SEEDS)
+        project.write("general/1.jsonl", talk(20))
+        asked, said = [], []
+        for deliver in (
+            lambda: None,
+            lambda: project.write("general/2.jsonl", talk(9, start=90)),
+            lambda: project.write("general/1.jsonl", reversed(talk(20))),
+            lambda: project.change(keep=["llm_judge > 3"]),
+            lambda: [memo.unlink() for memo in (tmp_path / "store" / "memo").glob("*.json")],
+        ):
+            deliver()
+            before = server.count
+            build = project.build(last="kept_rows")
+            asked.append(server.count - before)
+            said.append(build.counted.get("llm_judge", 0))
+        rows = project.head("split_rows").tables["rows"]["rows"]
+    assert asked == [2 * (rows - 9), 18, 0, 0, 0]
+    assert said == [rows - 9, 9, 0, 0, 0]

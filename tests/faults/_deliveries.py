@@ -75,6 +75,10 @@ class Deliveries:
         return process.returncode == 0
 
 
+REFUSED = "Sorry?"
+"""What the model said where the right answer is one that the task must refuse."""
+
+
 def draw_cases(seed: int) -> Iterator[Case]:
     """Cases without end: in-car orders, English names, answers that the task must refuse."""
     rng = random.Random(f"cases {seed}")
@@ -85,7 +89,7 @@ def draw_cases(seed: int) -> Iterator[Case]:
             song = f"Song {number}{rng.choice([' of the Road', ' for You', ''])}"
             yield f"播放{song}", _gold("播放", song), "{}"
         elif number % 12 == 8:  # noqa: PLR2004
-            yield f"打开Radio {number}", _gold("打开", "天窗"), "Sorry?"  # names what nobody said
+            yield f"打开Radio {number}", _gold("打开", "天窗"), REFUSED  # names what nobody said
         elif number % 12 == 11 and (leak := next(exam, None)):  # noqa: PLR2004
             yield _case(leak.data)
         else:

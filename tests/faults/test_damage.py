@@ -60,7 +60,9 @@ def objects(world):
 def test_the_world_has_what_large_tables_have(grown):
     """Tables of several slices, indexes of their ids and of their texts."""
     store = open_store(grown, UnsyncedDisk())
-    (rows, _), *_ = parts_of(store.head("storm/rows").tables["rows"])
+    head = store.head("storm/rows")
+    assert head is not None
+    (rows, _), *_ = parts_of(head.tables["rows"])
     kinds = {key.partition("/")[0] for key in objects(grown).values()}
     assert len(rows) > 1 and {IDS, "texts-index"} <= kinds
 

@@ -96,8 +96,8 @@ def check_learned(model: Version, cases: list[Case]) -> Finding:
     """Each acknowledged case of the learn half is trained on once, unless it was made not to be.
 
     One that repeats another is merged into it, one that gives an exam row away is a leak, and one
-    whose right answer names what nobody said is refused (`draw_cases`). Each case of the other half stands in the held-out exam, was
-    answered there by the model, and is not trained on.
+    whose right answer names what nobody said is refused (`draw_cases`). Each case of the other half
+    stands in the held-out exam, was answered there by the model, and is not trained on.
     """
     known = model.input("bad_cases").table("rows")
     ours = known.join(pl.DataFrame(cases, schema=FIELDS, orient="row"), on=FIELDS)

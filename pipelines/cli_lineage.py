@@ -246,8 +246,8 @@ def show_plan(args: argparse.Namespace) -> int:
         return 0 if answer["ok"] else 1
     if args.to:
         names = write_reproduction(*store_and_name(args), args.version, args.to)
-        print(f"{', '.join(names)} written to {args.to}")
-        return 0
+        said = {"version": args.version, "to": str(args.to), "files": names}
+        return show(args, said, [f"{', '.join(names)} written to {args.to}"])
     answer = plan_reproduction(*store_and_name(args), args.version)
     return show(args, answer, answers.say_plan(answer))
 

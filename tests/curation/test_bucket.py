@@ -1,6 +1,7 @@
 """A store in a bucket, against a real S3-speaking server."""
 
 import os
+import random
 import subprocess
 import sys
 import textwrap
@@ -53,6 +54,20 @@ def test_a_second_machine_reads_all_that_the_first_wrote(store, tmp_path):
     assert (head.folder("model") / "深" / "weights [1]~#%.bin").read_bytes() == bytes(range(256))
     assert other.names() == ["tiny/sources/座舱"] and other.recall("key") == {"manifest": "m"}
     assert verify_store(other) == []
+
+
+def test_a_file_larger_than_a_part_of_an_upload_comes_back_whole(store, tmp_path):
+    """Such as a model's weights: 12 MB go up in several parts, and only where nothing lies."""
+    weights = random.Random(1).randbytes(12_000_000)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights.safetensors").write_bytes(weights)
+    store.publish(write(store, folders={"model": tmp_path / "model"}))
+    other = Store(PLACE, local=tmp_path / "there")
+    head = other.head("tiny/sources/座舱")
+    assert head is not None
+    assert (head.folder("model") / "weights.safetensors").read_bytes() == weights
+    assert verify_store(other) == []
+    assert store.put_folder(tmp_path / "model") == head.manifest["folders"]["model"]
 
 
 def test_nothing_is_visible_before_it_is_published(store):

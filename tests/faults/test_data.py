@@ -160,6 +160,7 @@ def test_a_file_that_was_only_looked_at_is_no_change(tmp_path):
 
 REFUSED = ["\ud800", "\udfff", "\0", "\x1b", "\u202e", "\u2066", "\U000e0041"]
 KEPT = ["\ufeff", "\u0301", "\u0301" * 50, "\u200d", "שלום", "مرحبا", "\u2028", "\ufffd", "👩‍🚗"]
+NEVER, UNREAD = REFUSED[:3], ("extra", "key")
 FIELDS = ["prompt", "answer", "system", "category", "difficulty", "extra", "key", "rejected"]
 
 
@@ -171,13 +172,20 @@ def poisoned(poison, field):
 @pytest.mark.parametrize("use", ["jsonl", "json"])
 @pytest.mark.parametrize("escaped", [True, False])
 def test_poison_in_any_field_costs_that_record_alone(tmp_path, use, escaped):
-    records = [poisoned(p, f) for p in REFUSED + KEPT for f in FIELDS]
+    said = [(p, f) for p in REFUSED + KEPT for f in FIELDS]
+    records = [poisoned(*one) for one in said]
     texts = [json.dumps(r, ensure_ascii=escaped) for r in records]
     joined = "\n".join(texts) if use == "jsonl" else "[" + ",".join(texts) + "]"
     path = write(tmp_path / f"poison.{use}", joined.encode("utf-8", "surrogatepass"))
     rows = deliver(job_of(tmp_path, reading(path, use)))
-    found = counts(rows)
-    assert sum(found.values()) == len(records)
+    refused = occurrences(rows).filter(outcome="quarantined")["position"].to_list()
+    # What nobody reads and UTF-8 can hold is left where it is.
+    wrong = [p in REFUSED and (f not in UNREAD or p in NEVER) for p, f in said]
+    assert sum(counts(rows).values()) == len(said)
+    assert sorted(refused) == sorted(
+        f"{path.name}:{n + 1}" if use == "jsonl" else f"{path.name}[{n}]"
+        for n in range(len(said)) if wrong[n]
+    )  # fmt: skip
     kept = rows.table("rows")
     for column in ("messages", "category", "difficulty", "tools", "lang", "source"):
         text = json.dumps(kept[column].to_list(), ensure_ascii=False)

@@ -84,7 +84,8 @@ def test_the_recipe_that_is_written_out_says_the_same(built, tmp_path):
 
 
 def test_another_version_is_told_from_the_one_that_was_written(built, tmp_path):
-    ask(built, "reproduce", "v2", "--to", str(tmp_path))
+    written = ask(built, "reproduce", "v2", "--to", str(tmp_path), "--json").stdout
+    assert {*json.loads(written)["files"]} <= {path.name for path in tmp_path.iterdir()}
     plan = str(tmp_path / "reproduce.json")
     assert "made again" in ask(built, "reproduce", "v2", "--same-as", plan).stdout
     assert "another one" in ask(built, "reproduce", "v1", "--same-as", plan, code=1).stdout

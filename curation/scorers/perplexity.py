@@ -8,6 +8,7 @@ trusted. It finds garbled text, wrong languages and foreign matter, not wrong an
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -18,6 +19,8 @@ from curation.scorers._base import ScoreContext, Scorer, fold_of, spoken_text
 _EDGE, _UNKNOWN = 0, 1  # character numbers; the known ones follow
 _TOGETHER = 500_000
 """Characters that are looked up together: 4 MB for each array of their n-grams."""
+_MANY = 200_000
+"""Characters from which on the compiled kernel is worth loading."""
 _BITS = 16  # a character number in a packed n-gram: 4 of them fit into 64 bits without a collision
 
 
@@ -50,6 +53,9 @@ def perplexity(
         return pl.Series(scores, dtype=pl.Float64)
 
     return score
+
+
+Engine = Literal["kernel", "numpy"]
 
 
 @dataclass(frozen=True)
@@ -91,12 +97,21 @@ def train_ngrams(texts: Sequence[str], *, order: int) -> NgramModel:
     return NgramModel(numbers, len(characters), tuple(reversed(tables)))
 
 
-def perplexities(model: NgramModel, texts: Sequence[str]) -> list[float | None]:
-    """Perplexity per character, the end of the text counted as one; null for an empty text."""
+def perplexities(
+    model: NgramModel, texts: Sequence[str], *, engine: Engine | None = None
+) -> list[float | None]:
+    """Perplexity per character, the end of the text counted as one; null for an empty text.
+
+    Both engines give the same bits; without an `engine` the number of characters decides.
+    """
+    many = sum(map(len, texts)) >= _MANY
+    chances = {"kernel": _compiled_chances, "numpy": _chances}[
+        engine or ("kernel" if many else "numpy")
+    ]
     found: list[float | None] = []
-    for some in _batches(texts):
+    for some, part in chances(model, texts):
         lengths = np.array([len(text) + 1 for text in some])
-        sums = np.add.reduceat(log_losses(model, some), np.cumsum(lengths) - lengths)
+        sums = np.add.reduceat(-np.log(part), np.cumsum(lengths) - lengths)
         values = np.exp(sums / lengths).tolist()
         found += [v if text else None for text, v in zip(some, values, strict=True)]
     return found
@@ -105,19 +120,53 @@ def perplexities(model: NgramModel, texts: Sequence[str]) -> list[float | None]:
 def log_losses(model: NgramModel, texts: Sequence[str]) -> np.ndarray:
     """-ln P of each character given those before it, and of the end of its text, one after another.
 
-    A text takes its length and one more. What many characters share is looked up once.
+    A text takes its length and one more.
     """
+    return -np.log(np.concatenate([part for _, part in _chances(model, texts)]))
+
+
+def _chances(model: NgramModel, texts: Sequence[str]) -> Iterator[tuple[Sequence[str], np.ndarray]]:
+    """Some texts, and P of their characters and ends; what many share is looked up once."""
     order = len(model.tables)
-    grams, places = np.unique(_grams(texts, model.numbers, order), return_inverse=True)
-    chance = np.full(len(grams), 1 / (model.known + 2))
-    for size, table in enumerate(model.tables, start=1):
-        own = grams & np.uint64((1 << (_BITS * size)) - 1)
-        total = _look_up(table.contexts, table.totals, own >> np.uint64(_BITS))
-        kinds = _look_up(table.contexts, table.kinds, own >> np.uint64(_BITS))
-        seen = np.maximum(_look_up(table.grams, table.counts, own) - table.discount, 0)
-        mixed = (seen + table.discount * kinds * chance) / np.maximum(total, 1)
-        chance = np.where(total > 0, mixed, chance)
-    return -np.log(chance)[places]
+    for some in _batches(texts):
+        grams, places = np.unique(_grams(some, model.numbers, order), return_inverse=True)
+        chance = np.full(len(grams), 1 / (model.known + 2))
+        for size, table in enumerate(model.tables, start=1):
+            own = grams & np.uint64((1 << (_BITS * size)) - 1)
+            total = _look_up(table.contexts, table.totals, own >> np.uint64(_BITS))
+            kinds = _look_up(table.contexts, table.kinds, own >> np.uint64(_BITS))
+            seen = np.maximum(_look_up(table.grams, table.counts, own) - table.discount, 0)
+            mixed = (seen + table.discount * kinds * chance) / np.maximum(total, 1)
+            chance = np.where(total > 0, mixed, chance)
+        yield some, chance[places]
+
+
+def _compiled_chances(
+    model: NgramModel, texts: Sequence[str]
+) -> Iterator[tuple[Sequence[str], np.ndarray]]:
+    """The same from hash tables, each n-gram looked up once."""
+    from curation import ngram_kernel as kernel
+
+    grams = [np.zeros(0, np.uint64), *(table.grams for table in model.tables)]
+    begun = [*(table.contexts for table in model.tables), np.zeros(0, np.uint64)]
+    # Twice as many lines as n-grams and contexts of a size can be together, and never none.
+    lines = [1 << (2 * max(map(len, both))).bit_length() for both in zip(grams, begun, strict=True)]
+    firsts = np.cumsum([0, *lines])
+    hashed = np.zeros((firsts[-1], 4), np.uint64)
+    for size, table in enumerate(model.tables):
+        for at, keys, column, values in (
+            (size, table.contexts, kernel.TOTAL, table.totals),
+            (size, table.contexts, kernel.KINDS, table.kinds),
+            (size + 1, table.grams, kernel.COUNT, table.counts),
+        ):
+            kernel.put(hashed, firsts[at], lines[at], keys, column, values)
+    discounts = np.array([table.discount for table in model.tables])
+    for some in _batches(texts):
+        ends = np.cumsum([len(text) for text in some])
+        out = np.empty(ends[-1] + len(some))
+        points, unseen = _points(some), 1 / (model.known + 2)
+        kernel.chances(points, ends, model.numbers, _BITS, hashed, firsts, discounts, unseen, out)
+        yield some, out
 
 
 def _count_contexts(grams: np.ndarray, counts: np.ndarray) -> _Table:

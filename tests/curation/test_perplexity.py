@@ -5,6 +5,8 @@ import random
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from curation.rows import ROW_SCHEMA, dialogue, make_row, rows_frame
 from curation.scorers._base import ScoreContext
@@ -49,6 +51,28 @@ def test_the_chances_of_all_characters_after_a_text_sum_to_one(order):
         chances = [np.exp(-log_losses(model, [start + c])[len(start)]) for c in followers]
         chances.append(np.exp(-log_losses(model, [start])[-1]))
         assert sum(chances) == pytest.approx(1, abs=1e-9)
+
+
+TEXTS = st.lists(st.text("打开空调ab \uffff😀", max_size=12), min_size=1, max_size=12)
+
+
+@given(TEXTS.filter(any), TEXTS, st.integers(1, 4))
+def test_both_engines_give_the_same_bits(learned, asked, order):
+    model = train_ngrams(learned, order=order)
+    found = perplexities(model, asked, engine="kernel")
+    assert found == perplexities(model, asked, engine="numpy")
+    assert [value is None for value in found] == [not text for text in asked]
+
+
+def test_a_text_has_one_perplexity_whatever_it_is_read_with(monkeypatch):
+    """In few texts and in many, which the other engine reads, and in several batches."""
+    texts = [text * 3 for text in [*zh(), *en()]]
+    model = train_ngrams(texts[::2], order=4)
+    alone = [perplexities(model, [text], engine="numpy")[0] for text in texts]
+    monkeypatch.setattr("curation.scorers.perplexity._MANY", 2_000)
+    monkeypatch.setattr("curation.scorers.perplexity._TOGETHER", 5_000)
+    assert sum(map(len, texts)) > 10_000
+    assert perplexities(model, texts) == alone == perplexities(model, texts, engine="numpy")
 
 
 def test_what_was_read_often_is_expected():

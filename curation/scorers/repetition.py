@@ -8,6 +8,7 @@ things, so of a question only the stuttering counts.
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -17,7 +18,8 @@ from curation.rows import ANSWER, UTTERANCE
 from curation.scorers._base import ScoreContext, Scorer, score_each
 
 # A unit of one to four characters, beginning with a letter, four times or more: 哈哈哈哈, ha ha ha.
-_RUN = re.compile(r"([^\W\d_].{0,3}?)\1{3,}", re.DOTALL)
+_LONGEST_UNIT, _TIMES = 4, 4
+_RUN = re.compile(rf"([^\W\d_].{{0,{_LONGEST_UNIT - 1}}}?)\1{{{_TIMES - 1},}}", re.DOTALL)
 _SHORTEST_RUN = 8
 _NO_WORDS = re.compile(r"[\W\d_]{6,}")  # rulers, tables and round numbers repeat and say nothing
 
@@ -27,24 +29,54 @@ def repetition(*, n: int = 6) -> Scorer:
     """The larger of an answer's share of repeated `n`-grams and of its longest stutter."""
 
     def score(rows: pl.DataFrame, _context: ScoreContext) -> pl.Series:
-        pairs = rows.select(UTTERANCE.alias("asked"), ANSWER.alias("said")).rows()
-        return score_each(pairs, lambda p: max(measure_run(p[0]), measure_repetition(p[1], n)))
+        asked = rows.select(text=UTTERANCE)["text"].fill_null("").to_list()
+        said = [_words(text) for text in rows.select(text=ANSWER)["text"].fill_null("")]
+        runs = zip(measure_runs(asked), measure_runs(said), strict=True)
+        pairs = zip(said, runs, strict=True)
+        return score_each(pairs, lambda p: max(measure_share(p[0], n), *p[1]))
 
     return score
 
 
-def measure_repetition(text: str, n: int) -> float:
-    """Share of the text that is repetition, 0..1; 0 for an empty one."""
-    text = _NO_WORDS.sub(" ", _values(text))
-    total = len(text) - n + 1
-    repeated = 1 - len({text[i : i + n] for i in range(total)}) / total if total > 0 else 0.0
-    return max(repeated, measure_run(text))
+def measure_share(words: str, n: int) -> float:
+    """Share of a text's `n`-grams that stood in it before, 0..1."""
+    total = len(words) - n + 1
+    return 1 - len({words[i : i + n] for i in range(total)}) / total if total > 0 else 0.0
+
+
+def measure_runs(texts: Sequence[str]) -> list[float]:
+    """`measure_run` of each text; only those with a run of equal distances are looked through."""
+    found = [0.0] * len(texts)
+    for place in _may_stutter(texts):
+        found[place] = measure_run(texts[place])
+    return found
 
 
 def measure_run(text: str) -> float:
     """Share of the text that its longest stuttering run takes, 0..1; short runs count as none."""
     longest = max((len(m[0]) for m in _RUN.finditer(text)), default=0)
     return longest / len(text) if longest >= _SHORTEST_RUN else 0.0
+
+
+def _may_stutter(texts: Sequence[str]) -> list[int]:
+    """Places of the texts that may hold a run: in it each character is that of a unit before.
+
+    All texts are compared with themselves at once, some units of distance apart.
+    """
+    import numpy as np
+
+    points = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32)
+    ends, found = np.cumsum([len(text) for text in texts]), set[int]()
+    for unit in range(1, _LONGEST_UNIT + 1):
+        least = max(_TIMES * unit, _SHORTEST_RUN) - unit
+        same = np.flatnonzero(points[unit:] == points[:-unit])
+        runs = same[: 1 - least][same[least - 1 :] - same[: 1 - least] == least - 1]
+        found.update(np.searchsorted(ends, runs, side="right").tolist())
+    return sorted(found)
+
+
+def _words(text: str) -> str:
+    return _NO_WORDS.sub(" ", _values(text))
 
 
 def _values(text: str) -> str:

@@ -87,7 +87,7 @@ def test_a_keeper_swap_is_the_cause_of_the_row_that_gave_its_place(project):
 
 def test_a_library_is_the_cause_of_what_its_upgrade_measures_otherwise(project, monkeypatch):
     """The steps that use it are done anew; back on the old version everything is remembered."""
-    measure = repetition.measure_repetition
+    measure = repetition.measure_share
     upgraded = ("library", f"polars: {installed('polars')} is now 99.0")
     with monkeypatch.context() as patch:
         patch.setattr(
@@ -95,7 +95,7 @@ def test_a_library_is_the_cause_of_what_its_upgrade_measures_otherwise(project, 
         )
         patch.setattr(
             repetition,
-            "measure_repetition",
+            "measure_share",
             lambda text, n: 1.0 if "雨刮" in text else measure(text, n),
         )
         project.change()

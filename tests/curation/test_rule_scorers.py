@@ -5,12 +5,14 @@ from dataclasses import dataclass
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from curation.plugins import find_plugin, plugin_uses
 from curation.rows import ROW_SCHEMA, dialogue, make_row, rows_frame
 from curation.scorers._base import ScoreContext, fold_of, full_text, spoken_text
 from curation.scorers.pii import find_pii
-from curation.scorers.repetition import measure_repetition
+from curation.scorers.repetition import measure_run, measure_runs
 from curation.scorers.special_tokens import find_markers
 from curation.scorers.task_valid import find_reasons
 from curation.tasks.json_slots import JsonSlots, json_slots
@@ -49,22 +51,27 @@ def test_length_counts_the_characters_of_all_turns():
 
 
 @pytest.mark.parametrize(
-    "text", ["好的，已为您打开空调。", "是", "1000000000", "", "Sure, the window is open."]
+    "text", ["好的，已为您打开空调。", "是", "1000000000", "Sure, the window is open."]
 )
 def test_an_ordinary_answer_repeats_little(text):
-    assert measure_repetition(text, 6) < 0.2
+    assert score("repetition", frame(("问", text)))[0] < 0.2
 
 
 @pytest.mark.parametrize(
     "text", ["好的" * 4, "哈" * 20, "我不知道这个问题的答案。" * 5, "ha ha ha ha ha ha"]
 )
 def test_a_stuttering_answer_repeats_much(text):
-    assert measure_repetition(text, 6) > 0.5
+    assert score("repetition", frame(("问", text)))[0] > 0.5
+
+
+@given(st.lists(st.text("哈 ha1好", max_size=24) | st.text(max_size=9), max_size=6))
+def test_every_stutter_is_found_among_many_texts(texts):
+    texts = [*texts, *(text * 4 for text in texts)]
+    assert measure_runs(texts) == [measure_run(text) for text in texts]
 
 
 def test_the_form_of_a_json_answer_is_no_repetition():
     answer = json.dumps([{"action": "open", "target": t} for t in ("window", "door", "roof")])
-    assert measure_repetition(answer, 6) == 0
     assert score("repetition", frame(("问", answer), ("问", "好的" * 9))) == [0.0, 1.0]
 
 

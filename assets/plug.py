@@ -1,0 +1,70 @@
+"""What a recipe chose: a function, its options, and the files that these name."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from curation.names import sha256_path
+from curation.plugins import plugin_uses
+from curation.rows import digest
+from curation.sources._files import leads_out
+
+
+@dataclass(frozen=True)
+class Plug:
+    """A plug-in chosen by the recipe, with its options checked but not yet used."""
+
+    key: str
+    use: str
+    factory: Callable[..., Any]
+    options: Mapping[str, Any]
+    common: Mapping[str, Any] = field(default_factory=dict)  # the part its stage reads (sources)
+
+    @property
+    def module(self) -> str:
+        return self.factory.__module__
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """Inputs of the graph it reads; a model that its options name stands in for one of them."""
+        uses = plugin_uses(self.factory)
+        own = bool(self.options.get("model"))
+        return tuple(use for use in uses if not (own and use in ("base_model", "reward_model")))
+
+    @property
+    def section(self) -> Any:
+        """What the recipe said, in a form that a digest can be taken of (paths by name)."""
+        said = {k: v.name if isinstance(v, Path) else v for k, v in self.options.items()}
+        return [self.key, self.use, said, dict(self.common)]
+
+    def make(self) -> Any:
+        """Call the factory."""
+        return self.factory(**self.options)
+
+    def files_digest(self) -> str:
+        """Digest of the contents of every file or folder the options name."""
+        paths = {k: _path_digest(v) for k, v in self.options.items() if isinstance(v, Path)}
+        return digest(paths)
+
+    def files_state(self) -> dict[str, list[int]]:
+        """What changes when any of those files is written to, replaced or moved, by path."""
+        named = [v for v in self.options.values() if isinstance(v, Path)]
+        files = {f for path in named for f in (path, *path.rglob("*"))}
+        return {str(file): _state(file) for file in sorted(files) if not file.is_dir()}
+
+
+def _path_digest(path: Path) -> Any:
+    """What a file, or each file of a folder, holds; what leads out of a folder is not opened."""
+    if not path.is_dir():
+        return sha256_path(path)
+    files = {p.relative_to(path).as_posix(): p for p in sorted(path.rglob("*")) if not p.is_dir()}
+    return {name: leads_out(p, path) or sha256_path(p) for name, p in files.items()}
+
+
+def _state(file: Path) -> list[int]:
+    try:
+        said = file.stat()
+    except FileNotFoundError:
+        return []
+    return [said.st_dev, said.st_ino, said.st_size, said.st_mtime_ns, said.st_ctime_ns]

@@ -11,6 +11,7 @@ from assets.recipe import Recipe, ranked_scorers
 from assets.stage import Job, Stage, stage
 from assets.unique import GROUP
 from curation.accounts import tally_rows
+from curation.ensemble import ENSEMBLE
 from curation.fates import keep_rows, make_fates, require_share
 from curation.quantiles import SUFFIX, rank_scores
 from curation.rows import PLAIN
@@ -141,10 +142,11 @@ def _to_judge(
 
 
 def kept_stage(recipe: Recipe) -> Stage:
-    """The judging stage, which reads every scorer's facts."""
+    """The judging stage, which reads every scorer's facts and the ensemble's."""
     made = _kept_rows(recipe)
-    facts = tuple(f"facts/{name}" for name in recipe.scorers)
+    facts = tuple(f"facts/{name}" for name in recipe.scores)
+    section = {**made.section, ENSEMBLE: ENSEMBLE in recipe.scores}
     return Stage(
-        "kept_rows", made.group, made.work, ("split_rows", "duplicates", *facts), made.section,
+        "kept_rows", made.group, made.work, ("split_rows", "duplicates", *facts), section,
         checks=made.checks, guards=made.guards,
     )  # fmt: skip

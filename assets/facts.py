@@ -61,8 +61,8 @@ def _fact_stage(recipe: Recipe, name: str, plug: Plug, ranked: bool) -> Stage:
             return _score(name, rows, scorer, context)
 
         scored, since = map_rows(job, split_rows, work, memo=memo, kind=name)
-        first = _first_scores(scored, since)
-        values = {"fingerprint": fingerprint, **_describe_facts(scored, since, first)}
+        first = first_scores(scored, since)
+        values = {"fingerprint": fingerprint, **describe_facts(scored, since, first)}
         tables: dict[str, Any] = {"facts": scored}
         if "reference" not in given:
             return Made(tables, values=values, since=since, memos=[memo])
@@ -121,7 +121,7 @@ def _score(name: str, rows: pl.DataFrame, scorer: Scorer, context: ScoreContext)
         raise ValueError(f"the scorer {name!r} fails: {type(error).__name__}: {said}") from error
 
 
-def _first_scores(scored: pl.DataFrame | Change, since: Version | None) -> pl.DataFrame:
+def first_scores(scored: pl.DataFrame | Change, since: Version | None) -> pl.DataFrame:
     """Id and value of the rows whose ids come first, a slice of them.
 
     Ids are digests, so it is a fair sample, and the same one in whatever deliveries the rows came.
@@ -135,7 +135,7 @@ def _first_scores(scored: pl.DataFrame | Change, since: Version | None) -> pl.Da
     return pl.concat([first, scored.upserts.select("id", "value")]).sort("id").head(SLICE)
 
 
-def _describe_facts(
+def describe_facts(
     scored: pl.DataFrame | Change, since: Version | None, first: pl.DataFrame
 ) -> dict[str, Any]:
     """How many rows have a score, and where the first ones lie, to choose a threshold by."""

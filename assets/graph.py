@@ -6,6 +6,7 @@ from typing import Any
 from assets.augment import augmented_stage
 from assets.code import describe_code
 from assets.curate import kept_stage
+from assets.ensemble import ensemble_stages
 from assets.evaluate import champion, evaluation, predictions
 from assets.exam import split_rows
 from assets.facts import fact_stages, reference
@@ -37,15 +38,16 @@ def build_stages(recipe: Recipe) -> list[Stage]:
     makers += [reward_model] if "reward_model" in used else []
     early = [*source_stages(recipe), rows_stage(recipe), *(make(recipe) for make in makers)]
     late = [kept_stage, training_set, adapter, champion, predictions, evaluation, model_version]
-    return [*early, *fact_stages(recipe), *(make(recipe) for make in late)]
+    scores = [*fact_stages(recipe), *ensemble_stages(recipe)]
+    return [*early, *scores, *(make(recipe) for make in late)]
 
 
 def describe_steps(job: Job) -> dict[str, dict[str, Any]]:
-    """How each stage would be made now: code, modules, packages, and for sources their files."""
+    """How each stage would be made now: code, modules, packages, and the files it reads."""
     found: dict[str, dict[str, Any]] = {}
     for stage in build_stages(job.recipe):
         code = describe_code(inspect.unwrap(stage.work), stage.code)
         found[stage.name] = {"code": stage.code_version, **code}
-        if stage.reads and stage.name.startswith("sources/"):
+        if stage.reads and stage.name.startswith(("sources/", "facts/")):
             found[stage.name]["reads"] = digest(stage.reads(job))
     return found

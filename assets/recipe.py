@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from assets.plug import Plug
+from curation.ensemble import ENSEMBLE
 from curation.plugins import check_options, find_plugin, nearest, plugin_names
 from curation.quantiles import SUFFIX
 from curation.rows import ROW_SCHEMA, digest
@@ -26,6 +27,7 @@ SECTIONS = {
     "feedback": "curation.bad_cases:find_error_types",
     "dedup": "curation.dedup:find_duplicates",
     "reference": "curation.scoring:take_reference",
+    "ensemble": "curation.verdicts:read_verdicts",
     "guard": "curation.fates:require_share",
     "split": "curation.exam:set_exam",
     "mix": "curation.mix:mix_tracks",
@@ -35,6 +37,9 @@ SECTIONS = {
     "automation": "curation.bad_cases:rebuild_due",
 }
 """Section -> the function whose keyword arguments it holds."""
+
+OPTIONAL = (ENSEMBLE,)
+"""Sections that may be left out although their functions need something."""
 
 GIVEN = {"task", "report", "out", "now", "system", "signed", "alike", "read"}
 """Keyword arguments that the graph supplies; they never stand in a recipe."""
@@ -100,6 +105,11 @@ class Recipe:
         """`demo`, a local folder or a hub id."""
         return str(self.options["train"].get("base_model", "demo"))
 
+    @property
+    def scores(self) -> list[str]:
+        """Names of the scores of a row: one for each scorer, and the ensemble if there is one."""
+        return [*self.scorers, *([ENSEMBLE] if self.options[ENSEMBLE] else [])]
+
     def sections(self, names: str | Iterable[str]) -> Any:
         """What the recipe says under these keys, in a form that a digest can be taken of."""
         names = (names,) if isinstance(names, str) else names
@@ -151,6 +161,10 @@ class _Reader:
             for name in recipe.scorers
             if name.endswith(SUFFIX)
         ]
+        if ENSEMBLE in self.raw and not recipe.scorers:
+            self.errors.append(f"{ENSEMBLE}: it weighs scorers, and the recipe has none")
+        if ENSEMBLE in self.raw and ENSEMBLE in recipe.scorers:
+            self.errors.append(f"scorers.{ENSEMBLE}: this is the ensemble's own name; rename it")
         self._check_rules(recipe)
         if self.errors:
             raise RecipeError(self.path, self.errors)
@@ -182,6 +196,8 @@ class _Reader:
         return default
 
     def _section(self, name: str) -> Mapping[str, Any]:
+        if name in OPTIONAL and name not in self.raw:
+            return {}
         module, _, function = SECTIONS[name].partition(":")
         target = getattr(importlib.import_module(module), function)
         given = GIVEN | ({"base_model"} if name == "reward_model" else set())
@@ -275,7 +291,7 @@ def row_columns(recipe: Recipe) -> list[str]:
     """Columns a rule of `keep` may speak of."""
     plain = [name for name, kind in ROW_SCHEMA.items() if not kind.is_nested()]
     quantiles = [name + SUFFIX for name in recipe.scorers]
-    return [*plain, *recipe.scorers, *quantiles, "label_conflict"]
+    return [*plain, *recipe.scores, *quantiles, "label_conflict"]
 
 
 def ranked_scorers(recipe: Recipe) -> set[str]:

@@ -15,7 +15,7 @@ FACT_SCHEMA = pl.Schema(
     {
         "id": pl.String,
         "value": pl.Float64,  # 1.0 and 0.0 for yes and no; null unless the status is ok
-        "status": pl.String,  # ok | missing (null) | error (raised, NaN, infinity)
+        "status": pl.String,  # ok | missing, unfitted (null) | error (raised, NaN, infinity)
         "kind": pl.String,  # number | flag: what the scorer gave; "" where it failed on the row
     }
 )

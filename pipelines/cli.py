@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines.cli_aurocs import AUROCS_EXAMPLE, add_aurocs
 from pipelines.cli_lineage import LINEAGE_EXAMPLES, add_lineage
 from pipelines.cli_parts import keep_out_of_store
 from pipelines.cli_preview import PREVIEW_EXAMPLE, add_preview
@@ -22,6 +23,7 @@ EXAMPLES = {
     "list": "winnow bad-cases list --quarantined",
     "export": "winnow export training_set --to train.jsonl --format sharegpt",
     "preview": PREVIEW_EXAMPLE,
+    "aurocs": AUROCS_EXAMPLE,
     "doctor": "winnow doctor",
     **LINEAGE_EXAMPLES,
 }
@@ -85,6 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
     check.add_argument("file", nargs="?", help="the recipe")
     _add_bad_cases(commands, common)
     add_preview(commands, common)
+    add_aurocs(commands, common)
     add_lineage(commands, common)
     add_store(commands, common)
     export = _add(commands, "export", export_asset, "write an asset's rows to a file", common)

@@ -27,8 +27,8 @@ _SHORT = 60
 def list_changes(old: View, new: View) -> list[dict[str, str]]:
     """Every cause between two views: kind, step (where it was noticed first) and detail.
 
-    Kinds: threshold, source revision, recipe key, source content, bad cases, run option, library,
-    code.
+    Kinds: threshold, source revision, recipe key, source content, bad cases, verdicts, run option,
+    library, code.
     """
     found: dict[Cause, str] = {cause: "" for cause in recipe_changes(old, new)}
     for name in sorted(old.steps.keys() & new.steps.keys()):
@@ -75,6 +75,8 @@ def step_changes(
     read_other = was.get("reads") != now.get("reads")
     if read_other and _is_source(new) and was.get("section") == now.get("section"):
         yield "source content", f"the files of {new.name.rpartition('/')[2]!r} changed"
+    if read_other and "verdicts" in new.values:
+        yield "verdicts", _counted(old) + " are now " + _counted(new)
 
 
 def _case_changes(old: Version, new: Version) -> Iterator[Cause]:
@@ -86,6 +88,11 @@ def _case_changes(old: Version, new: Version) -> Iterator[Cause]:
     said += [f"{gone.height:,} are no longer in the snapshot"] if gone.height else []
     if said:
         yield "bad cases", "; ".join(said)
+
+
+def _counted(version: Version) -> str:
+    counts = version.values["verdicts"]
+    return f"{counts['accepted']:,} accepted and {counts['rejected']:,} rejected"
 
 
 def _is_source(version: Version) -> bool:

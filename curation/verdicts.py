@@ -52,9 +52,9 @@ def read_verdicts(*, verdicts: Path, min_verdicts: int = 200) -> Verdicts:
 def _mistake(said: Mapping[str, Any]) -> str:
     """What a record lacks to be a verdict, "" where it is one."""
     if not isinstance(said.get("id"), str) or not said["id"]:
-        return f"'id' is {said.get('id')!r}, not the id of a row"
+        return f"'id' is {said.get('id')!r:.80}, not the id of a row"
     if said.get("verdict") not in (ACCEPT, REJECT):
-        return f"'verdict' is {said.get('verdict')!r}, not {ACCEPT!r} or {REJECT!r}"
+        return f"'verdict' is {said.get('verdict')!r:.80}, not {ACCEPT!r} or {REJECT!r}"
     return ""
 
 

@@ -120,6 +120,9 @@ def test_a_delivery_costs_its_new_rows_and_equals_a_fresh_store(project):
     after = ensemble(project)
     assert after.height == before.height + 30
     assert after.join(before, on="id", how="semi").equals(before)
+    (project.folder / "general" / "2.jsonl").unlink()
+    project.build()
+    assert ensemble(project).height == before.height + 29
     assert project.head("facts/ensemble").values["fitted_on"] == fitted
     fresh = Store(project.folder / "fresh")
     project.build(store=fresh)
@@ -146,9 +149,13 @@ def test_it_is_fitted_anew_only_when_verdicts_or_the_scores_of_judged_rows_are_o
     assert other.values["fitted_on"] != first.values["fitted_on"]
     assert not other.table("weights").equals(first.table("weights"))
     assert other.table("facts")["id"].equals(first.table("facts")["id"])
+    project.change(scorers=SCORERS | {"repetition": {"n": 3}})
+    project.build(last=LAST)
+    last = project.head("facts/ensemble")
+    assert last.values["fitted_on"] != other.values["fitted_on"]
     fresh = Store(project.folder / "fresh")
     project.build(store=fresh, last=LAST)
-    assert project.head("facts/ensemble", store=fresh).data_version == other.data_version
+    assert project.head("facts/ensemble", store=fresh).data_version == last.data_version
 
 
 def test_what_is_no_verdict_is_named_and_costs_nothing_else(project):

@@ -39,6 +39,7 @@ def test_the_majority_counts_and_a_tie_is_no_verdict(tmp_path):
         ({"id": "a", "verdict": "好"}, "'verdict' is '好', not 'accept' or 'reject'"),
         ({"id": "a", "verdict": ["accept"]}, r"'verdict' is \['accept'\]"),
         ({"id": "a", "verdict": True}, "'verdict' is True"),
+        ({"id": "a", "verdict": "好" * 9999}, "'verdict' is '好{79}, not"),
     ],
 )
 def test_a_line_that_is_none_is_named_and_the_next_ones_go_on(tmp_path, line, why):

@@ -59,8 +59,13 @@ def map_some(
 
 
 def is_input_of(since: Version, version: Version) -> bool:
-    """Whether an earlier version was made from what this upstream one says."""
-    return since.input(version.name.partition("/")[2]).data_version == version.data_version
+    """Whether an earlier version was made from what this upstream one says.
+
+    One that was handed on to reproduce a model came without what it was made from.
+    """
+    name = version.name.partition("/")[2]
+    known = name in since.manifest["inputs"]
+    return known and since.input(name).data_version == version.data_version
 
 
 def changed(version: Version, table: str, since: Version) -> Change:

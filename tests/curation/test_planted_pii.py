@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from curation.scorers.pii import find_pii
+from curation.personal import find_personal, kinds_of
 
 N = 400
 HAN_BEFORE = ("我的号码是", "请联系", "车主", "把导航发给", "打给", "身份证", "卡号：", "邮箱", "")
@@ -96,7 +96,7 @@ def test_of_every_kind_ninety_nine_in_a_hundred_are_found(name: str, written: st
         else:
             text = wide(text) if written == "full width" else text
             said = draw.choice(HAN_BEFORE) + text + draw.choice(HAN_AFTER)
-        found += kind in find_pii(said)
+        found += kind in kinds_of(find_personal(said))
     assert found >= 0.99 * N
 
 
@@ -133,5 +133,5 @@ def test_what_looks_alike_is_marked_in_at_most_one_of_a_hundred(name: str):
         + draw.choice(("吗", "。", ""))
         for _ in range(N)
     ]
-    marked = [text for text in texts if find_pii(text)]
+    marked = [text for text in texts if find_personal(text)]
     assert len(marked) <= 0.01 * N, marked[:5]

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from curation.personal import find_personal, kinds_of
 from curation.plugins import find_plugin, plugin_uses
 from curation.rows import ROW_SCHEMA, dialogue, make_row, rows_frame
 from curation.scorers._base import ScoreContext, fold_of, full_text, spoken_text
-from curation.scorers.pii import find_pii
 from curation.scorers.repetition import measure_run, measure_runs
 from curation.scorers.special_tokens import find_markers
 from curation.scorers.task_valid import find_reasons
@@ -103,7 +103,7 @@ def test_an_answer_is_valid_when_the_task_says_so_and_one_odd_row_costs_one_scor
     ],
 )
 def test_personal_data_is_found_beside_han_characters_too(text, kind):
-    assert kind in find_pii(text)
+    assert kind in kinds_of(find_personal(text))
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_personal_data_is_found_beside_han_characters_too(text, kind):
     + ["write to user@example.com", "0000 0000 0000 0000", "我在2024年12月31日出发", "拨打10086"],
 )
 def test_other_numbers_are_no_personal_data(text):
-    assert find_pii(text) == []
+    assert find_personal(text) == []
 
 
 @pytest.mark.parametrize(

@@ -7,19 +7,19 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from curation.personal import find_personal
 from curation.plugins import find_plugin
 from curation.rows import ROW_SCHEMA, dialogue, make_row, rows_frame
 from curation.scorers._base import ScoreContext
 from curation.scorers._screen import count_folded, score_some, weigh_texts
 from curation.scorers.garbled import measure_garbled
-from curation.scorers.pii import find_pii
 from curation.tasks.free_text import free_text
 from curation.unsafe_text import find_markers
 from tests.curation.test_planted_defects import GARBLED, MARKERS
 from tests.curation.test_planted_pii import LOOK_ALIKES, PERSONAL, wide
 
 MEASURES = {
-    "pii": lambda text: bool(find_pii(text)),
+    "pii": lambda text: bool(find_personal(text)),
     "special_tokens": lambda text: bool(find_markers(text)),
     "garbled": measure_garbled,
 }

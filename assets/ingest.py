@@ -17,6 +17,7 @@ from assets.stage import Job, Stage
 from curation.accounts import Account, Tally, count_records, count_rows, tally_rows
 from curation.frames import Bare, compare
 from curation.ingest import Ingested, mark_known, merge_sources, read_source
+from curation.personal_key import key_mark, personal_key
 from curation.rows import PLAIN, ROW_SCHEMA
 from curation.runs import Run
 from curation.sources._base import Block, source_blocks
@@ -35,11 +36,14 @@ def _source_stage(recipe: Recipe, name: str, plug: Plug) -> Stage:
     domain = plug.common.get("track", "domain") == "domain"
     system = recipe.task.system if domain else None
     common = {"revision": str(plug.options.get("revision", "")), **plug.common}
+    keyed = common.get("personal", "keep") != "keep"
 
     def source(job: Job) -> Made:
         reader = plug.make()
+        key = personal_key(job.store) if keyed else b""
+        mark = key_mark(key) if keyed else ""
         blocks = [] if "max_rows" in common else source_blocks(reader)
-        since, known = _read_before(job, blocks)
+        since, known = _read_before(job, blocks, mark)
         records = (r for block in blocks[known:] for r in block.read()) if blocks else reader()
         texts: list[Run] = []
 
@@ -52,13 +56,19 @@ def _source_stage(recipe: Recipe, name: str, plug: Plug) -> Stage:
             records,
             source=name,
             system=system,
+            key=key,
             put_texts=put_texts,
             report=job.report,
             **common,
         )
         listed = [block.to_list() for block in blocks]
-        made = _append(read, since, known, listed) if since else _whole(read, name, listed)
-        return replace(made, texts=texts)
+        made = _append(read, since, known, listed) if since else _whole(read, name, listed, keyed)
+        values = {**made.values, **({"personal_key": mark} if keyed else {})}
+        return replace(made, values=values, texts=texts)
+
+    def reads(job: Job) -> Any:
+        files = plug.files_digest()
+        return [files, key_mark(personal_key(job.store))] if keyed else files
 
     source.__doc__ = (
         f"Records of source `{name}` ({plug.use}) as rows, each delivered record accounted for."
@@ -69,21 +79,21 @@ def _source_stage(recipe: Recipe, name: str, plug: Plug) -> Stage:
         work=source,
         section=[plug.section, system],
         code=(plug.module, "curation.ingest", "curation.formats"),
-        reads=lambda job: plug.files_digest(),
+        reads=reads,
         files=plug.files_state,
         checks=("conservation",),
         kinds=(plug.use,) if plug.use in ("csv", "parquet", "json") else (),
     )
 
 
-def _read_before(job: Job, blocks: Sequence[Block]) -> tuple[Version | None, int]:
+def _read_before(job: Job, blocks: Sequence[Block], mark: str) -> tuple[Version | None, int]:
     """The version to add to, and how many leading blocks it holds; none and 0 to read all anew.
 
     Only what comes after every known block can be added: a record in between could come before one
     that it makes a duplicate.
     """
     since = job.same_code
-    if since is None:
+    if since is None or since.values.get("personal_key", "") != mark:  # another's pseudonyms
         return None, 0
     before = [line[0] for line in since.values["blocks"]]
     pairs = zip(before, (block.name for block in blocks), strict=False)
@@ -91,17 +101,18 @@ def _read_before(job: Job, blocks: Sequence[Block]) -> tuple[Version | None, int
     return (since, known) if known else (None, 0)
 
 
-def _whole(read: Ingested, name: str, blocks: list[Any]) -> Made:
-    """All records of a source, read just now."""
+def _whole(read: Ingested, name: str, blocks: list[Any], keyed: bool) -> Made:
+    """All records of a source, read just now; what was personal where it was looked for."""
     account, counts = _account(read, name), _count(read.occurrences)
-    tables = {"rows": Bare(read.rows, ROW_SCHEMA), "occurrences": read.occurrences}
-    return _made(tables, account, counts, blocks)
+    tables: dict[str, Any] = {"rows": Bare(read.rows, ROW_SCHEMA), "occurrences": read.occurrences}
+    tables |= {"personal": read.personal} if keyed else {}
+    return _made(tables, account, counts, _kinds(read.personal), blocks)
 
 
 def _append(read: Ingested, since: Version, known: int, blocks: list[Any]) -> Made:
     """What an earlier version held of the known blocks, and the records read after them."""
     name = since.name.rpartition("/")[2]
-    gone = _occurrences_in(since, since.values["blocks"][known:])
+    gone = _told_in(since, "occurrences", since.values["blocks"][known:])
     new = gone.filter(pl.col("outcome") == "new")["id"]
     replaced = since.lookup("rows", new, texts=False)
     earlier = since.lookup("rows", read.rows["id"], texts=False)
@@ -119,16 +130,23 @@ def _append(read: Ingested, since: Version, known: int, blocks: list[Any]) -> Ma
     counts = Counter(since.values["fates"])
     counts.subtract(_count(occurrences.gone))
     counts.update(_count(occurrences.upserts))
-    return _made({"rows": rows, "occurrences": occurrences}, account, counts, blocks, since)
+    tables: dict[str, Any] = {"rows": rows, "occurrences": occurrences}
+    kinds = Counter(since.values.get("personal", {}))
+    if "personal" in since.tables:
+        was = _told_in(since, "personal", since.values["blocks"][known:])
+        tables["personal"] = compare(was, read.personal, key=was.columns)
+        kinds.subtract(_kinds(was))
+        kinds.update(_kinds(read.personal))
+    return _made(tables, account, counts, kinds, blocks, since)
 
 
-def _occurrences_in(since: Version, blocks: Sequence[Sequence[Any]]) -> pl.DataFrame:
-    """Occurrences of the records that stood in these blocks."""
+def _told_in(since: Version, table: str, blocks: Sequence[Sequence[Any]]) -> pl.DataFrame:
+    """What a table says by position of the records that stood in these blocks."""
     if not blocks:
-        return since.lookup("occurrences", ())
+        return since.lookup(table, ())
     at = [f"{file}:{n}" for _, file, first, last in blocks for n in range(first, last + 1)]
     at += [file for _, file, _, _ in blocks]  # a file refused as a whole
-    return since.table("occurrences").filter(pl.col("position").is_in(at))
+    return since.table(table).filter(pl.col("position").is_in(at))
 
 
 def _account(read: Ingested, name: str) -> Account:
@@ -147,19 +165,27 @@ def _count(occurrences: pl.DataFrame) -> dict[str, int]:
     return dict(named.group_by("fate").len().sort("fate").iter_rows())
 
 
+def _kinds(personal: pl.DataFrame) -> dict[str, int]:
+    """How often each kind of personal data was found."""
+    return dict(personal.group_by("kind").len().iter_rows())
+
+
 def _made(
     tables: Mapping[str, pl.DataFrame | Bare | Change],
     account: Account,
     counts: Mapping[str, int],
+    kinds: Mapping[str, int],
     blocks: list[Any],
     since: Version | None = None,
 ) -> Made:
     """Tables, counts and the proof that each record has one outcome and each row a record."""
     wrong = account.problems()
     fates = {fate: n for fate, n in sorted(counts.items()) if n}
+    found = {kind: n for kind, n in sorted(kinds.items()) if n}
+    values = {"fates": fates, "account": account.to_dict(), "blocks": blocks}
     return Made(
         tables=tables,
-        values={"fates": fates, "account": account.to_dict(), "blocks": blocks},
+        values=values | ({"personal": found} if "personal" in tables else {}),
         checks={"conservation": (not wrong, "; ".join(wrong) or account.line())},
         since=since,
     )

@@ -43,7 +43,7 @@ OPTIONAL = (ENSEMBLE,)
 
 GIVEN = {"task", "report", "out", "now", "system", "signed", "alike", "read"}
 """Keyword arguments that the graph supplies; they never stand in a recipe."""
-_FROM_STAGE = {"source", "system", "put_texts", "report"}
+_FROM_STAGE = {"source", "system", "key", "put_texts", "report"}
 """Those of `read_source`."""
 
 PLUGINS = {

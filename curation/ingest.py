@@ -7,7 +7,7 @@ for every source, before and after sources are merged.
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Literal
 
@@ -16,7 +16,9 @@ import polars as pl
 from curation.formats import check_columns, read_record
 from curation.frames import TEXT
 from curation.json_text import printable
+from curation.personal import find_personal, kinds_of
 from curation.progress import Report, silent
+from curation.redaction import PERSONAL_SCHEMA, Fact, Redaction, redact_cut, redact_text
 from curation.rows import (
     OCCURRENCE_SCHEMA,
     PLAIN,
@@ -37,10 +39,14 @@ _RAW_CHARS = 2000
 
 @dataclass(frozen=True)
 class Ingested:
-    """Rows of `ROW_SCHEMA`, one per id and sorted by it, and an occurrence for each record."""
+    """Rows of `ROW_SCHEMA`, one per id and sorted by it, and an occurrence for each record.
+
+    `personal` says what personal data stood where (`PERSONAL_SCHEMA`), if it was looked for.
+    """
 
     rows: pl.DataFrame
     occurrences: pl.DataFrame
+    personal: pl.DataFrame = field(default_factory=PERSONAL_SCHEMA.to_frame)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -63,7 +69,9 @@ def read_source(
     columns: dict[str, str] | None = None,
     template: str = "",
     max_rows: int | None = None,
+    personal: Literal["keep", "drop", "redact", "pseudonymise"] = "keep",
     system: str | None = None,
+    key: bytes = b"",
     put_texts: Callable[[pl.DataFrame], object] | None = None,
     report: Report = silent,
 ) -> Ingested:
@@ -74,16 +82,24 @@ def read_source(
 
     `system` becomes the system message of records without one. `form`, `columns` and `template` are
     those of `formats.read_record`. A record's own text under `category` or `difficulty` goes before
-    the source's. Raises `ValueError` for unknown parts in `columns`, never for a record.
+    the source's.
+
+    `personal` says what becomes of phone numbers, identity numbers, e-mail addresses and bank
+    cards, before a row gets its id: they are kept, their record is dropped, or in their place stand
+    tags or the pseudonyms that belong to them under the secret `key`. Raises `ValueError` for
+    unknown parts in `columns` or a missing key, never for a record.
     """
     check_columns(columns)
+    if personal != "keep" and not key:
+        raise ValueError(f"personal: {personal} needs a key; see curation.personal_key")
+    redaction = None if personal == "keep" else Redaction(personal, key)
     conversion = {"form": form, "columns": columns, "template": template, "system": system or ""}
     labels = {"source": source, "revision": revision, "track": track, "split": split}
     labels |= {"license": license, "category": category}
-    parts, said, done = [_read_chunk((), conversion, labels)], time.monotonic(), 0
+    parts, said, done = [_read_chunk((), conversion, labels, redaction)], time.monotonic(), 0
     stream = islice(records, max_rows)
     while chunk := list(islice(stream, CHUNK)):
-        parts.append(_read_chunk(chunk, conversion, labels))
+        parts.append(_read_chunk(chunk, conversion, labels, redaction))
         done += len(chunk)
         if put_texts and sum(frame.height for frame in _texts(parts)) >= TEXTS:
             parts = _part_from_texts(parts, put_texts)
@@ -97,23 +113,30 @@ def read_source(
 
 
 def _read_chunk(
-    records: Iterable[Record], conversion: Mapping[str, Any], labels: Mapping[str, str]
+    records: Iterable[Record],
+    conversion: Mapping[str, Any],
+    labels: Mapping[str, str],
+    redaction: Redaction | None,
 ) -> Ingested:
     """Rows and occurrences of some records of a source, as if there were no others."""
     rows: dict[str, dict[str, Any]] = {}
     occurrences: list[tuple[str, ...]] = []
+    personal: list[tuple[Any, ...]] = []
     for record in records:
-        row, reason = _row(record, conversion, labels)
+        row, reason, found = _row(record, conversion, labels, redaction)
         outcome = "quarantined" if reason else "duplicate" if row["id"] in rows else "new"
         if outcome == "new":
             rows[row["id"]] = row
-        kept_raw = raw_text(record) if reason else ""
+        kept_raw = raw_text(record, redact=bool(redaction)) if reason and not found else ""
+        reason = redact_text(reason)[0] if redaction else reason
         position = printable(record.position)
-        found = (labels["source"], labels["revision"], position, outcome, row.get("id", ""))
-        occurrences.append((*found, reason, kept_raw))
+        said = (labels["source"], labels["revision"], position, outcome, row.get("id", ""))
+        occurrences.append((*said, reason, kept_raw))
+        personal += [(row.get("id", ""), position, *fact) for fact in found]
     return Ingested(
         pl.DataFrame(list(rows.values()), schema=ROW_SCHEMA),
         pl.DataFrame(occurrences, schema=OCCURRENCE_SCHEMA, orient="row"),
+        pl.DataFrame(personal, schema=PERSONAL_SCHEMA, orient="row"),
     )
 
 
@@ -123,7 +146,7 @@ def _part_from_texts(
     """The parts without the texts of their rows, which are put away."""
     if texts := _texts(parts):
         put_texts(pl.concat(texts).unique("id", keep="first", maintain_order=True))
-    return [Ingested(part.rows.select(PLAIN), part.occurrences) for part in parts]
+    return [replace(part, rows=part.rows.select(PLAIN)) for part in parts]
 
 
 def _texts(parts: Sequence[Ingested]) -> list[pl.DataFrame]:
@@ -153,7 +176,7 @@ def _join(parts: Sequence[Ingested]) -> Ingested:
     names = parts[0].rows.columns
     columns = (pl.concat(part.rows.drop_in_place(name) for part in parts) for name in names)
     rows = pl.DataFrame([column.gather(order) for column in columns])
-    return Ingested(rows, pl.concat(occurrences))
+    return Ingested(rows, pl.concat(occurrences), pl.concat(part.personal for part in parts))
 
 
 def mark_known(occurrences: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
@@ -191,40 +214,52 @@ def count_line(counts: Mapping[str, int]) -> str:
     return f"{counts['delivered']:,} records = {parts}"
 
 
-def raw_text(record: Any) -> str:
+def raw_text(record: Any, *, redact: bool = False) -> str:
     """The first 2,000 characters of a record as it was, in a form that can be stored.
 
     Of a `Record` that could not be read it is what its source kept; anything else is written as
-    JSON where it can be.
+    JSON where it can be. With `redact` tags stand in it for personal data.
     """
     if isinstance(record, Record) and record.data is None:
-        return printable(record.raw[:_RAW_CHARS])
+        raw = redact_cut(record.raw, _RAW_CHARS) if redact else record.raw
+        return printable(raw[:_RAW_CHARS])
     data = record.data if isinstance(record, Record) else record
     try:
-        return printable(canonical_json(data)[:_RAW_CHARS])
+        said = canonical_json(data)
     except (TypeError, ValueError, RecursionError):
-        return printable(repr(data)[:_RAW_CHARS])
+        said = repr(data)
+    said = redact_text(said)[0] if redact else said  # before the cut, which may halve a number
+    return printable(said[:_RAW_CHARS])
 
 
 def _row(
-    record: Record, conversion: Mapping[str, Any], labels: Mapping[str, str]
-) -> tuple[dict[str, Any], str]:
-    """The record as a row, or `{}` and why it cannot be one."""
+    record: Record,
+    conversion: Mapping[str, Any],
+    labels: Mapping[str, str],
+    redaction: Redaction | None,
+) -> tuple[dict[str, Any], str, list[Fact]]:
+    """The record as a row, or `{}` and why it cannot be one; and what was personal in it."""
     if record.data is None:
-        return {}, printable(record.error) or "the source gave no data and no reason"
+        return {}, printable(record.error) or "the source gave no data and no reason", []
     try:
         parts = read_record(record.data, **conversion)
         own = {k: record.data.get(k) for k in ("category", "difficulty")}
         own = {k: clean_text(v) for k, v in own.items() if isinstance(v, str) and v}
+        found: list[Fact] = []
+        if redaction:
+            parts, found = redaction.apply(parts, system=clean_text(conversion["system"]))
+            own = {k: v for k, v in own.items() if not find_personal(v)}
+            if found and redaction.mode == "drop":
+                return {}, f"personal data: {', '.join(kinds_of(found))}", found
         given: dict[str, Any] = parts | dict(labels) | own
         row = make_row(given.pop("messages"), **given)
         "".join([row["meta"], *own.values()]).encode()  # a lone surrogate cannot be stored
     except ValueError as error:
         reason = "text that UTF-8 cannot hold" if isinstance(error, UnicodeError) else str(error)
-        return {}, printable(reason)
+        return {}, printable(reason), []
     except Exception as error:  # whatever a record provokes costs that record and is written down
-        return {}, printable(f"{type(error).__name__}: {error}"[:300])
-    return row, ""
+        return {}, printable(f"{type(error).__name__}: {error}"[:300]), []
+    return row, "", found
 
 
 def _check_names(sources: Sequence[pl.DataFrame]) -> None:

@@ -55,7 +55,7 @@ _PATTERNS = (
     ("email", _EMAIL),
     ("bank_card", _CARD),
 )
-_UNIT = re.compile(r'\\+(?:u[0-9A-Fa-f]{4}|["/bfnrt])|.', re.DOTALL)
+_UNIT = re.compile(r'\\++(?:u[0-9A-Fa-f]{4}|["/bfnrt])?|.', re.DOTALL)
 """What is read as one character: itself, or a JSON escape with however many backslashes."""
 _HIDDEN = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
 """Characters of no width, which people copy along without seeing them."""
@@ -127,12 +127,12 @@ def fold_text(text: str) -> tuple[str, Sequence[int], Sequence[int]]:
 @lru_cache(1 << 16)
 def _meant(unit: str) -> str:
     """What a character or an escape is read as; nothing of one that has no width."""
-    if len(unit) == 1:
+    if unit[0] != "\\":
         return "" if _HIDDEN.match(unit) else unicodedata.normalize("NFKC", unit)
     escaped = unit.lstrip("\\")
     if len(escaped) > 1:
         return _meant(chr(int(escaped[1:], 16)))
-    return escaped if escaped in '"/' else "\n"
+    return "\n" if escaped and escaped in "bfnrt" else escaped or "\\"
 
 
 def _may_hold(text: str) -> bool:

@@ -247,7 +247,7 @@ def test_every_section_stands_in_the_reference_with_its_options(section: str):
 
 def test_what_all_sources_share_stands_in_the_reference():
     entry = parts(parts(REFERENCE, 2)["Sources"], 3)["Every source"]
-    given = {"source", "system", "put_texts", "report"}
+    given = {"source", "system", "key", "put_texts", "report"}
     assert dict(_OPTION.findall(entry)) == options(read_source, given)
 
 

@@ -166,8 +166,8 @@ def _with(text: str, spans: Sequence[Span], places: Sequence[Span], more: Span) 
     """The spans and one more, found where they are `places` now; those that it touches join it."""
     pairs = list(zip(spans, places, strict=True))
     touched = [s for s, place in pairs if place.start < more.end and more.start < place.end]
-    start = min(_origin(more.start, pairs), *(span.start for span in touched), len(text))
-    end = max(_origin(more.end, pairs), *(span.end for span in touched), 0)
+    start = _origin(more.start, pairs)
+    end = max([_origin(more.end, pairs), *(span.end for span in touched)])
     joined = Span(more.kind, start, end, fold_text(text[start:end])[0])
     others = [span for span in spans if span not in touched]
     return sorted([*others, joined], key=lambda span: span.start)

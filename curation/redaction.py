@@ -100,7 +100,7 @@ def redact_text(text: str, lang: str = "") -> tuple[str, list[Span]]:
     """The text with tags such as `[邮箱]` and `[email]` for personal data, and where they stand.
 
     `lang` is as `guess_language` says. A number of a JSON text gives way to a tag in quotes, for a
-    bare one would be no JSON.
+    bare one would be no JSON. Of an object whose keys are several numbers these become one key.
     """
     if not find_personal(text):
         return text, []

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import polars as pl
 
 from curation.llm import CallsStopped
-from curation.scorers._base import ScoreContext, Scorer
+from curation.scorers._base import CannotScore, ScoreContext, Scorer
 
 FACT_SCHEMA = pl.Schema(
     {
@@ -34,16 +34,13 @@ def take_reference(
     return rows.filter(pl.col("split") == "train") if frozen is None else frozen
 
 
-class _WrongSeries(ValueError):
-    """A scorer broke its contract; no smaller part will mend that."""
-
-
 def score_rows(rows: pl.DataFrame, scorer: Scorer, context: ScoreContext) -> pl.DataFrame:
     """Facts of `FACT_SCHEMA` for exactly these rows, sorted by id.
 
     A scorer that raises is asked again for ever smaller parts, so that only the row it cannot bear
     goes without a score. Where it fails on more than a tenth of the rows the fault is its own, and
-    its error is raised. Raises `ValueError` when its series has another length or type.
+    its error is raised; so it is at once where no part would mend it, such as a missing model.
+    Raises `ValueError` when its series has another length or type.
     """
     if rows.is_empty():
         return FACT_SCHEMA.to_frame()
@@ -84,7 +81,7 @@ def _score_parts(
     try:
         yield _facts(rows, scorer(rows, context))
         return
-    except (_WrongSeries, CallsStopped):  # smaller parts would only ask the same again
+    except (CannotScore, CallsStopped, OSError):  # smaller parts would only ask the same again
         raise
     except Exception as error:
         if rows.height == 1 and len(failed) >= allowed:
@@ -107,7 +104,7 @@ def _failed(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _facts(rows: pl.DataFrame, scores: pl.Series) -> pl.DataFrame:
     if len(scores) != rows.height or scores.dtype not in (pl.Float64, pl.Boolean):
-        raise _WrongSeries(
+        raise CannotScore(
             f"a scorer gave {len(scores):,} values of type {scores.dtype} for {rows.height:,} "
             "rows; it must give one Float64 or Boolean for each"
         )

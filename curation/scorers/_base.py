@@ -36,6 +36,10 @@ Scorer = Callable[[pl.DataFrame, ScoreContext], pl.Series]
 """Rows (`ROW_SCHEMA`) to a series of the same length, Float64 or Boolean, null where unknown."""
 
 
+class CannotScore(ValueError):
+    """No row can be scored as things are, such as with a model of another kind."""
+
+
 def score_each(
     values: Iterable[Any], measure: Callable[[Any], float | bool | None], *, dtype: Any = pl.Float64
 ) -> pl.Series:

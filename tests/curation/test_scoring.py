@@ -7,7 +7,7 @@ import pytest
 
 from curation.rows import ROW_SCHEMA, dialogue, make_row, rows_frame
 from curation.rules import judge_rows
-from curation.scorers._base import ScoreContext, full_text, score_each
+from curation.scorers._base import CannotScore, ScoreContext, full_text, score_each
 from curation.scoring import FACT_SCHEMA, failed_scores, join_facts, score_rows
 from curation.tasks.free_text import free_text
 
@@ -56,10 +56,23 @@ def test_a_scorer_that_raises_costs_the_row_it_cannot_bear_and_no_other():
 
 def test_a_scorer_that_fails_on_most_rows_raises_its_own_error():
     def scorer(_rows, _context):
-        raise OSError("no model")
+        raise RuntimeError("no memory")
 
-    with pytest.raises(OSError, match="no model"):
+    with pytest.raises(RuntimeError, match="no memory"):
         score_rows(ROWS, scorer, context())
+
+
+@pytest.mark.parametrize("fault", [CannotScore("no such label"), OSError("没有模型")])
+def test_a_scorer_that_can_score_no_row_is_asked_once(fault):
+    asked = []
+
+    def scorer(rows, _context):
+        asked.append(rows.height)
+        raise fault
+
+    with pytest.raises(type(fault), match=str(fault)):
+        score_rows(ROWS, scorer, context())
+    assert asked == [ROWS.height]
 
 
 def test_a_scorer_that_gives_too_few_or_another_type_is_refused():

@@ -14,9 +14,12 @@ import pytest
 from curation.fates import chain_fates
 from curation.formats import write_record
 from curation.ingest import merge_sources, read_source
+from curation.scorers._base import ScoreContext
+from curation.scorers.harmful import harmful
 from curation.sources._base import Record
 from curation.sources.json import json as json_array
 from curation.store import Store
+from curation.tasks.free_text import free_text
 from tests.pipelines.conftest import make_project
 
 FOLDER = Path(__file__).parents[1].parent / "shared" / "data"
@@ -83,6 +86,13 @@ def test_public_sources_merge_in_any_order(ingested):
     one, other = merge_sources(parts), merge_sources(parts[::-1])
     assert one[0].equals(other[0]) and one[1].equals(other[1])
     assert one[0].height + one[1].height == sum(part.height for part in parts)
+
+
+def test_no_public_row_is_taken_for_harmful(ingested):
+    """Plots, news and sums among them name weapons and crimes, and ask for none."""
+    rows = pl.concat([part.rows for part in ingested.values()])
+    flags = harmful()(rows, ScoreContext(task=free_text(), reference=rows.clear()))
+    assert rows.height > 10_000 and rows.filter(flags).is_empty()
 
 
 def _record(data):

@@ -45,19 +45,24 @@ def load_tokenizer(model: Path | str, *, revision: str = "") -> Any:
 
     Raises `ValueError` when the model has no chat template that marks the assistant's tokens.
     """
+    tokenizer = load_text_tokenizer(model, revision=revision)
+    tokenizer.chat_template = _training_template(tokenizer, str(model))
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_text_tokenizer(model: Path | str, *, revision: str = "") -> Any:
+    """The tokenizer of a model that reads plain text, as classifiers do; it needs no template."""
     quiet_libraries()
     if _is_plain(Path(model)):
         from transformers import TokenizersBackend as Tokenizer
     else:
         from transformers import AutoTokenizer as Tokenizer
     # Said and not left open: an unset answer asks on the terminal whether to run the model's code.
-    tokenizer: Any = Tokenizer.from_pretrained(
+    return Tokenizer.from_pretrained(
         str(model), revision=revision or "main", trust_remote_code=False
     )
-    tokenizer.chat_template = _training_template(tokenizer, str(model))
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
 
 
 def _is_plain(folder: Path) -> bool:

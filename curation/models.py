@@ -52,25 +52,26 @@ def load_reward_model(model: Path | str, *, revision: str = "") -> Any:
     Raises `ValueError` when the model has more than one output or does not know its padding token,
     without which a batch would be read at the wrong place.
     """
-    quiet_libraries()
-    import torch
-    from transformers import AutoModelForSequenceClassification
-
-    device = best_device()
-    loaded: Any = AutoModelForSequenceClassification.from_pretrained(
-        str(model),
-        revision=revision or None,
-        trust_remote_code=False,
-        use_safetensors=True,
-        dtype=torch.bfloat16 if device == "cuda" else torch.float32,
-    )
+    loaded, _ = _load_classifier(model, revision)
     if loaded.config.num_labels != 1:
         raise ValueError(
             f"{str(model)!r} gives {loaded.config.num_labels} numbers a row; a reward is one"
         )
-    if loaded.config.pad_token_id is None:
-        raise ValueError(f"{str(model)!r} has no pad_token_id in its config")
-    return loaded.to(device).eval()
+    return _ready(loaded, model)
+
+
+def load_guard_model(model: Path | str, *, revision: str = "") -> Any:
+    """A sequence classifier of several labels, for inference.
+
+    Raises `ValueError` when the model has one output, does not know its padding token or brings no
+    trained classifier: a random one would be put in its place.
+    """
+    loaded, missing = _load_classifier(model, revision)
+    if missing:
+        raise ValueError(f"{str(model)!r} is no trained classifier: it has no {sorted(missing)[0]}")
+    if loaded.config.num_labels < 2:  # noqa: PLR2004
+        raise ValueError(f"{str(model)!r} gives one number a row; a guard model has several labels")
+    return _ready(loaded, model)
 
 
 def answer_losses(
@@ -115,23 +116,54 @@ def rewards(
     report: Report = silent,
 ) -> list[float | None]:
     """The reward model's number (a logit, higher is better) for each conversation, or `None`."""
-    import torch
 
     encoded = [ids for ids, _ in encode_chats(tokenizer, chats, tools=tools)]
     limit = model.config.max_position_embeddings
-    usable = [i for i, ids in enumerate(encoded) if 0 < len(ids) <= limit]
-    results: list[float | None] = [None] * len(encoded)
-    progress = Progress(len(usable), "reward", report)
-    for batch in length_batches([len(encoded[i]) for i in usable], max_tokens=batch_tokens):
-        rows = [usable[b] for b in batch]
-        # The classifier looks for its last token from the right, so padding goes there.
-        inputs = pad_batch([encoded[r] for r in rows], pad=model.config.pad_token_id, left=False)
-        with torch.inference_mode():
-            logits = model(**{k: v.to(model.device) for k, v in inputs.items()}).logits
-        for row, value in zip(rows, logits[:, 0].double().tolist(), strict=True):
-            results[row] = value
-        progress.step(len(rows))
-    return results
+    readable = [ids if len(ids) <= limit else [] for ids in encoded]
+    logits = _classify(model, readable, batch_tokens=batch_tokens, what="reward", report=report)
+    return [row[0] if row else None for row in logits]
+
+
+def label_chances(
+    model: Any,
+    tokenizer: Any,
+    texts: Sequence[str],
+    *,
+    batch_tokens: int = 8192,
+    report: Report = silent,
+) -> list[list[list[float]]]:
+    """For each text the probabilities of the labels, 0..1, in each of the pieces it is read in.
+
+    A text that is longer than the model can read is read in overlapping pieces; one of no tokens
+    has none. Labels that exclude one another add up to 1 (softmax); those of a model that says
+    `multi_label_classification` stand each for itself (sigmoid).
+    """
+    import torch
+
+    # RoBERTa counts positions from the one after its padding token, so two of them are not to use.
+    limit = min(tokenizer.model_max_length, model.config.max_position_embeddings - 2)
+    pieces = tokenizer(
+        list(texts),
+        truncation=True,
+        max_length=limit,
+        stride=limit // 8,
+        return_overflowing_tokens=True,
+    )
+    logits = _classify(
+        model, pieces["input_ids"], batch_tokens=batch_tokens, what="guard model", report=report
+    )
+    chances: list[list[list[float]]] = [[] for _ in texts]
+    for text, row in zip(pieces["overflow_to_sample_mapping"], logits, strict=True):
+        if row is not None:
+            numbers = torch.tensor(row, dtype=torch.float64)
+            found = numbers.sigmoid() if are_independent(model) else numbers.softmax(dim=0)
+            chances[text].append(found.tolist())
+    return chances
+
+
+def are_independent(model: Any) -> bool:
+    """Whether several labels of a classifier may hold of one text."""
+    return model.config.problem_type == "multi_label_classification"
 
 
 def pad_batch(sequences: Sequence[Sequence[int]], *, pad: int, left: bool) -> dict[str, Any]:
@@ -156,6 +188,56 @@ def best_device() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _load_classifier(model: Path | str, revision: str) -> tuple[Any, set[str]]:
+    """A sequence classifier, and the weights of it that its files do not hold."""
+    quiet_libraries()
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    loaded, told = AutoModelForSequenceClassification.from_pretrained(
+        str(model),
+        revision=revision or None,
+        trust_remote_code=False,
+        use_safetensors=True,
+        dtype=torch.bfloat16 if best_device() == "cuda" else torch.float32,
+        output_loading_info=True,
+    )
+    return loaded, set(told["missing_keys"])
+
+
+def _ready(classifier: Any, model: Path | str) -> Any:
+    if classifier.config.pad_token_id is None:
+        raise ValueError(f"{str(model)!r} has no pad_token_id in its config")
+    return classifier.to(best_device()).eval()
+
+
+def _classify(
+    model: Any,
+    sequences: Sequence[Sequence[int]],
+    *,
+    batch_tokens: int,
+    what: str,
+    report: Report,
+) -> list[list[float] | None]:
+    """A classifier's numbers (logits) for each sequence of token ids; `None` for an empty one."""
+    import torch
+
+    usable = [place for place, ids in enumerate(sequences) if ids]
+    results: list[list[float] | None] = [None] * len(sequences)
+    progress = Progress(len(usable), what, report)
+    for batch in length_batches([len(sequences[i]) for i in usable], max_tokens=batch_tokens):
+        rows = [usable[b] for b in batch]
+        # The classifier looks for its last token from the right, so padding goes there.
+        inputs = pad_batch([sequences[r] for r in rows], pad=model.config.pad_token_id, left=False)
+        del inputs["position_ids"]  # so padded they are the model's own, and not all count from 0
+        with torch.inference_mode():
+            logits = model(**{k: v.to(model.device) for k, v in inputs.items()}).logits
+        for row, values in zip(rows, logits.double().tolist(), strict=True):
+            results[row] = values
+        progress.step(len(rows))
+    return results
 
 
 def _batch_nats(

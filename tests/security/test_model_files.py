@@ -13,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from curation.chat import load_tokenizer
-from curation.models import load_causal_lm, load_reward_model
+from curation.chat import load_text_tokenizer, load_tokenizer
+from curation.models import load_causal_lm, load_guard_model, load_reward_model
 from curation.rows import dialogue, make_row, rows_frame
 from tests.conftest import copy_rows
 from tests.training.test_sft import OPTIONS, _kill_after_first_checkpoint
@@ -97,6 +97,7 @@ def test_every_model_is_loaded_without_its_code_and_from_safetensors_alone():
 LOADERS = {
     "causal": load_causal_lm,
     "reward": load_reward_model,
+    "guard": load_guard_model,
     "classifier": lambda m: _load_classifier(m, load_tokenizer(m), revision=""),
     "base": lambda m: _load_base(m, revision="", method="lora"),
 }
@@ -152,7 +153,11 @@ def edit(path: Path, **entries: Any) -> None:
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["known kind", "unknown kind"])
-@pytest.mark.parametrize("load", [*LOADERS.values(), load_tokenizer], ids=[*LOADERS, "tokenizer"])
+@pytest.mark.parametrize(
+    "load",
+    [*LOADERS.values(), load_tokenizer, load_text_tokenizer],
+    ids=[*LOADERS, "tokenizer", "text tokenizer"],
+)
 def test_code_of_a_model_folder_never_runs(
     base: Path, tmp_path: Path, load: Any, known: bool, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,7 +8,7 @@ may take and how often it is tried again is bounded.
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -28,6 +28,9 @@ _TRUST_S = 3600.0
 _PAGE = 1000
 _SECRET_CHARS = 4
 _METADATA = "169.254.169.254", "169.254.170.2", "/latest/api/token", "/latest/meta-data", "Missing "
+TRUSTED = "WINNOW_TRUSTED_ENDPOINT"
+"""Names the endpoint that a session token may be sent to."""
+_AWS = (".amazonaws.com", ".amazonaws.com.cn")
 _NO_KEYS = "no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 
 
@@ -36,8 +39,9 @@ class BucketBlobs:
 
     Credentials, region and endpoint come from the environment (AWS_ACCESS_KEY_ID,
     AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL). Raises `ValueError` for a URL of another
-    kind, when obstore is not installed, or when the bucket ignores conditional writes, which would
-    let two writers both win; `OSError` when the bucket cannot be used.
+    kind, when obstore is not installed, for a session token that a redirect could carry away, or
+    when the bucket ignores conditional writes, which would let two writers both win; `OSError` when
+    the bucket cannot be used.
     """
 
     shared = True
@@ -51,6 +55,7 @@ class BucketBlobs:
             raise ValueError(
                 f"a store at {url!r} needs obstore: pip install 'winnow-sft[s3]'"
             ) from None
+        _check_token(os.environ)
         plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
         options: Any = _TIMEOUTS | ({"allow_http": True} if plain else {})
         for part in ("objects", "tmp"):
@@ -192,6 +197,22 @@ def _check_url(url: str) -> None:
         raise ValueError("the store's URL holds credentials; give them by the environment")
     if parts.scheme != "s3" or not parts.netloc or parts.query or parts.fragment:
         raise ValueError(f"a store is a folder or s3://bucket/prefix, not {url!r}")
+
+
+def _check_token(said: Mapping[str, str]) -> None:
+    """Refuse a session token for an endpoint that is neither AWS's own nor named as trusted.
+
+    obstore follows redirects of what is read, takes the token along, and has no option against it.
+    """
+    if not said.get("AWS_SESSION_TOKEN"):
+        return
+    for name in ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        host = urlsplit(said.get(name, "")).hostname or ""
+        if host and not f".{host}".endswith(_AWS) and said[name] != said.get(TRUSTED):
+            raise ValueError(
+                f"the endpoint {_without_secrets(said[name])!r} could send AWS_SESSION_TOKEN on to "
+                f"another host by a redirect; if you trust it, set {TRUSTED} to the same address"
+            )
 
 
 def _line(error: Exception) -> str:

@@ -8,6 +8,7 @@ one grown part by part.
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from zlib import crc32
 
 import polars as pl
 
@@ -43,7 +44,9 @@ from curation.table_parts import (
 )
 from curation.table_texts import put_texts, text_columns, texts_of, with_texts
 
-MAX_PARTS = 12
+MAX_PARTS, SPREAD = 12, 6
+"""A table has no more parts, or up to so many more by its name: not all of them are put together
+in the same delivery."""
 MAX_SHARE = 0.25
 """A change beyond this share of a table has it written whole; a part more than that merges some."""
 
@@ -249,7 +252,7 @@ def _few_parts(frames: Frames, kind: str, entry: Mapping[str, Any]) -> list[Part
     written anew only as often as what it stands with has doubled.
     """
     parts = parts_of(entry)
-    if len(parts) < MAX_PARTS:
+    if len(parts) < MAX_PARTS + crc32(kind.encode()) % SPREAD:
         return parts
     sizes = [rows_in(rows) + rows_in(gone) for rows, gone in parts]
     start = next((i for i, n in enumerate(sizes) if n <= sum(sizes[i + 1 :])), len(sizes) - 1)

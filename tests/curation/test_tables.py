@@ -12,7 +12,7 @@ from curation.frames import TEXT_GROUP, Bare, frame_digest, row_sum
 from curation.rows import digest
 from curation.store import Change, Made, Store
 from curation.table_texts import put_text_run, texts_of
-from curation.tables import MAX_PARTS, lookup, read_table, write_table
+from curation.tables import MAX_PARTS, SPREAD, lookup, read_table, write_table
 
 VALUES = st.dictionaries(
     st.integers(0, 30), st.tuples(st.sampled_from(["甲", "b", ""]), st.floats() | st.none())
@@ -86,7 +86,7 @@ def test_merged_parts_say_what_they_said_apart(tmp_path_factory, changes, kind, 
         frames = [frame.rename({"id": "row"}) for frame in frames]
     if kind == "by row with ids":
         frames = [frame.with_columns(id=pl.col("row").str.head(1)) for frame in frames]
-    with patch("curation.tables.MAX_PARTS", 4), patch("curation.runs.SLICE", 7):
+    with patch("curation.tables.MAX_PARTS", 1), patch("curation.runs.SLICE", 7):
         version = grow(grown, frames)
         assert len(version.tables["rows"]["parts"]) <= 8
     whole = grow(Store(folder / "whole"), frames[-1:])
@@ -203,9 +203,9 @@ def test_no_character_of_a_folder_s_name_has_a_meaning(tmp_path):
 
 def test_many_small_changes_are_drawn_together(tmp_path):
     store = Store(tmp_path)
-    contents = [talks(1000 + i) for i in range(MAX_PARTS + 4)]
+    contents = [talks(1000 + i) for i in range(MAX_PARTS + SPREAD + 4)]
     version = grow(store, contents)
-    assert len(version.tables["rows"]["parts"]) < MAX_PARTS
+    assert len(version.tables["rows"]["parts"]) < MAX_PARTS + SPREAD
     assert version.table("rows").equals(contents[-1].sort("id"))
 
 

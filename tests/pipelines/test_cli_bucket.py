@@ -54,6 +54,7 @@ def test_a_bucket_out_of_reach_is_one_line(project, s3):
 
 def test_the_secret_of_a_bucket_is_written_nowhere(project, s3):
     here = {**s3.environment, "WINNOW_STORE": PLACE, "AWS_SESSION_TOKEN": "session-token-canary"}
+    here["WINNOW_TRUSTED_ENDPOINT"] = here["AWS_ENDPOINT_URL"]
     done = project.winnow("run", "--select", "sources/seeds", **here)
     assert done.returncode == 0, done.stdout + done.stderr
     s3.lose_reply = lambda method, path: method == "PUT" and "/objects/" in path

@@ -80,7 +80,7 @@ def test_no_store_is_a_line_and_none_is_made(tmp_path, capsys):
 
 def test_check_finds_nothing_in_a_whole_store(winnow):
     code, said, _ = winnow("check")
-    assert code == 0 and said == "no damage\n2 links of accounts proven, 0 open\n"
+    assert code == 0 and said == "no damage\n4 links of accounts proven, 0 open\n"
 
 
 def test_check_names_what_is_damaged_and_removes_it_when_asked(winnow, store):

@@ -28,7 +28,7 @@ Work = Callable[[pl.DataFrame], pl.DataFrame]
 
 
 def read_kept(version: Version, fates: pl.DataFrame) -> Bare:
-    """The rows of an upstream table `rows` whose fate is `kept`, read a slice at a time."""
+    """The rows of an upstream table `rows` but those of another fate, read a slice at a time."""
     gone = fates.filter(pl.col("fate") != "kept")["id"].implode()
     pieces = read_pieces(version.store, version.tables["rows"], PLAIN)
     kept = pl.concat(piece.filter(~pl.col("id").is_in(gone)) for piece, _ in pieces)

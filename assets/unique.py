@@ -8,7 +8,7 @@ import polars as pl
 
 from assets.accounting import Settled, replacing, resettle, settle
 from assets.code import code_version
-from assets.delta import SEEN, changed_ids, changed_rows, remember_rows
+from assets.delta import SEEN, changed_ids, changed_rows, read_kept, remember_rows
 from assets.stage import Job, stage
 from curation.accounts import tally_rows
 from curation.dedup import SIGNATURE_SCHEMA, Duplicates, find_duplicates, near_ids, sign_rows
@@ -189,7 +189,7 @@ def unique_rows(job: Job, rows: Version, augmented_rows: Version, duplicates: Ve
     since = job.same_code
     if since is None:
         fates = duplicates.table("fates", ["id", "fate"])
-        imported = keep_rows(rows.table("rows", PLAIN), fates).filter(pl.col("split") == "train")
+        imported = read_kept(rows, fates).frame.filter(pl.col("split") == "train")
         made = keep_rows(augmented_rows.table("rows", PLAIN), fates)
         both = [imported, made.join(imported, on="id", how="anti")]
         return Made(tables={"rows": Bare(in_order(pl.concat(both)), ROW_SCHEMA)})

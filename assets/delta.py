@@ -10,11 +10,11 @@ from typing import Any
 import polars as pl
 
 from assets.stage import Job
-from curation.frames import Bare
+from curation.frames import Bare, in_order
 from curation.progress import Progress
 from curation.rows import PLAIN, ROW_SCHEMA
 from curation.store import Change, Version
-from curation.table_parts import read_pieces
+from curation.table_parts import read_pieces, until
 from curation.tables import lookup, read_table
 
 BATCH = 20_000
@@ -27,12 +27,25 @@ Work = Callable[[pl.DataFrame], pl.DataFrame]
 """Rows to facts: any columns, but `id` first, and one line for each row."""
 
 
-def read_kept(version: Version, fates: pl.DataFrame) -> Bare:
-    """The rows of an upstream table `rows` but those of another fate, read a slice at a time."""
+def read_kept(
+    version: Version,
+    fates: pl.DataFrame,
+    *,
+    where: pl.Expr | None = None,
+    besides: pl.DataFrame | None = None,
+) -> Bare:
+    """The rows of an upstream table `rows` but those of another fate, read a slice at a time.
+
+    `where` leaves out others, too; `besides` are more rows, sorted by id, that go among them.
+    """
     gone = fates.filter(pl.col("fate") != "kept")["id"].implode()
-    pieces = read_pieces(version.store, version.tables["rows"], PLAIN)
-    kept = pl.concat(piece.filter(~pl.col("id").is_in(gone)) for piece, _ in pieces)
-    return Bare(kept.select(PLAIN), ROW_SCHEMA)
+    wanted = ~pl.col("id").is_in(gone) & (pl.lit(True) if where is None else where)
+    more = ROW_SCHEMA.to_frame().select(PLAIN) if besides is None else besides.select(PLAIN)
+    kept = []
+    for piece, last in read_pieces(version.store, version.tables["rows"], PLAIN):
+        here, more = until(last, more)
+        kept.append(in_order(pl.concat([piece.filter(wanted).select(PLAIN), here])))
+    return Bare(pl.concat(kept), ROW_SCHEMA)
 
 
 def map_rows(

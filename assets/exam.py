@@ -97,7 +97,7 @@ class _Setting:
         if partly:
             unique = self.unique_rows.lookup("rows", partly.ids, texts=False)
         else:
-            unique = self.unique_rows.table("rows", LABELS)
+            unique = self.unique_rows.table("rows", [*LABELS, "prompt_id"])
         if partly and partly.examined is not None:
             exam, clusters = (partly.since.table(name) for name in ("exam", "clusters"))
             options |= {name: said[name] for name in ("threshold",) if name in said}

@@ -13,16 +13,15 @@ from assets.stage import Job, stage
 from curation.accounts import tally_rows
 from curation.dedup import SIGNATURE_SCHEMA, Duplicates, find_duplicates, near_ids, sign_rows
 from curation.fates import keep_rows
-from curation.frames import Bare, in_order
 from curation.related import COMPARED, find_related
-from curation.rows import PLAIN, ROW_SCHEMA, digest
+from curation.rows import PLAIN, digest
 from curation.store import Made, Version
-from curation.table_parts import read_said
+from curation.table_parts import read_pieces, read_said
 from curation.tables import lookup, read_table
 
 GROUP = "4_curate"
 
-LABELS = ("id", "prompt_id", "split", "track", "source", "origin")
+LABELS = ("id", "split", "track", "source", "origin")
 """What the steps that compare rows read of every row; the texts only of those in question."""
 
 
@@ -64,12 +63,15 @@ def duplicates(job: Job, rows: Version, augmented_rows: Version) -> Made:
     """Which rows repeat which: exact and near repeats, and prompts with two different answers."""
     entry, memo = sign_all(job, rows, augmented_rows, "dedup")
     since, ids = _to_compare(job, rows, augmented_rows, entry, memo)
-    if ids is None:
-        signed = read_table(job.store, entry, SIGNATURE_SCHEMA.names())
+    bands, names = None, [*SIGNATURE_SCHEMA.names()]
+    if ids is None:  # the bands are most of what is said of all rows
+        names.remove("bands")
+        signed = read_table(job.store, entry, names)
+        bands = (piece for piece, _ in read_pieces(job.store, entry, ["id", "bands"]))
         entered = candidates(rows, augmented_rows, LABELS)
         made = augmented_rows.table("rows", ["id", "source"])
     else:
-        signed = lookup(job.store, entry, ids, SIGNATURE_SCHEMA.names())
+        signed = lookup(job.store, entry, ids, names)
         entered = _read_candidates(rows, augmented_rows, ids, texts=False)
         made = augmented_rows.lookup("rows", ids, texts=False)
     # Of equal rows the one whose source the recipe names first stays, unless it says otherwise.
@@ -78,6 +80,7 @@ def duplicates(job: Job, rows: Version, augmented_rows: Version) -> Made:
         entered,
         task=job.recipe.task,
         signed=signed,
+        bands=bands,
         read=lambda ids: _read_candidates(rows, augmented_rows, ids),
         report=job.report,
         **options,
@@ -189,10 +192,11 @@ def unique_rows(job: Job, rows: Version, augmented_rows: Version, duplicates: Ve
     since = job.same_code
     if since is None:
         fates = duplicates.table("fates", ["id", "fate"])
-        imported = read_kept(rows, fates).frame.filter(pl.col("split") == "train")
+        train = pl.col("split") == "train"
         made = keep_rows(augmented_rows.table("rows", PLAIN), fates)
-        both = [imported, made.join(imported, on="id", how="anti")]
-        return Made(tables={"rows": Bare(in_order(pl.concat(both)), ROW_SCHEMA)})
+        imported = rows.lookup("rows", made["id"], ["id", "split"]).filter(train)
+        made = made.join(imported, on="id", how="anti", maintain_order="left")
+        return Made(tables={"rows": read_kept(rows, fates, where=train, besides=made)})
     tables = ((rows, "rows"), (augmented_rows, "rows"), (duplicates, "fates"))
     ids = changed_ids(since, tables)
     entered = _read_candidates(rows, augmented_rows, ids, texts=False)

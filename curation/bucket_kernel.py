@@ -18,26 +18,28 @@ def mark_shared(
     bands: NDArray[np.uint32],
     ends: NDArray[np.int64],
     block: NDArray[np.uint64],
+    start: int,
+    place: int,
     step: int,
+    seen: Any,
     out: NDArray[np.bool_],
 ) -> None:
-    """Set `out` for each row that shares a band with another one; the others stay.
+    """Set `out` for each row that shares the band of a place with one seen before, and for that.
 
-    Row i has the bands up to `ends[i]`, one or two sets of `step`; a place is compared with itself
-    and its twin in the other set.
+    Row `start + i` has the bands up to `ends[i]`, one or two sets of `step`; a place is compared
+    with itself and its twin in the other set. What was `seen` is a `table_for` all rows, in which
+    the rows given are remembered.
     """
-    n = ends.shape[0]
-    keys, first = _table(n)
-    for place in range(step):
-        first[:] = -1
-        for i in range(n):
-            for at in range((ends[i - 1] if i else 0) + place, ends[i], step):
-                key = block[i] ^ _U64(bands[at])
-                slot = _slot(key, keys, first)
-                if first[slot] < 0:
-                    first[slot], keys[slot] = i, key
-                elif first[slot] != i:
-                    out[first[slot]] = out[i] = True
+    keys, first = seen
+    for i in range(ends.shape[0]):
+        row = start + i
+        for at in range((ends[i - 1] if i else 0) + place, ends[i], step):
+            key = block[i] ^ _U64(bands[at])
+            slot = _slot(key, keys, first)
+            if first[slot] < 0:
+                first[slot], keys[slot] = row, key
+            elif first[slot] != row:
+                out[first[slot]] = out[row] = True
 
 
 @njit(cache=True, nogil=True)
@@ -48,12 +50,12 @@ def name_buckets(
     step: int,
     out: NDArray[np.int32],
 ) -> int:
-    """Number the bands that rows share in `out` (rows, places), by rows as `mark_shared` has them.
+    """Number the bands that rows share in `out` (rows, places), each place with its twin.
 
-    Returns how many there are.
+    Row i has the bands up to `ends[i]`. Returns how many there are.
     """
     n, places = out.shape
-    keys, first = _table(n)
+    keys, first = table_for(n)
     named = 0
     for place in range(step):
         first[:] = -1
@@ -74,12 +76,12 @@ def name_buckets(
 
 
 @njit(cache=True, nogil=True)
-def _table(rows: int) -> Any:
-    """Room for the keys of so many rows, two each, and for where each was met first."""
+def table_for(rows: int) -> Any:
+    """Room for the keys of so many rows, two each, and for where each was met first: -1."""
     size = 16
     while size < 4 * rows:
         size *= 2
-    return np.empty(size, np.uint64), np.empty(size, np.int64)
+    return np.empty(size, np.uint64), np.full(size, -1, np.int64)
 
 
 @njit(cache=True, nogil=True, inline="always")

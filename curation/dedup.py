@@ -67,6 +67,7 @@ def find_duplicates(
     seed: int = 1,
     priority: Sequence[str] = (),
     signed: pl.DataFrame | None = None,
+    bands: Iterable[pl.DataFrame] | None = None,
     read: Callable[[pl.Series], pl.DataFrame] | None = None,
     report: Report = silent,
 ) -> Duplicates:
@@ -80,21 +81,20 @@ def find_duplicates(
 
     With `signed` (what `sign_rows` gives for these rows, by the same threshold, permutations, seed
     and task) nothing is signed here; then `rows` may lack its texts, and `read` gives the full rows
-    of some ids: of those that may repeat another.
+    of some ids: of those that may repeat another. Nor need `signed` have bands, the largest part
+    of it, where `bands` gives those of each id, piece by piece (columns id and bands).
     """
     options = {"threshold": threshold, "permutations": permutations, "seed": seed}
     signed = sign_rows(rows, task=task, **options) if signed is None else signed
     read = read or (lambda ids: rows.join(ids.to_frame("id"), on="id", how="semi"))
-    keyed = _rank(rows, signed.drop("bands"), priority)
+    bands = [signed.select("id", "bands")] if bands is None else bands
+    keyed = _rank(rows, signed.drop("bands", strict=False), priority)
     scope = ["split", "track", "prompt"]
     keyed = keyed.with_columns(
         first=pl.col("id").first().over([*scope, "answer"]),
         conflict=pl.col("labelled") & (pl.col("answer").n_unique().over(scope) > 1),
     )
-    candidates = keyed.filter((pl.col("id") == pl.col("first")) & ~pl.col("conflict"))
-    bands = signed.select("id", "bands")
-    candidates = candidates.select(_COMPARED).join(bands, on="id", maintain_order="left")
-    busy = candidates.filter(share_bands(candidates))
+    busy = _busy(keyed, bands)
     busy = with_texts(busy, read(busy["id"]), task)
     pairs = _pair_rows(keyed, merge_stars(busy, threshold=threshold, report=report))
     conflicts = keyed.filter("conflict").sort("id")
@@ -104,6 +104,14 @@ def find_duplicates(
 
 _COMPARED = ("id", "split", "track", "context", "answer", "labelled", "certain")
 """What rows are compared by, besides texts and bands."""
+
+
+def _busy(keyed: pl.DataFrame, bands: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    """Signatures of the rows that may be near another one; no repeats, and none in conflict."""
+    wanted = (pl.col("id") == pl.col("first")) & ~pl.col("conflict")
+    candidates = keyed.lazy().filter(wanted).select(_COMPARED).collect()
+    return candidates.join(share_bands(candidates, bands), on="id", maintain_order="left")
+
 
 SIGNATURE_SCHEMA = pl.Schema(
     {

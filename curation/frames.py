@@ -80,12 +80,16 @@ def _differ(ids: pl.Series) -> bool:
 
 
 def in_order(frame: pl.DataFrame) -> pl.DataFrame:
-    """The frame sorted by `id` first and then by every other plain column, in one chunk."""
+    """The frame sorted by `id` first and then by every other plain column.
+
+    One that is so already is not copied, which may be most of the memory, unless it has lists:
+    how Parquet writes those follows the chunks that they lie in.
+    """
     plain = [c for c, kind in frame.schema.items() if not kind.is_nested()]
     keys = sorted(plain, key=lambda c: (c != "id", frame.columns.index(c)))
     if frame.height > 1 and "id" in keys and _differ(frame["id"]):
         if frame["id"].is_sorted(nulls_last=True):
-            return frame.rechunk()  # without another copy of what may be most of the memory
+            return frame if len(plain) == frame.width else frame.rechunk()
         keys = ["id"]
     return (frame.sort(keys, nulls_last=True) if keys else frame).rechunk()
 
@@ -119,7 +123,7 @@ def row_sum(frame: pl.DataFrame) -> int:
 def parquet_bytes(frame: pl.DataFrame) -> bytes:
     """A frame in its canonical order as Parquet; the same rows give the same bytes."""
     out, group = io.BytesIO(), TEXT_GROUP if {*TEXT} & {*frame.columns} else ROW_GROUP
-    in_order(frame).write_parquet(out, compression="zstd", row_group_size=group)
+    in_order(frame).rechunk().write_parquet(out, compression="zstd", row_group_size=group)
     return out.getvalue()
 
 

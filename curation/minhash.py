@@ -42,18 +42,12 @@ def sign_keys(
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"the threshold is {threshold!r}, not a Jaccard index in 0..1")
-    import numpy as np
-    import pyarrow as pa
-
     engine = engine or ("kernel" if len(keys) >= _MANY else "numpy")
     sign = _sign_compiled if engine == "kernel" else _sign_each
     pieces = [pl.Series([], dtype=pl.Binary)]
     for piece in (keys[at : at + _SLICE] for at in range(0, len(keys), _SLICE)):
         bands, sets = sign(piece, threshold, permutations, seed, engine)
-        ends = np.concatenate([[0], sets.cumsum() * bands.shape[1] * bands.itemsize])
-        buffers = [None, pa.py_buffer(ends.astype(np.int64)), pa.py_buffer(bands.tobytes())]
-        packed = pa.Array.from_buffers(pa.large_binary(), len(piece), buffers)
-        pieces.append(pl.Series(packed, dtype=pl.Binary))
+        pieces.append(pack_bands(bands, sets * bands.shape[1]))
     return pl.concat(pieces)
 
 
@@ -64,6 +58,17 @@ def hash_gram(gram: str) -> int:
         mixed = ord(character) * 0x9E3779B1 & _MASK
         found = (found * 0x85EBCA77 + (mixed ^ mixed >> 15)) & _MASK
     return found
+
+
+def pack_bands(bands: Any, counts: Any) -> pl.Series:
+    """Bands of rows (uint32) one after another as `sign_keys` gives them, so many for each row."""
+    import numpy as np
+    import pyarrow as pa
+
+    ends = np.concatenate([[0], counts.cumsum() * bands.itemsize]).astype(np.int64)
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(bands.tobytes())]
+    packed = pa.Array.from_buffers(pa.large_binary(), len(counts), buffers)
+    return pl.Series(packed, dtype=pl.Binary)
 
 
 def flat_bands(packed: pl.Series) -> tuple[Any, Any]:

@@ -6,12 +6,12 @@ near pairs pulls rows together that differ. Two engines give the same: the index
 can also be asked for one row, and a compiled kernel for many.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 import polars as pl
 
-from curation.minhash import flat_bands, sign_keys, text_buffers
+from curation.minhash import flat_bands, pack_bands, sign_keys, text_buffers
 from curation.progress import Progress, Report, silent
 from curation.similarity import SCRIPTS, NearIndex, is_short, jaccard
 from curation.text import meaning_marks
@@ -163,8 +163,9 @@ def _name_buckets(packed: pl.Series, block: pl.Series) -> tuple[Any, int]:
     from curation.bucket_kernel import name_buckets
 
     bands, ends = flat_bands(packed)
-    buckets = np.full((len(packed), _places(ends)), -1, np.int32)
-    return buckets, name_buckets(bands, ends, block.to_numpy(), _step(ends), buckets)
+    places = _places(ends)
+    buckets = np.full((len(packed), places), -1, np.int32)
+    return buckets, name_buckets(bands, ends, block.to_numpy(), _step(places), buckets)
 
 
 def _places(ends: Any) -> int:
@@ -174,9 +175,8 @@ def _places(ends: Any) -> int:
     return int(np.diff(ends, prepend=0).max(initial=0))
 
 
-def _step(ends: Any) -> int:
+def _step(places: int) -> int:
     """How many bands a set has; of an even number half, which may be two sets or one."""
-    places = _places(ends)
     return places if places % 2 else places // 2
 
 
@@ -215,16 +215,42 @@ def band_keys(signed: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
     return pl.Series(blocks(signed).to_numpy()[owners] ^ bands), pl.Series(owners)
 
 
-def share_bands(signed: pl.DataFrame) -> pl.Series:
-    """Whether a row shares a band with another one of its block."""
+def share_bands(signed: pl.DataFrame, bands: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    """The rows that share a band with another one of their block: columns id and bands.
+
+    `signed` are signatures with split and track. `bands` has those of each, and maybe of others, by
+    id in pieces of any size; of the pieces no more is in memory together than the bands.
+    """
     if signed.height >= _MANY:
-        import numpy as np
+        return _share_compiled(signed, bands)
+    rows = signed.join(pl.concat(bands), on="id", maintain_order="left")
+    keys, owners = band_keys(rows)
+    shared = pl.repeat(False, rows.height, eager=True)
+    shared = shared.scatter(owners.filter(keys.is_duplicated()), True)
+    return rows.filter(shared).select("id", "bands")
 
-        from curation.bucket_kernel import mark_shared
 
-        shared, (bands, ends) = np.zeros(signed.height, np.bool_), flat_bands(signed["bands"])
-        mark_shared(bands, ends, blocks(signed).to_numpy(), _step(ends), shared)
-        return pl.Series(shared)
-    keys, owners = band_keys(signed)
-    shared = pl.repeat(False, signed.height, eager=True)
-    return shared.scatter(owners.filter(keys.is_duplicated()), True)
+def _share_compiled(signed: pl.DataFrame, bands: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    import numpy as np
+
+    from curation.bucket_kernel import mark_shared, table_for
+
+    pieces, rows = [], signed.select("id", block=blocks(signed)).sort("id")
+    for piece in bands:
+        low, high = pl.lit(piece["id"].min()), pl.lit(piece["id"].max())
+        here = rows.filter(pl.col("id").is_between(low, high))
+        here = piece.join(here, on="id", maintain_order="left")
+        pieces.append((here["id"], *flat_bands(here["bands"]), here["block"].to_numpy()))
+    starts = np.cumsum([0, *(len(ends) for _, _, ends, _ in pieces)])
+    step = _step(max(_places(ends) for _, _, ends, _ in pieces))
+    shared, seen = np.zeros(starts[-1], np.bool_), table_for(starts[-1])
+    for place in range(step):
+        seen[1].fill(-1)
+        for start, (_, flat, ends, block) in zip(starts, pieces, strict=False):
+            mark_shared(flat, ends, block, start, place, step, seen, shared)
+    found = []
+    for start, (ids, flat, ends, _) in zip(starts, pieces, strict=False):
+        mine, counts = shared[start : start + len(ends)], np.diff(ends, prepend=0)
+        packed = pack_bands(flat[np.repeat(mine, counts)], counts[mine])
+        found.append(pl.DataFrame({"id": ids.filter(mine), "bands": packed}))
+    return pl.concat(found)

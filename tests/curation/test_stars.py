@@ -96,8 +96,12 @@ def test_of_bare_texts_those_near_a_better_one_go():
 @pytest.mark.parametrize("track", ["domain", "general"])
 def test_the_kernel_marks_the_rows_that_share_a_band_with_another(monkeypatch, track):
     rows = signed_rows(200, seed=9, track=track, threshold=0.7)
-    marked = []
-    for many in (0, rows.height + 1):
+    signed, bands = rows.drop("bands"), rows.select("id", "bands").sort("id")
+    found = []
+    for many, size in ((rows.height + 1, rows.height), (0, rows.height), (0, 37)):
         monkeypatch.setattr(stars, "_MANY", many)
-        marked.append(share_bands(rows))
-    assert marked[0].equals(marked[1]) and 0 < marked[0].sum() < rows.height
+        pieces = [*bands.iter_slices(size), bands.clear()]
+        found.append(share_bands(signed, pieces).sort("id"))
+    assert found[0].equals(found[1]) and found[0].equals(found[2])
+    assert 0 < found[0].height < rows.height
+    assert found[0].equals(bands.join(found[0], on="id", how="semi", maintain_order="left"))

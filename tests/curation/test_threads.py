@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from curation.rows import digest
+from curation.runs import put_run
 from curation.store import Made, Store
 
 ROWS = 100_000
@@ -79,3 +80,13 @@ def test_bytes_do_not_depend_on_the_number_of_threads(tmp_path):
     assert files == other_files
     version = Store(tmp_path / "1").head("x/talks")
     assert version and len(version.tables["rows"]["parts"]) == 2  # it grew by the change alone
+
+
+def test_bytes_do_not_depend_on_the_chunks_that_a_frame_lies_in(tmp_path):
+    store = Store(tmp_path)
+    for frame in (talks(), talks().drop("messages", "tools")):
+        frame = frame.sort("id")
+        for size in (999, 70_001):
+            chunked = pl.concat(frame.iter_slices(size), rechunk=False)
+            assert chunked.n_chunks() > 1
+            assert put_run(store, "x", chunked) == put_run(store, "x", frame)

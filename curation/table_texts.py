@@ -1,7 +1,7 @@
 """Texts of rows, which lie apart: once for all tables that hold the row, whose id names them."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -23,11 +23,25 @@ from curation.runs import (
 from curation.text_index import index_texts
 
 MAX_TEXTS = 12
-"""More small runs of texts of one table than this are drawn together, so that few are opened."""
+"""More small runs of texts of one table than this are drawn together, so that few are opened. A
+table that is made from others waits for these to do it, up to twice as many."""
 LEAST_SHARE = 8
 """A table with fewer than one in so many of a run's texts has a copy of its own, quick to read."""
 _FEW = 65_536
 """So many texts are looked up; more are read with the rest."""
+
+
+class Known(NamedTuple):
+    """Runs that may hold texts of a table, and whether some are those of tables it is made from."""
+
+    runs: frozenset[Run] = frozenset()
+    handed_on: bool = False
+
+    def with_runs(self, runs: Iterable[Run]) -> "Known":
+        return self._replace(runs=self.runs.union(runs))
+
+
+NO_TEXTS = Known()
 
 
 def text_columns(entry: Mapping[str, Any]) -> list[str]:
@@ -50,26 +64,28 @@ def put_texts(
     frame: pl.DataFrame,
     columns: Sequence[str],
     own: Sequence[Run],
-    known: Iterable[Run],
+    known: Known,
 ) -> list[Run]:
-    """Runs that together hold the texts of a frame's rows: `own`, some that are known, a new one.
+    """Runs that together hold the texts of `own` and of a frame's rows: known ones and a new one.
 
     Raises `Corrupt` when the frame lacks texts that are in none of them.
     """
-    used, every = list(own), {*own, *known}
+    used, every = list(own), {*own, *known.runs}
     if not columns:
         return used
+    if len(_small(used)) >= MAX_TEXTS:
+        used = _drawn_together(frames, used, every.difference(used))
     missing = frame["id"].unique().sort()
     for run in sorted(every, key=lambda run: (rows_in(run), run)):  # what came last is small
         there = _ids_in(frames, run, missing, columns)
-        if run not in own and (there.is_empty() or len(there) * LEAST_SHARE < rows_in(run)):
+        if run not in used and (there.is_empty() or len(there) * LEAST_SHARE < rows_in(run)):
             continue
         used += [run] if run not in used else []
         missing = missing.filter(pl.repeat(True, len(missing), eager=True).scatter(there, False))
     if not missing.is_empty():
         used.append(put_text_run(frames, _texts(frames, frame, columns, missing, every)))
     used = used or [put_text_run(frames, _no_texts(frame, columns))]  # to know its types by
-    return _merge_small(frames, used)
+    return _merge_small(frames, used, MAX_TEXTS * (2 if known.handed_on else 1))
 
 
 def with_texts(
@@ -141,14 +157,36 @@ def _texts(
     return texts
 
 
-def _merge_small(frames: Frames, runs: Sequence[Run]) -> list[Run]:
-    """The runs with a slice or more as they are, and no more than `MAX_TEXTS` that have less.
+def _small(runs: Iterable[Run]) -> list[Run]:
+    """Those of less than a slice, the largest first."""
+    return sorted((run for run in runs if rows_in(run) < SLICE), key=lambda r: (-rows_in(r), r))
+
+
+def _drawn_together(frames: Frames, runs: Sequence[Run], others: Iterable[Run]) -> list[Run]:
+    """The runs with one of the others in place of small ones whose texts it holds, as far as any.
+
+    Most of what it holds must be theirs.
+    """
+    left = list(runs)
+    for other in _small(others):
+        within = [run for run in _small(left) if rows_in(run) < rows_in(other)]
+        if sum(map(rows_in, within)) * 2 < rows_in(other):
+            continue
+        ids = read_run(frames, other, ["id"])["id"].implode()
+        held = [run for run in within if read_run(frames, run, ["id"])["id"].is_in(ids).all()]
+        if sum(map(rows_in, held)) * 2 >= rows_in(other):
+            left = [other, *(run for run in left if run not in held)]
+    return left
+
+
+def _merge_small(frames: Frames, runs: Sequence[Run], most: int) -> list[Run]:
+    """The runs with a slice or more as they are, and no more than so many that have less.
 
     Of the small ones stay those that are each larger than all smaller ones together; these become
     one. So a text is written anew only as often as what it lies with has doubled, up to a slice.
     """
-    small = sorted((run for run in runs if rows_in(run) < SLICE), key=lambda r: (-rows_in(r), r))
-    if len(small) <= MAX_TEXTS:
+    small = _small(runs)
+    if len(small) <= most:
         return list(runs)
     sizes = [rows_in(run) for run in small]
     start = next((i for i, n in enumerate(sizes[:-2]) if n <= sum(sizes[i + 1 :])), len(sizes) - 2)

@@ -6,7 +6,7 @@ holds the id needs no second copy. A table's digest says the same of a table wri
 one grown part by part.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from zlib import crc32
 
@@ -42,11 +42,11 @@ from curation.table_parts import (
     touched_ids,
     until,
 )
-from curation.table_texts import put_texts, text_columns, texts_of, with_texts
+from curation.table_texts import NO_TEXTS, Known, put_texts, text_columns, texts_of, with_texts
 
-MAX_PARTS, SPREAD = 12, 6
-"""A table has no more parts, or up to so many more by its name: not all of them are put together
-in the same delivery."""
+MAX_PARTS, SPREAD = 8, 12
+"""A table has no more parts, or up to so many more by its name and columns: few tables have theirs
+put together in the same delivery."""
 MAX_SHARE = 0.25
 """A change beyond this share of a table has it written whole; a part more than that merges some."""
 
@@ -57,27 +57,26 @@ def write_table(
     content: pl.DataFrame | Bare | Change,
     *,
     previous: Mapping[str, Any] | None = None,
-    texts: Iterable[Run] = (),
+    texts: Known = NO_TEXTS,
 ) -> dict[str, Any]:
     """The entry of a table in a manifest; only what differs from the entry `previous` is written.
 
-    `content` is the whole table, or the change that leads to it from `previous`. `texts` are
-    runs that may hold the rows' texts already; those of a `Bare` table must. Raises `Corrupt`
-    when they do not.
+    `content` is the whole table, or the change that leads to it from `previous`. `texts` may hold
+    the rows' texts already; of a `Bare` table they must. Raises `Corrupt` when they do not.
     """
-    known = {*texts}
     if isinstance(content, Change):
         assert previous is not None, "a change needs the table that it changes"
         if grown := _grow(frames, kind, previous, content, texts):
             return grown
-        whole, known = _apply(frames, previous, content, known)
-        return _write_whole(frames, kind, whole, known)
+        whole, texts = _apply(frames, previous, content, texts)
+        return _write_whole(frames, kind, whole, texts)
     whole = content if isinstance(content, Bare) else Bare(content, content.schema)
     if previous is not None and _alike(previous, whole):
         change = _change_to(frames, previous, whole.frame)
         if change and (grown := _grow(frames, kind, previous, change, texts)):
             return grown
-    return _write_whole(frames, kind, whole, known.union(texts_of(previous) if previous else ()))
+    before = texts_of(previous) if previous else ()
+    return _write_whole(frames, kind, whole, texts.with_runs(before))
 
 
 def read_table(
@@ -179,13 +178,11 @@ def objects_of(entry: Mapping[str, Any]) -> list[str]:
 # writing ------------------------------------------------------------------------------------------
 
 
-def _write_whole(
-    frames: Frames, kind: str, whole: Bare, known_texts: Iterable[Run]
-) -> dict[str, Any]:
+def _write_whole(frames: Frames, kind: str, whole: Bare, known: Known) -> dict[str, Any]:
     entry = _entry(whole.schema, key_of(whole.frame))
     plain = whole.frame.drop(text_columns(entry), strict=False)
     entry["parts"] = [(put_run(frames, kind, plain), ())]
-    entry["texts"] = put_texts(frames, whole.frame, text_columns(entry), (), known_texts)
+    entry["texts"] = put_texts(frames, whole.frame, text_columns(entry), (), known)
     return _finish(entry, whole.frame.height, row_sum(whole.frame))
 
 
@@ -194,7 +191,7 @@ def _grow(
     kind: str,
     previous: Mapping[str, Any],
     change: Change,
-    known_texts: Iterable[Run],
+    known: Known,
 ) -> dict[str, Any] | None:
     """The entry after a change, with one more part; None when it should be written whole."""
     size = change.upserts.height + change.gone.height
@@ -223,7 +220,7 @@ def _grow(
     taken = put_run(frames, kind, gone) if gone.height else ()
     *before, last = few
     entry["parts"] = [*before, (last[0] + upserts, last[1])] if after else [*few, (upserts, taken)]
-    entry["texts"] = put_texts(frames, change.upserts, texts, texts_of(previous), known_texts)
+    entry["texts"] = put_texts(frames, change.upserts, texts, texts_of(previous), known)
     total = int(previous["sum"], 16) - row_sum(replaced) + row_sum(change.upserts)
     return _finish(
         entry, previous["rows"] - replaced.height + change.upserts.height, total % 2**256
@@ -252,7 +249,7 @@ def _few_parts(frames: Frames, kind: str, entry: Mapping[str, Any]) -> list[Part
     written anew only as often as what it stands with has doubled.
     """
     parts = parts_of(entry)
-    if len(parts) < MAX_PARTS + crc32(kind.encode()) % SPREAD:
+    if len(parts) < MAX_PARTS + crc32(f"{kind} {entry['schema']}".encode()) % SPREAD:
         return parts
     sizes = [rows_in(rows) + rows_in(gone) for rows, gone in parts]
     start = next((i for i, n in enumerate(sizes) if n <= sum(sizes[i + 1 :])), len(sizes) - 1)
@@ -324,8 +321,8 @@ def _alike(previous: Mapping[str, Any], whole: Bare) -> bool:
 
 
 def _apply(
-    frames: Frames, previous: Mapping[str, Any], change: Change, texts: set[Run]
-) -> tuple[Bare, set[Run]]:
+    frames: Frames, previous: Mapping[str, Any], change: Change, known: Known
+) -> tuple[Bare, Known]:
     """The whole table after a change without its texts, and the runs that they are in."""
     key, columns = change.gone.columns, text_columns(previous)
     frame = read_table(frames, previous, texts=False)
@@ -336,5 +333,6 @@ def _apply(
     if columns:
         types = lookup(frames, previous, ()).schema
         schema = pl.Schema({c: whole.schema.get(c, types[c]) for c in previous["columns"]})
-    known = texts.union(texts_of(previous))
-    return Bare(whole, schema), known.union(put_texts(frames, change.upserts, columns, (), known))
+    known = known.with_runs(texts_of(previous))
+    put = put_texts(frames, change.upserts, columns, (), known)
+    return Bare(whole, schema), known.with_runs(put)

@@ -17,7 +17,7 @@ from curation.blobs import Corrupt
 from curation.runs import SLICE, Run
 from curation.store_format import FORMAT
 from curation.table_parts import read_pieces
-from curation.table_texts import texts_of
+from curation.table_texts import Known, texts_of
 from curation.tables import (
     Bare,
     Change,
@@ -199,12 +199,13 @@ def make_manifest(
 
     Of each table only what differs from the version `since` is written.
     """
-    texts = {
+    handed_on = {
         run
         for version in inputs.values()
         for entry in version.tables.values()
         for run in texts_of(entry)
-    }.union(made.texts)
+    }
+    texts = Known(frozenset(handed_on.union(made.texts)), handed_on=bool(handed_on))
     before = since.tables if since else {}
     tables = {
         table: _write_table(store, name, content, before.get(table), texts)
@@ -231,7 +232,7 @@ def make_manifest(
 
 
 def _write_table(
-    store: "Store", name: str, content: pl.DataFrame | Bare | Change, previous: Any, texts: set[Run]
+    store: "Store", name: str, content: pl.DataFrame | Bare | Change, previous: Any, texts: Known
 ) -> dict[str, Any]:
     kind = name.split("/")[-1]
     if previous and not all(store.has(key) for key in objects_of(previous)):

@@ -86,7 +86,8 @@ def test_merged_parts_say_what_they_said_apart(tmp_path_factory, changes, kind, 
         frames = [frame.rename({"id": "row"}) for frame in frames]
     if kind == "by row with ids":
         frames = [frame.with_columns(id=pl.col("row").str.head(1)) for frame in frames]
-    with patch("curation.tables.MAX_PARTS", 1), patch("curation.runs.SLICE", 7):
+    limits = patch.multiple("curation.tables", MAX_PARTS=1, SPREAD=1)
+    with limits, patch("curation.runs.SLICE", 7):
         version = grow(grown, frames)
         assert len(version.tables["rows"]["parts"]) <= 8
     whole = grow(Store(folder / "whole"), frames[-1:])
@@ -218,6 +219,24 @@ def test_many_small_texts_are_drawn_together(tmp_path):
     assert version.table("rows").equals(contents[-1].sort("id"))
     assert version.lookup("rows", contents[-1]["id"][1000:]).height == 8
     assert again.data_version == version.data_version
+
+
+def test_a_table_takes_the_texts_that_those_it_is_made_from_drew_together(tmp_path):
+    store, drawn = Store(tmp_path), 0
+    rows = grow(store, [talks(1000)])
+    with patch("curation.table_texts.MAX_TEXTS", 4):
+        for i in range(12):
+            rows = grow(store, [talks(1001 + i)])
+            upstream, before = texts_of(rows.tables["rows"]), {*store.blobs.list("objects/texts")}
+            wanted = rows.table("rows").filter(pl.col("id") > "1")
+            made = Made({"rows": wanted}, since=store.head("x/kept"))
+            kept = store.write_version("x/kept", made, inputs={"rows": rows}, how={})
+            store.publish(kept)
+            runs = texts_of(kept.tables["rows"])
+            assert len(runs) <= 8 and kept.table("rows").equals(wanted)
+            assert {*store.blobs.list("objects/texts")} == before  # nothing of its own
+            drawn += {*runs} <= {*upstream} and len(runs) < 4
+    assert drawn > 1
 
 
 def test_no_change_is_the_same_version(tmp_path):

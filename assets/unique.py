@@ -122,8 +122,10 @@ def _to_compare(
 
     def near(pairs: pl.DataFrame) -> list[str]:
         asked = {*pairs["id"], *pairs["other"]}
-        then = _read_candidates(since.input("rows"), since.input("augmented_rows"), asked)
-        full = pl.concat([_read_candidates(rows, augmented_rows, asked), then]).unique("id")
+        full = _read_candidates(rows, augmented_rows, asked)
+        if gone := asked.difference(full["id"]):  # what a row was merged into may be no more
+            then = _read_candidates(since.input("rows"), since.input("augmented_rows"), gone)
+            full = pl.concat([full, then])
         threshold = _sign_options(job, "dedup")["threshold"]
         return near_ids(pairs, full, task=job.recipe.task, threshold=threshold)
 

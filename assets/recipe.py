@@ -41,7 +41,7 @@ SECTIONS = {
 OPTIONAL = (ENSEMBLE,)
 """Sections that may be left out although their functions need something."""
 
-GIVEN = {"task", "report", "out", "now", "system", "signed", "alike", "read"}
+GIVEN = {"task", "report", "out", "now", "system", "signed", "bands", "alike", "read"}
 """Keyword arguments that the graph supplies; they never stand in a recipe."""
 _FROM_STAGE = {"source", "system", "key", "put_texts", "report"}
 """Those of `read_source`."""

@@ -7,6 +7,7 @@ import polars as pl
 from assets.code import code_version
 from assets.facts import model_path
 from assets.stage import Job, stage
+from assets.unique import templates_of
 from curation.frames import frame_digest
 from curation.markdown import plain, table
 from curation.registry import champion_before, version_id
@@ -72,7 +73,7 @@ def evaluation(
     metrics = _metrics(job, cases.filter(pl.col("split") == "test"))
     guarded = split_rows.table("exam").filter("guarded").drop("guarded")
     trained = training_set.table("rows").drop("repeats")
-    leaks = find_leaks(trained, guarded, task=task)
+    leaks = find_leaks(trained, guarded, task=task, templates=templates_of(job))
     n_cases = marked.filter((pl.col("arm") == "candidate") & (pl.col("split") == "test")).height
     verdict = judge_candidate(
         job.recipe.gate, gate_values(metrics, leaks=leaks.height, n_cases=n_cases)

@@ -10,7 +10,7 @@ import polars as pl
 from assets.accounting import Settled, replacing, resettle, settle
 from assets.delta import changed_ids, is_input_of, read_kept
 from assets.stage import Job, stage
-from assets.unique import GROUP, LABELS, read_rows, sign_all
+from assets.unique import GROUP, LABELS, read_rows, sign_all, templates_of
 from curation.accounts import tally_rows
 from curation.dedup import SIGNATURE_SCHEMA
 from curation.exam import Exam, keep_exam, set_exam
@@ -90,6 +90,7 @@ class _Setting:
         said = self.job.recipe.options["split"]
         options: dict[str, Any] = {
             "task": self.job.recipe.task,
+            "templates": templates_of(self.job),
             "alike": alike,
             "read": lambda ids: read_rows(self.rows, self.augmented_rows, ids),
             "report": self.job.report,

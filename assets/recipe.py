@@ -43,6 +43,8 @@ OPTIONAL = (ENSEMBLE,)
 
 GIVEN = {"task", "report", "out", "now", "system", "signed", "bands", "alike", "read"}
 """Keyword arguments that the graph supplies; they never stand in a recipe."""
+GIVEN_TO = {"reward_model": {"base_model"}, "split": {"templates"}}
+"""Those of one section alone."""
 _FROM_STAGE = {"source", "system", "key", "put_texts", "report"}
 """Those of `read_source`."""
 
@@ -200,7 +202,7 @@ class _Reader:
             return {}
         module, _, function = SECTIONS[name].partition(":")
         target = getattr(importlib.import_module(module), function)
-        given = GIVEN | ({"base_model"} if name == "reward_model" else set())
+        given = GIVEN | GIVEN_TO.get(name, set())
         options, errors = self._check(target, self._mapping(name), name, given)
         self.errors += errors
         return options

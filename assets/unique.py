@@ -56,7 +56,7 @@ def read_rows(rows: Version, augmented_rows: Version, ids: Iterable[str]) -> pl.
 @stage(
     GROUP,
     section=("dedup", "task"),
-    reads=lambda job: list(job.recipe.sources),
+    reads=lambda job: _named(job),
     checks=("conservation",),
 )
 def duplicates(job: Job, rows: Version, augmented_rows: Version) -> Made:
@@ -76,6 +76,7 @@ def duplicates(job: Job, rows: Version, augmented_rows: Version) -> Made:
         made = augmented_rows.lookup("rows", ids, texts=False)
     # Of equal rows the one whose source the recipe names first stays, unless it says otherwise.
     options = {"priority": list(job.recipe.sources), **job.recipe.options["dedup"]}
+    options |= _sign_options(job, "dedup")
     found = find_duplicates(
         entered,
         task=job.recipe.task,
@@ -115,10 +116,11 @@ def _to_compare(
     since = job.same_code
     if since is None:
         return None, None
-    same_order = since.manifest["how"]["reads"] == digest(list(job.recipe.sources))
-    if not same_order or memo not in since.manifest["memos"]:
+    same_names = since.manifest["how"]["reads"] == digest(_named(job))
+    if not same_names or memo not in since.manifest["memos"]:
         return None, None
     changed = changed_ids(since, ((rows, "rows"), (augmented_rows, "rows")))
+    signing = _sign_options(job, "dedup")
 
     def near(pairs: pl.DataFrame) -> list[str]:
         asked = {*pairs["id"], *pairs["other"]}
@@ -126,8 +128,8 @@ def _to_compare(
         if gone := asked.difference(full["id"]):  # what a row was merged into may be no more
             then = _read_candidates(since.input("rows"), since.input("augmented_rows"), gone)
             full = pl.concat([full, then])
-        threshold = _sign_options(job, "dedup")["threshold"]
-        return near_ids(pairs, full, task=job.recipe.task, threshold=threshold)
+        said = {name: signing[name] for name in ("threshold", "templates")}
+        return near_ids(pairs, full, task=job.recipe.task, **said)
 
     signed = read_said(job.store, entry, COMPARED)
     ids = find_related(signed, changed, most=entry["rows"] // 4, near=near)
@@ -175,11 +177,24 @@ def sign_all(
 
 def _sign_options(job: Job, section: str) -> dict[str, Any]:
     """How a section of the recipe has rows signed; what it leaves out stands in the signature."""
-    return {
+    options = {
         name: job.recipe.options[section].get(name, given.default)
         for name, given in inspect.signature(sign_rows).parameters.items()
         if name in ("threshold", "permutations", "seed")
     }
+    return {**options, "templates": templates_of(job)}
+
+
+def templates_of(job: Job) -> list[str]:
+    """The templates that `dedup` names, and those that build the prompts of a source."""
+    named = job.recipe.options["dedup"].get("templates", ())
+    built = (plug.common.get("template", "") for plug in job.recipe.sources.values())
+    return sorted({*named, *filter(None, built)})
+
+
+def _named(job: Job) -> list[list[str]]:
+    """What the recipe says of sources that decides which row stays, and which are near."""
+    return [list(job.recipe.sources), templates_of(job)]
 
 
 def _to_sign(job: Job, version: Version, memo: str) -> pl.DataFrame:

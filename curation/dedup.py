@@ -20,6 +20,7 @@ from curation.scoring import FACT_SCHEMA
 from curation.similarity import jaccard
 from curation.stars import merge_stars, share_bands
 from curation.tasks._base import Task
+from curation.templates import cut_templates
 from curation.text import text_keys
 
 PAIR_SCHEMA = pl.Schema(
@@ -66,6 +67,7 @@ def find_duplicates(
     permutations: int = 128,
     seed: int = 1,
     priority: Sequence[str] = (),
+    templates: Sequence[str] = (),
     signed: pl.DataFrame | None = None,
     bands: Iterable[pl.DataFrame] | None = None,
     read: Callable[[pl.Series], pl.DataFrame] | None = None,
@@ -79,13 +81,17 @@ def find_duplicates(
     equal there, because in a short text one character is a meaning. The better row stays: by
     origin (`ORIGINS`), then by its source's place in `priority`, then by id.
 
-    With `signed` (what `sign_rows` gives for these rows, by the same threshold, permutations, seed
-    and task) nothing is signed here; then `rows` may lack its texts, and `read` gives the full rows
-    of some ids: of those that may repeat another. Nor need `signed` have bands, the largest part
-    of it, where `bands` gives those of each id, piece by piece (columns id and bands).
+    Prompts made by one of the `templates` (`"Is this good or bad? {text}"`) are near when what
+    fills it is; not so those of a task with slots, whose equal answers prove what they ask.
+
+    With `signed` (what `sign_rows` gives for these rows, by the same threshold, permutations, seed,
+    templates and task) nothing is signed here; then `rows` may lack its texts, and `read` gives the
+    full rows of some ids: of those that may repeat another. Nor need `signed` have bands, the
+    largest part of it, where `bands` gives those of each id, piece by piece (columns id and bands).
     """
-    options = {"threshold": threshold, "permutations": permutations, "seed": seed}
-    signed = sign_rows(rows, task=task, **options) if signed is None else signed
+    if signed is None:
+        options = {"threshold": threshold, "permutations": permutations, "seed": seed}
+        signed = sign_rows(rows, task=task, templates=templates, **options)
     read = read or (lambda ids: rows.join(ids.to_frame("id"), on="id", how="semi"))
     bands = [signed.select("id", "bands")] if bands is None else bands
     keyed = _rank(rows, signed.drop("bands", strict=False), priority)
@@ -95,7 +101,7 @@ def find_duplicates(
         conflict=pl.col("labelled") & (pl.col("answer").n_unique().over(scope) > 1),
     )
     busy = _busy(keyed, bands)
-    busy = with_texts(busy, read(busy["id"]), task)
+    busy = with_texts(busy, read(busy["id"]), task, templates=templates)
     pairs = _pair_rows(keyed, merge_stars(busy, threshold=threshold, report=report))
     conflicts = keyed.filter("conflict").sort("id")
     listed = _list_conflicts(with_texts(conflicts, read(conflicts["id"]), task))
@@ -133,9 +139,10 @@ def sign_rows(
     threshold: float = 0.8,
     permutations: int = 128,
     seed: int = 1,
+    templates: Sequence[str] = (),
 ) -> pl.DataFrame:
     """What each row is compared by, of `SIGNATURE_SCHEMA` and sorted by id; each row on its own."""
-    texts = text_rows(rows, task)
+    texts = text_rows(rows, task, templates=templates)
     context = _short_digests(texts["context"])
     prompt = _short_digests(zip(context, texts["prompt"], strict=True))
     options = {"threshold": threshold, "permutations": permutations, "seed": seed}
@@ -156,10 +163,13 @@ def _short_digests(values: Iterable[Any]) -> pl.Series:
     return pl.Series([int(digest(value)[:16], 16) for value in values], dtype=pl.UInt64)
 
 
-def text_rows(rows: pl.DataFrame, task: Task | None) -> pl.DataFrame:
+def text_rows(
+    rows: pl.DataFrame, task: Task | None, *, templates: Sequence[str] = ()
+) -> pl.DataFrame:
     """The texts that signatures are made of: id, context, prompt, answer, labelled and certain.
 
-    Prompt and answer are text keys, the answer of a labelled row the task's canonical one.
+    Prompt and answer are text keys, the answer of a labelled row the task's canonical one. What a
+    template gave the prompt of a row without slots is part of the context.
     """
     labelled = (pl.col("track") == "domain") & pl.lit(task is not None)
     keyed = rows.select(
@@ -175,25 +185,41 @@ def text_rows(rows: pl.DataFrame, task: Task | None) -> pl.DataFrame:
         canonical = pl.Series([task.canonical(t) for t in texts], dtype=pl.String)
         known = pl.col("answer_text").replace_strict(texts, canonical, default=None)
         keyed = keyed.with_columns(answer=pl.when("labelled").then(known).otherwise("answer_key"))
+    if templates:
+        cut = cut_templates(keyed["prompt"], templates)
+        parts = {"context": pl.col("context") + cut["template"], "prompt": cut["rest"]}
+        keyed = keyed.with_columns(
+            pl.when("certain").then(name).otherwise(part).alias(name)
+            for name, part in parts.items()
+        )
     return keyed.select("id", "context", "prompt", "answer", "labelled", "certain")
 
 
 def near_ids(
-    pairs: pl.DataFrame, rows: pl.DataFrame, *, task: Task | None = None, threshold: float = 0.8
+    pairs: pl.DataFrame,
+    rows: pl.DataFrame,
+    *,
+    task: Task | None = None,
+    threshold: float = 0.8,
+    templates: Sequence[str] = (),
 ) -> list[str]:
     """The ids in `pairs` (id, other) whose prompt is as near as the threshold to that of the other.
 
     No others are merged, whatever they answer. `rows` are the full rows; pairs with one that is not
     among them are left out.
     """
-    keys = dict(text_rows(rows, task).select("id", "prompt").iter_rows())
+    texts = text_rows(rows, task, templates=templates)
+    keys = dict(texts.select("id", "prompt").iter_rows())
     known = ((i, keys.get(i), keys.get(other)) for i, other in pairs.iter_rows())
     return sorted({i for i, a, b in known if a and b and jaccard(a, b) >= threshold})
 
 
-def with_texts(signed: pl.DataFrame, rows: pl.DataFrame, task: Task | None) -> pl.DataFrame:
+def with_texts(
+    signed: pl.DataFrame, rows: pl.DataFrame, task: Task | None, *, templates: Sequence[str] = ()
+) -> pl.DataFrame:
     """Signatures with `prompt_text` and `answer_text` of their rows, in their order."""
-    texts = text_rows(rows, task).select("id", prompt_text="prompt", answer_text="answer")
+    texts = text_rows(rows, task, templates=templates)
+    texts = texts.select("id", prompt_text="prompt", answer_text="answer")
     return signed.join(texts, on="id", how="left", maintain_order="left")
 
 

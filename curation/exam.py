@@ -4,7 +4,7 @@ Clusters are named by their prompt's content, so a row's side depends on what it
 what else was delivered or when: a row once held out stays held out without anyone remembering it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +55,7 @@ def set_exam(
     test: float = 0.0,
     heldout: float = 0.0,
     threshold: float = 0.8,
+    templates: Sequence[str] = (),
     alike: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
     read: Callable[[pl.Series], pl.DataFrame] | None = None,
     report: Report = silent,
@@ -63,7 +64,8 @@ def set_exam(
 
     Rows have the split their source gave them; `test` and `heldout` (shares, 0..1) hold out further
     imported domain clusters, for projects with one file of rows. A candidate leaks when it is an
-    exam row, shares a cluster with one, or is its near-duplicate at `threshold` (Jaccard). With
+    exam row, shares a cluster with one, or is its near-duplicate at `threshold` (Jaccard), of whose
+    prompt the `templates` are no part (`find_duplicates`). With
     `alike` and `read` (as in `find_leaks`) the rows may lack their texts, and so do those that come
     back; the exam has them. Of imported rows `id`, `split` and `track` are needed then, and those
     that are general and to train may be left out.
@@ -87,6 +89,7 @@ def set_exam(
         cases,
         task=task,
         threshold=threshold,
+        templates=templates,
         alike=alike,
         read=read,
         report=report,
@@ -110,6 +113,7 @@ def keep_exam(
     examined: pl.Series,
     task: Task,
     threshold: float = 0.8,
+    templates: Sequence[str] = (),
     alike: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
     read: Callable[[pl.Series], pl.DataFrame] | None = None,
     report: Report = silent,
@@ -123,7 +127,8 @@ def keep_exam(
     of_exam, none = pl.col("id").is_in(examined.implode()), EDGE_SCHEMA.to_frame()
     others = assign_clusters(CLUSTER_SCHEMA.to_frame(), none, pairs.filter(~of_exam))
     clusters = pl.concat([clusters.filter(of_exam), others]).sort("id")
-    options: dict[str, Any] = {"task": task, "threshold": threshold, "report": report}
+    options: dict[str, Any] = {"task": task, "threshold": threshold, "templates": templates}
+    options["report"] = report
     fates = drop_leaks(candidates, exam, clusters, cases, alike=alike, read=read, **options)
     return Exam(candidates, exam, fates, clusters)
 

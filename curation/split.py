@@ -7,7 +7,7 @@ gives one of them away is dropped as a leak.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import polars as pl
@@ -122,6 +122,7 @@ def drop_leaks(
     *,
     task: Task | None = None,
     threshold: float = 0.8,
+    templates: Sequence[str] = (),
     alike: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
     read: Callable[[pl.Series], pl.DataFrame] | None = None,
     report: Report = silent,
@@ -138,7 +139,8 @@ def drop_leaks(
     named = named.unique("cluster", keep="first", maintain_order=True)
     related = train.select("id").join(clusters, on="id").join(named, on="cluster")
     unrelated = train.join(related, on="id", how="anti")
-    options: dict[str, Any] = {"threshold": threshold, "alike": alike, "read": read}
+    options: dict[str, Any] = {"threshold": threshold, "templates": templates}
+    options |= {"alike": alike, "read": read}
     found = find_leaks(unrelated, protected, task=task, report=report, **options)
     related = related.select("id", "of", similarity=pl.lit(None, pl.Float64))
     leaks = pl.concat([related, found.select(related.columns)])
@@ -158,6 +160,7 @@ def find_leaks(
     *,
     task: Task | None = None,
     threshold: float = 0.8,
+    templates: Sequence[str] = (),
     permutations: int = 128,
     seed: int = 1,
     alike: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
@@ -176,6 +179,7 @@ def find_leaks(
         "threshold": threshold,
         "permutations": permutations,
         "seed": seed,
+        "templates": templates,
         "task": task,
     }
     read = read or (lambda ids: train.join(ids.to_frame("id"), on="id", how="semi"))
@@ -185,10 +189,11 @@ def find_leaks(
     same = _same_prompts(train, trained, tested)
     close = trained.filter(_share_bands_with(trained, tested)).join(same, on="id", how="anti")
     index = RowIndex(threshold)
-    for row in with_texts(tested, test, task).iter_rows(named=True):
+    for row in with_texts(tested, test, task, templates=templates).iter_rows(named=True):
         index.add(row)
     progress, near = Progress(close.height, "leaks", report), []
-    for row in with_texts(close, read(close["id"]), task).iter_rows(named=True):
+    close = with_texts(close, read(close["id"]), task, templates=templates)
+    for row in close.iter_rows(named=True):
         if found := index.find(row):
             near.append((row["id"], found[1], found[0], "near"))
         progress.step()

@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from assets.graph import build_stages
-from assets.recipe import EVALUATE, GIVEN, KEYS, PLUGINS, SECTIONS, load_recipe
+from assets.recipe import EVALUATE, GIVEN, GIVEN_TO, KEYS, PLUGINS, SECTIONS, load_recipe
 from curation.bad_cases import FIELDS
 from curation.formats import read_record
 from curation.ingest import read_source
@@ -238,7 +238,7 @@ def test_the_reference_names_no_plug_in_that_there_is_not():
 @pytest.mark.parametrize("section", SECTIONS)
 def test_every_section_stands_in_the_reference_with_its_options(section: str):
     module, _, name = SECTIONS[section].partition(":")
-    given = GIVEN | ({"base_model"} if section == "reward_model" else set())
+    given = GIVEN | GIVEN_TO.get(section, set())
     entry = parts(parts(REFERENCE, 2)["Sections"], 3)[section]
     function = getattr(importlib.import_module(module), name)
     assert f"`{module}.{name}`" in entry

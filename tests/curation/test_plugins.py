@@ -84,4 +84,4 @@ def test_every_plugin_file_has_a_factory(folder):
 
 def test_a_plug_in_that_takes_a_secret_says_so():
     assert takes_secret(find_plugin("curation.scorers", "llm_judge"))
-    assert not takes_secret(find_plugin("curation.scorers", "perplexity"))
+    assert not takes_secret(find_plugin("curation.scorers", "guard_model"))

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from assets.stage import Job
+from curation.engines._base import HERE, Engine, engine_for, slices
 from curation.frames import Bare, in_order
 from curation.progress import Progress
 from curation.rows import PLAIN, ROW_SCHEMA
@@ -49,7 +50,7 @@ def read_kept(
 
 
 def map_rows(
-    job: Job, rows: Version, work: Work, *, memo: str, kind: str
+    job: Job, rows: Version, work: Work, *, memo: str, kind: str, engine: Engine = HERE
 ) -> tuple[pl.DataFrame | Change, Version | None]:
     """Facts about every row of the table `rows` of an upstream version, and what they change.
 
@@ -59,15 +60,23 @@ def map_rows(
     """
     change = changed_rows(job, rows, memo)
     wanted = change.upserts.select(SEEN) if change else rows.table("rows", SEEN)
-    facts = map_some(job, rows, work, wanted, memo=memo, kind=kind)
+    facts = map_some(job, rows, work, wanted, memo=memo, kind=kind, engine=engine)
     return (Change(facts, change.gone), job.previous) if change else (facts, None)
 
 
 def map_some(
-    job: Job, rows: Version, work: Work, wanted: pl.DataFrame, *, memo: str, kind: str
+    job: Job,
+    rows: Version,
+    work: Work,
+    wanted: pl.DataFrame,
+    *,
+    memo: str,
+    kind: str,
+    engine: Engine = HERE,
 ) -> pl.DataFrame:
-    """Facts about these rows of the table `rows`, sorted by id; `wanted` as in `remember_rows`."""
-    facts = _recall(job, remember_rows(job, rows, work, wanted, memo=memo, kind=kind), wanted["id"])
+    """Facts about these rows of the table `rows`, sorted by id; the rest as in `remember_rows`."""
+    entry = remember_rows(job, rows, work, wanted, memo=memo, kind=kind, engine=engine)
+    facts = _recall(job, entry, wanted["id"])
     return facts.drop(wanted.columns[1:])
 
 
@@ -101,12 +110,20 @@ def changed_rows(job: Job, rows: Version, memo: str) -> Change | None:
 
 
 def remember_rows(
-    job: Job, rows: Version, work: Work, wanted: pl.DataFrame, *, memo: str, kind: str
+    job: Job,
+    rows: Version,
+    work: Work,
+    wanted: pl.DataFrame,
+    *,
+    memo: str,
+    kind: str,
+    engine: Engine = HERE,
 ) -> dict[str, Any]:
     """The remembered table that has a fact for each of these rows, new ones worked out now.
 
     `wanted` has ids and what else the work depends on (`SEEN`, where it sees more than texts); that
-    is remembered with the fact, which is worked out again when a row is said to be another.
+    is remembered with the fact, which is worked out again when a row is said to be another. The
+    `engine` reads the rows and works on them, if there are many; facts are remembered here.
     """
     entry = job.store.recall_table(memo)
     entry = entry if entry and {*wanted.columns} <= {*entry["columns"]} else None
@@ -122,11 +139,11 @@ def remember_rows(
     def done(batch: pl.DataFrame) -> pl.DataFrame:
         return work(rows.lookup("rows", batch["id"])).join(batch, on="id", maintain_order="left")
 
-    for batch in todo.sort("id").iter_slices(BATCH):
-        new = done(batch)
+    engine = engine_for(engine, todo.height)
+    for new in engine.map(done, slices(todo.sort("id"), BATCH, engine)):
         change = new if entry is None else Change(new, new.select("id").clear())
         entry = job.store.remember_table(memo, kind, change, entry)
-        progress.step(batch.height)
+        progress.step(new.height)
     return entry or job.store.remember_table(memo, kind, done(wanted.clear()))
 
 

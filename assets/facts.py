@@ -1,6 +1,9 @@
 """Facts: every quality of a row measured once, and where its scores lie."""
 
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +14,17 @@ from assets.delta import SEEN, map_rows, map_some
 from assets.recipe import Plug, Recipe, ranked_scorers
 from assets.stage import Job, Stage, stage
 from assets.unique import GROUP
+from curation.engines._base import HERE
 from curation.frames import Bare
 from curation.llm import CallsStopped
+from curation.progress import Report, silent
 from curation.quantiles import MOST, MOVED, QUANTILE_SCHEMA, STABLE, SUFFIX, measure_drift
 from curation.rows import PLAIN, ROW_SCHEMA, digest
 from curation.runs import SLICE
 from curation.scorers._base import ScoreContext, Scorer
 from curation.scoring import score_rows, take_reference
 from curation.store import Change, Made, Version
+from curation.tasks._base import Task
 
 PLACES = (0.01, 0.1, 0.5, 0.9, 0.99)
 """Quantiles of the scores that a version tells."""
@@ -31,6 +37,49 @@ def reference(job: Job, rows: Version) -> Made:
     frozen = before.table("rows", PLAIN) if (before := job.same_section) else None
     taken = take_reference(rows.table("rows", PLAIN), frozen, **options)
     return Made(tables={"rows": Bare(taken, ROW_SCHEMA)})
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """The work of one scorer: rows to facts. What it reads is loaded once in each process.
+
+    `learned` are the versions that its `uses` name. Sent to another process it reports there.
+    """
+
+    name: str
+    plug: Plug
+    task: Task
+    learned: Mapping[str, Version]
+    cache: Path
+    report: Report = silent
+
+    def __call__(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Facts; what the scorer raises on most rows is said in one line with its name."""
+        scorer, context = self._scorer, self._context
+        try:
+            return score_rows(rows, scorer, context)
+        except (OSError, CallsStopped):  # what cannot be had says itself how to go on
+            raise
+        except Exception as error:
+            said = (str(error).strip() or "no reason given").splitlines()[0]
+            kind = type(error).__name__
+            raise ValueError(f"the scorer {self.name!r} fails: {kind}: {said}") from error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Scoring, (self.name, self.plug, self.task, self.learned, self.cache, print)
+
+    @cached_property
+    def _scorer(self) -> Scorer:
+        return self.plug.make()
+
+    @cached_property
+    def _context(self) -> ScoreContext:
+        models = dict(self.learned)
+        reference = models.pop("reference").table("rows") if "reference" in models else None
+        given: dict[str, Any] = {use: Path(model_path(v)) for use, v in models.items()}
+        revision = model_revision(models["base_model"]) if "base_model" in models else ""
+        given |= {"report": self.report, "revision": revision, "cache": self.cache}
+        return ScoreContext(self.task, pl.DataFrame() if reference is None else reference, **given)
 
 
 def fact_stages(recipe: Recipe) -> list[Stage]:
@@ -54,13 +103,10 @@ def _fact_stage(recipe: Recipe, name: str, plug: Plug, ranked: bool) -> Stage:
         fingerprint = digest(
             [section, code_version(plug.factory, code), models, plug.files_digest()]
         )
-        context = _context(job, learned)
-        scorer, memo = plug.make(), f"facts-{fingerprint}"
-
-        def work(rows: pl.DataFrame) -> pl.DataFrame:
-            return _score(name, rows, scorer, context)
-
-        scored, since = map_rows(job, split_rows, work, memo=memo, kind=name)
+        given_to = (job.recipe.task, learned, job.store.root, job.report)
+        work, memo = Scoring(name, plug, *given_to), f"facts-{fingerprint}"
+        engine = HERE if plug.takes_secret else job.recipe.engine
+        scored, since = map_rows(job, split_rows, work, memo=memo, kind=name, engine=engine)
         first = first_scores(scored, since)
         values = {"fingerprint": fingerprint, **describe_facts(scored, since, first)}
         tables: dict[str, Any] = {"facts": scored}
@@ -110,17 +156,6 @@ def _drift_check(index: float | None) -> tuple[bool, str]:
     return index < MOVED, f"scores against the reference: {said} (PSI {index:.3f})"
 
 
-def _score(name: str, rows: pl.DataFrame, scorer: Scorer, context: ScoreContext) -> pl.DataFrame:
-    """Facts of the rows; what a scorer raises on most of them is said in one line with its name."""
-    try:
-        return score_rows(rows, scorer, context)
-    except (OSError, CallsStopped):  # what cannot be had says itself how to go on
-        raise
-    except Exception as error:
-        said = (str(error).strip() or "no reason given").splitlines()[0]
-        raise ValueError(f"the scorer {name!r} fails: {type(error).__name__}: {said}") from error
-
-
 def first_scores(scored: pl.DataFrame | Change, since: Version | None) -> pl.DataFrame:
     """Id and value of the rows whose ids come first, a slice of them.
 
@@ -159,18 +194,6 @@ def _replaced(change: Change) -> pl.Series:
 
 def _count_status(scored: pl.DataFrame) -> Counter[str]:
     return Counter(scored["status"].to_list())
-
-
-def _context(job: Job, given: dict[str, Version]) -> ScoreContext:
-    reference = pl.DataFrame()
-    if "reference" in given:
-        reference = given["reference"].table("rows")
-    models: dict[str, Any] = {
-        use: Path(model_path(v)) for use, v in given.items() if use != "reference"
-    }
-    revision = model_revision(given["base_model"]) if "base_model" in given else ""
-    said: dict[str, Any] = {"report": job.report, "revision": revision, "cache": job.store.root}
-    return ScoreContext(job.recipe.task, reference, **said, **models)
 
 
 def model_path(version: Version) -> str:

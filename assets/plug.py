@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from curation.names import sha256_path
-from curation.plugins import plugin_uses
+from curation.plugins import plugin_uses, takes_secret
 from curation.rows import digest
 from curation.sources._files import leads_out
 
@@ -37,6 +37,11 @@ class Plug:
         """What the recipe said, in a form that a digest can be taken of (paths by name)."""
         said = {k: v.name if isinstance(v, Path) else v for k, v in self.options.items()}
         return [self.key, self.use, said, dict(self.common)]
+
+    @property
+    def takes_secret(self) -> bool:
+        """Whether it may ask somebody else for money; such work is done in one place."""
+        return takes_secret(self.factory)
 
     def make(self) -> Any:
         """Call the factory."""

@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from assets.plug import Plug
+from curation.engines._base import Engine
 from curation.ensemble import ENSEMBLE
 from curation.plugins import check_options, find_plugin, nearest, plugin_names
 from curation.quantiles import SUFFIX
@@ -41,7 +42,7 @@ SECTIONS = {
 OPTIONAL = (ENSEMBLE,)
 """Sections that may be left out although their functions need something."""
 
-GIVEN = {"task", "report", "out", "now", "system", "signed", "bands", "alike", "read"}
+GIVEN = {"task", "report", "out", "now", "system", "signed", "bands", "alike", "read", "engine"}
 """Keyword arguments that the graph supplies; they never stand in a recipe."""
 GIVEN_TO = {"reward_model": {"base_model"}, "split": {"templates"}}
 """Those of one section alone."""
@@ -54,12 +55,14 @@ PLUGINS = {
     "augment": "curation.augmenters",
     "scorers": "curation.scorers",
     "metrics": "evaluation.metrics",
+    "engine": "curation.engines",
 }
 EVALUATE = {"metrics", "few_shot", "max_new_tokens"}
 ARMS = ("base", "few_shot", "champion")
 NAME = re.compile("[A-Za-z0-9_][A-Za-z0-9_-]*")
 """A source or scorer becomes part of an asset's key and of its place in the store."""
-KEYS = ["name", "task", "sources", "augment", "scorers", "keep", "evaluate", "gate", *SECTIONS]
+_OTHERS = ("name", "task", "sources", "augment", "scorers", "keep", "evaluate", "gate", "engine")
+KEYS = [*_OTHERS, *SECTIONS]
 
 
 class RecipeError(ValueError):
@@ -82,6 +85,7 @@ class Recipe:
     augment: Plug
     scorers: Mapping[str, Plug]
     metrics: Mapping[str, Plug]
+    engine_plug: Plug
     options: Mapping[str, Mapping[str, Any]]  # section -> keyword arguments
     keep: tuple[str, ...]
     gate: tuple[str, ...]
@@ -90,17 +94,22 @@ class Recipe:
 
     @property
     def digest(self) -> str:
-        """Digest of everything the recipe says."""
-        return digest(self.raw)
+        """Digest of everything the recipe says of what is made, so of no engine."""
+        return digest(_of_results(self.raw))
 
     @property
     def text(self) -> str:
-        """The recipe as YAML without comments; of an absolute path only its last part."""
-        return yaml.safe_dump(_without_folders(self.raw), allow_unicode=True, sort_keys=False)
+        """What it is a digest of as YAML; of an absolute path only its last part."""
+        said = _without_folders(_of_results(self.raw))
+        return yaml.safe_dump(said, allow_unicode=True, sort_keys=False)
 
     @cached_property
     def task(self) -> Any:
         return self.task_plug.make()
+
+    @cached_property
+    def engine(self) -> Engine:
+        return self.engine_plug.make()
 
     @property
     def base_model(self) -> str:
@@ -152,6 +161,7 @@ class _Reader:
             augment=self._plug("augment", "augment", self.raw.get("augment") or {"use": "rules"}),  # type: ignore[arg-type]
             scorers=self._plugs("scorers", self._mapping("scorers")),
             metrics=self._plugs("metrics", metrics, where="evaluate.metrics"),
+            engine_plug=self._engine(),  # type: ignore[arg-type]
             options={name: self._section(name) for name in SECTIONS},
             keep=self._rules("keep"),
             gate=self._rules("gate"),
@@ -182,6 +192,16 @@ class _Reader:
             )
         if not self.raw.get("sources"):
             self.errors.append("sources: at least one source is needed")
+
+    def _engine(self) -> Plug | None:
+        """The engine, made once to see that what it needs is installed."""
+        plug = self._plug("engine", "engine", self.raw.get("engine") or {"use": "local"})
+        if plug and not any(error.startswith("engine") for error in self.errors):
+            try:
+                plug.make()
+            except ValueError as error:
+                self.errors.append(f"engine: {error}")
+        return plug
 
     def _mapping(self, key: str) -> Mapping[str, Any]:
         value = self.raw.get(key) or {}
@@ -308,6 +328,11 @@ def gate_columns(recipe: Recipe) -> list[str]:
     """Values a rule of `gate` may speak of: each metric of the candidate and of the other arms."""
     names = list(recipe.metrics)
     return [*names, *(f"{arm}_{name}" for arm in ARMS for name in names), "leaks", "n_cases"]
+
+
+def _of_results(said: Mapping[str, Any]) -> dict[str, Any]:
+    """What a recipe says of what is made; where that is done is no part of it."""
+    return {key: value for key, value in said.items() if key != "engine"}
 
 
 def _without_folders(said: Any) -> Any:

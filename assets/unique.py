@@ -12,6 +12,7 @@ from assets.delta import SEEN, changed_ids, changed_rows, read_kept, remember_ro
 from assets.stage import Job, stage
 from curation.accounts import tally_rows
 from curation.dedup import SIGNATURE_SCHEMA, Duplicates, find_duplicates, near_ids, sign_rows
+from curation.engines._base import engine_for
 from curation.fates import keep_rows
 from curation.related import COMPARED, find_related
 from curation.rows import PLAIN, digest
@@ -83,6 +84,7 @@ def duplicates(job: Job, rows: Version, augmented_rows: Version) -> Made:
         signed=signed,
         bands=bands,
         read=lambda ids: _read_candidates(rows, augmented_rows, ids),
+        engine=engine_for(job.recipe.engine, entered.height),
         report=job.report,
         **options,
     )
@@ -171,6 +173,7 @@ def sign_all(
             wanted,
             memo=memo,
             kind="signatures",
+            engine=job.recipe.engine,
         )
     return entry, memo
 

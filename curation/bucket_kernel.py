@@ -76,6 +76,32 @@ def name_buckets(
 
 
 @njit(cache=True, nogil=True)
+def unite(first: NDArray[np.int64], other: NDArray[np.int64], parents: NDArray[np.int64]) -> None:
+    """Put the trees of each pair of rows together; the root of a tree is its first row.
+
+    `parents` names a row nearer to the root for each row, and itself for a root.
+    """
+    for i in range(first.shape[0]):
+        a, b = _root(first[i], parents), _root(other[i], parents)
+        parents[max(a, b)] = min(a, b)
+
+
+@njit(cache=True, nogil=True)
+def name_roots(parents: NDArray[np.int64]) -> None:
+    """Let `parents` name the root of each row."""
+    for row in range(parents.shape[0]):
+        parents[row] = parents[parents[row]]  # which stands before it and so is done
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _root(row: Any, parents: Any) -> Any:
+    while parents[row] != row:
+        parents[row] = parents[parents[row]]
+        row = parents[row]
+    return row
+
+
+@njit(cache=True, nogil=True)
 def table_for(rows: int) -> Any:
     """Room for the keys of so many rows, two each, and for where each was met first: -1."""
     size = 16

@@ -12,7 +12,9 @@ from typing import Any
 
 import polars as pl
 
+from curation.engines._base import HERE, Engine
 from curation.fates import kept, make_fates
+from curation.grouping import merge_groups
 from curation.minhash import sign_keys
 from curation.progress import Report, silent
 from curation.rows import digest
@@ -71,6 +73,7 @@ def find_duplicates(
     signed: pl.DataFrame | None = None,
     bands: Iterable[pl.DataFrame] | None = None,
     read: Callable[[pl.Series], pl.DataFrame] | None = None,
+    engine: Engine = HERE,
     report: Report = silent,
 ) -> Duplicates:
     """Every row kept or merged, within its split and track.
@@ -89,8 +92,8 @@ def find_duplicates(
     full rows of some ids: of those that may repeat another. Nor need `signed` have bands, the
     largest part of it, where `bands` gives those of each id, piece by piece (columns id and bands).
     """
+    options: dict[str, Any] = {"threshold": threshold, "permutations": permutations, "seed": seed}
     if signed is None:
-        options = {"threshold": threshold, "permutations": permutations, "seed": seed}
         signed = sign_rows(rows, task=task, templates=templates, **options)
     read = read or (lambda ids: rows.join(ids.to_frame("id"), on="id", how="semi"))
     bands = [signed.select("id", "bands")] if bands is None else bands
@@ -100,23 +103,39 @@ def find_duplicates(
         first=pl.col("id").first().over([*scope, "answer"]),
         conflict=pl.col("labelled") & (pl.col("answer").n_unique().over(scope) > 1),
     )
-    busy = _busy(keyed, bands)
-    busy = with_texts(busy, read(busy["id"]), task, templates=templates)
-    pairs = _pair_rows(keyed, merge_stars(busy, threshold=threshold, report=report))
+    wanted = (pl.col("id") == pl.col("first")) & ~pl.col("conflict")
+    compared = keyed.lazy().filter(wanted).select(_COMPARED).collect()
+    if engine.workers > 1:
+        merge = _star_merger(read, task, templates, **options)
+        near = merge_groups(compared, bands, merge, engine=engine)
+    else:
+        busy = compared.join(share_bands(compared, bands), on="id", maintain_order="left")
+        busy = with_texts(busy, read(busy["id"]), task, templates=templates)
+        near = merge_stars(busy, threshold=threshold, report=report)
+    pairs = _pair_rows(keyed, near)
     conflicts = keyed.filter("conflict").sort("id")
     listed = _list_conflicts(with_texts(conflicts, read(conflicts["id"]), task))
     return Duplicates(pairs, listed, _fates(rows, pairs), _facts(keyed))
 
 
 _COMPARED = ("id", "split", "track", "context", "answer", "labelled", "certain")
-"""What rows are compared by, besides texts and bands."""
+"""What rows are compared by, besides texts and bands: of all but repeats and those in conflict."""
 
 
-def _busy(keyed: pl.DataFrame, bands: Iterable[pl.DataFrame]) -> pl.DataFrame:
-    """Signatures of the rows that may be near another one; no repeats, and none in conflict."""
-    wanted = (pl.col("id") == pl.col("first")) & ~pl.col("conflict")
-    candidates = keyed.lazy().filter(wanted).select(_COMPARED).collect()
-    return candidates.join(share_bands(candidates, bands), on="id", maintain_order="left")
+def _star_merger(
+    read: Callable[[pl.Series], pl.DataFrame],
+    task: Task | None,
+    templates: Sequence[str],
+    **options: Any,
+) -> Callable[[pl.DataFrame], pl.DataFrame]:
+    """What `merge_groups` does with a group: `merge_stars` of it, signed anew from its texts."""
+
+    def merge(group: pl.DataFrame) -> pl.DataFrame:
+        full = with_texts(group, read(group["id"]), task, templates=templates)
+        full = full.with_columns(bands=sign_keys(full["prompt_text"], **options))
+        return merge_stars(full, threshold=options["threshold"])
+
+    return merge
 
 
 SIGNATURE_SCHEMA = pl.Schema(

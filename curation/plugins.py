@@ -52,6 +52,11 @@ def plugin_uses(factory: Callable[..., Any]) -> tuple[str, ...]:
     return getattr(factory, "__winnow_uses__", ())
 
 
+def takes_secret(factory: Callable[..., Any]) -> bool:
+    """Whether an option names a secret, as those of plug-ins do that call a service."""
+    return Secret in get_type_hints(factory).values()
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """`" (did you mean 'x'?)"` for the closest known name, else the list of the known ones."""
     names = list(names)

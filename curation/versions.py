@@ -6,8 +6,10 @@ for all of it.
 
 import hashlib
 import json
+import socket
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +65,10 @@ class Version:
     manifest: Mapping[str, Any]
     published_at: float | None = None
     """When it was published, in Unix seconds, where it was found by its name; a clock's word."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Sent to another process it is opened anew there, from a store at the same place."""
+        return _open_version, (self.store.place, self.key, self.published_at)
 
     @property
     def name(self) -> str:
@@ -184,6 +190,27 @@ class Version:
     def needs(self) -> list[str]:
         """Its objects and the manifests of the versions it was made from."""
         return [*self.objects, *self.manifest["inputs"].values()]
+
+
+def _open_version(place: str, key: str, published_at: float | None) -> Version:
+    version = _open_store(place).version(key)
+    return Version(version.store, key, version.manifest, published_at)
+
+
+@cache
+def _open_store(place: str) -> "Store":
+    """The store for reading in this process; `FileNotFoundError` where its folder is not."""
+    from curation.store import Store
+
+    if "://" in place:
+        name = hashlib.sha256(place.encode()).hexdigest()[:16]
+        return Store(place, local=Path.home() / ".cache" / "winnow" / name)
+    if not (Path(place) / "format.json").is_file():
+        raise FileNotFoundError(
+            f"the store {place!r} cannot be reached from {socket.gethostname()}: where several "
+            "machines work, it is in a bucket or in a folder that all of them share"
+        )
+    return Store(place)
 
 
 def make_manifest(

@@ -38,7 +38,7 @@ ENVIRONMENT = {"MY_API_KEY": "not a real key"}
 FILES = ("path", "synonyms", "verdicts", "vocabulary")
 """Options that name a file; a recipe in the docs is loaded beside empty files of these names."""
 TITLES = {"Sources": "sources", "Tasks": "task", "Augmenters": "augment", "Scorers": "scorers"}
-TITLES |= {"Metrics": "metrics"}
+TITLES |= {"Metrics": "metrics", "Engines": "engine"}
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"`([^`\n]+)`")

@@ -45,6 +45,13 @@ def test_the_digest_follows_what_the_recipe_says_and_not_its_comments(tmp_path):
     assert load_recipe(path).digest != before
 
 
+def test_the_engine_is_no_part_of_what_a_recipe_makes(tmp_path):
+    here = load_recipe(write(tmp_path))
+    there = load_recipe(write(tmp_path, change("", engine={"use": "ray", "address": "host:6379"})))
+    assert there.digest == here.digest and "host" not in there.text
+    assert (here.engine_plug.use, there.engine_plug.use) == ("local", "ray")
+
+
 def change(section, **items):
     """A change of one section (the whole recipe when it is "")."""
     return lambda raw: (raw[section] if section else raw).update(items)
@@ -94,6 +101,11 @@ CHANGES = [
         lambda raw: raw["sources"]["seeds"].update(tracks="domain"),
     ),
     ("train: 'base_model' is missing", change("", train={})),
+    ("engine: no engine is called 'rya' (did you mean 'ray'?)", change("", engine={"use": "rya"})),
+    (
+        "engine: unknown key 'adress' (did you mean 'address'?)",
+        change("", engine={"use": "ray", "adress": "auto"}),
+    ),
     ("name: expected a word", change("", name="my recipe")),
     ("sources: at least one source is needed", change("", sources={})),
     ("keep: expected a list of rules", change("", keep="length < 3")),

@@ -5,7 +5,7 @@ from typing import Literal
 
 import pytest
 
-from curation.plugins import Secret, check_options, find_plugin, plugin_names
+from curation.plugins import Secret, check_options, find_plugin, plugin_names, takes_secret
 
 
 def options(
@@ -80,3 +80,8 @@ def test_every_plugin_file_has_a_factory(folder):
     assert plugin_names(folder)
     for name in plugin_names(folder):
         assert callable(find_plugin(folder, name))
+
+
+def test_a_plug_in_that_takes_a_secret_says_so():
+    assert takes_secret(find_plugin("curation.scorers", "llm_judge"))
+    assert not takes_secret(find_plugin("curation.scorers", "guard_model"))

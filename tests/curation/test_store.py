@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -29,6 +30,27 @@ def test_nothing_is_visible_before_it_is_published(tmp_path):
     store.publish(version)
     head = store.head("x/rows")
     assert head is not None and head.key == version.key
+
+
+def test_a_version_sent_to_another_process_is_opened_there(tmp_path):
+    store = Store(tmp_path / "here")
+    store.publish(write(store))
+    head = store.head("x/rows")
+    assert head is not None
+    sent = pickle.dumps(head)
+    opened = pickle.loads(sent)
+    assert opened.store is not store and opened.published_at == head.published_at
+    assert opened.table("rows").equals(head.table("rows"))
+    assert pickle.loads(sent).store is opened.store, "once in each process"
+
+
+def test_a_store_that_another_machine_cannot_reach_is_one_line_and_is_not_made(tmp_path):
+    store = Store(tmp_path / "here")
+    sent = pickle.dumps(write(store))
+    (tmp_path / "here").rename(tmp_path / "elsewhere")
+    with pytest.raises(FileNotFoundError, match="^the store '.*here' cannot be reached from .*"):
+        pickle.loads(sent)
+    assert not (tmp_path / "here").exists()
 
 
 def test_row_order_changes_neither_bytes_nor_data_version(tmp_path):

@@ -1,6 +1,8 @@
 """Facts: every quality of a row measured once, and where its scores lie."""
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +36,12 @@ def reference(job: Job, rows: Version) -> Made:
 
 
 def fact_stages(recipe: Recipe) -> list[Stage]:
-    """One stage for each scorer of the recipe."""
+    """One stage for each scorer of the recipe that measures rows one by one."""
     ranked = ranked_scorers(recipe)
     return [
-        _fact_stage(recipe, name, plug, name in ranked) for name, plug in recipe.scorers.items()
+        _fact_stage(recipe, name, plug, name in ranked)
+        for name, plug in recipe.scorers.items()
+        if not plug.compares
     ]
 
 
@@ -54,7 +58,7 @@ def _fact_stage(recipe: Recipe, name: str, plug: Plug, ranked: bool) -> Stage:
         fingerprint = digest(
             [section, code_version(plug.factory, code), models, plug.files_digest()]
         )
-        context = _context(job, learned)
+        context = score_context(job, learned)
         scorer, memo = plug.make(), f"facts-{fingerprint}"
 
         def work(rows: pl.DataFrame) -> pl.DataFrame:
@@ -112,8 +116,15 @@ def _drift_check(index: float | None) -> tuple[bool, str]:
 
 def _score(name: str, rows: pl.DataFrame, scorer: Scorer, context: ScoreContext) -> pl.DataFrame:
     """Facts of the rows; what a scorer raises on most of them is said in one line with its name."""
-    try:
+    with naming(name):
         return score_rows(rows, scorer, context)
+
+
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Errors of a scorer said in one line with its name."""
+    try:
+        yield
     except (OSError, CallsStopped):  # what cannot be had says itself how to go on
         raise
     except Exception as error:
@@ -161,7 +172,8 @@ def _count_status(scored: pl.DataFrame) -> Counter[str]:
     return Counter(scored["status"].to_list())
 
 
-def _context(job: Job, given: dict[str, Version]) -> ScoreContext:
+def score_context(job: Job, given: dict[str, Version]) -> ScoreContext:
+    """What a scorer may read, of the versions of what it `uses` by name."""
     reference = pl.DataFrame()
     if "reference" in given:
         reference = given["reference"].table("rows")

@@ -18,11 +18,17 @@ Secret = NewType("Secret", str)
 """The *name* of an environment variable that holds a secret; never the secret itself."""
 
 
-def plugin(*, uses: Iterable[str] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Mark a factory as the plug-in of its file; `uses` names extra inputs its product reads."""
+def plugin(
+    *, uses: Iterable[str] = (), compares: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Mark a factory as the plug-in of its file; `uses` names extra inputs its product reads.
+
+    One that `compares` rows gives a `semantic.Comparison` instead of a `Scorer`.
+    """
 
     def mark(factory: Callable[..., Any]) -> Callable[..., Any]:
         factory.__winnow_uses__ = tuple(uses)  # type: ignore[attr-defined]
+        factory.__winnow_compares__ = compares  # type: ignore[attr-defined]
         return factory
 
     return mark
@@ -50,6 +56,11 @@ def find_plugin(folder: str, name: str) -> Callable[..., Any]:
 def plugin_uses(factory: Callable[..., Any]) -> tuple[str, ...]:
     """Names of the extra inputs (`reference`, `base_model`, `reward_model`) of a plug-in."""
     return getattr(factory, "__winnow_uses__", ())
+
+
+def plugin_compares(factory: Callable[..., Any]) -> bool:
+    """Whether a scorer compares rows with one another, instead of measuring each alone."""
+    return getattr(factory, "__winnow_compares__", False)
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

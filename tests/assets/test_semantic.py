@@ -124,6 +124,18 @@ def test_only_new_rows_get_a_vector_and_only_rows_beside_them_are_compared(proje
     assert project.head("facts/semantic_copy").data_version == before.data_version
 
 
+def test_copies_of_a_row_that_goes_are_copies_no_more(project):
+    gone = copies(project.head("facts/semantic_copy"))["into"].unique()
+    rows = project.head("split_rows").lookup("rows", gone)
+    prompts = {turns[-2]["content"] for turns in rows["messages"]}
+    left = [line for line in (*talk(40), *map(ask, range(8))) if line["prompt"] not in prompts]
+    assert len(left) < 48
+    project.write("general/1.jsonl", left)
+    project.build(last="kept_rows")
+    assert not {*copies(project.head("facts/semantic_copy"))["into"]} & {*gone}
+    require_same(project, fresh_build(project, project.folder / "again"))
+
+
 def test_topics_stay_until_another_edition(project):
     frozen = project.head(STEPS[0]).data_version
     project.write("general/2.jsonl", talk(60, start=300))
@@ -137,6 +149,7 @@ def test_topics_stay_until_another_edition(project):
     project.build(last="kept_rows")
     assert project.head(STEPS[0]).table("topics").height > 8
     assert project.head(STEPS[0]).data_version != frozen
+    require_same(project, fresh_build(project, project.folder / "again"))
 
 
 def test_a_models_vectors_grow_the_same(tmp_path, tiny_base, encoder):  # noqa: F811

@@ -196,11 +196,14 @@ def test_a_row_without_a_vector_has_no_copy():
 
 def test_topics_part_what_lies_apart_and_are_the_same_each_time():
     draw, angles = random.Random(5), (0.2, 1.8, 3.4)
-    points = [a + draw.uniform(-0.2, 0.2) for _ in range(60) for a in angles]
+    begin = [0.0, 2.0, 3.2]  # at the edges of what they are topics of
+    points = [*begin, *(a + draw.uniform(-0.2, 0.2) for _ in range(60) for a in angles)]
     vectors = pack_vectors(quantise(np.array([(math.cos(a), math.sin(a)) for a in points])))
     topics = fit_topics(vectors, topics=3)
     found = assign_topics(vectors, topics)
     assert [found[i::3].n_unique() for i in range(3)] == [1, 1, 1] and found.n_unique() == 3
+    middles = unpack_vectors(topics["vector"])
+    assert [math.atan2(y, x) % 6.2 for x, y in middles] == pytest.approx(angles, abs=0.1)
     assert topics.equals(fit_topics(vectors, topics=3))
 
 

@@ -5,6 +5,7 @@ moves no row to another one, and compares only the groups of rows it changes.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -17,6 +18,7 @@ from assets.plug import Plug
 from assets.recipe import Recipe
 from assets.stage import Job, Stage
 from assets.unique import GROUP as CURATE
+from assets.unique import templates_of
 from curation.rows import digest
 from curation.scoring import FACT_SCHEMA
 from curation.semantic import (
@@ -57,7 +59,7 @@ def _topics_stage(recipe: Recipe, name: str, plug: Plug) -> Stage:
     topics.__doc__ = f"The topics that `{name}` compares rows in, frozen till the next edition."
     section = [_section(recipe, plug), recipe.sections("reference")]
     code = (plug.module, recipe.task_plug.module)
-    return Stage(f"topics/{name}", CURATE, topics, ("split_rows",), section, code)
+    return Stage(f"topics/{name}", CURATE, topics, ("split_rows",), section, code, templates_of)
 
 
 def _facts_stage(recipe: Recipe, name: str, plug: Plug) -> Stage:
@@ -68,7 +70,8 @@ def _facts_stage(recipe: Recipe, name: str, plug: Plug) -> Stage:
             return map_some(job, split_rows, work, rows.select(SEEN), memo=memo, kind=name)
 
         since = job.same_code
-        since = since if since and is_input_of(since, topics) else None
+        if since and not (memo in since.manifest["memos"] and is_input_of(since, topics)):
+            since = None
         ids = changed_ids(since, [(split_rows, "rows")]) if since else None
         rows = _place(job, split_rows, topics, ids, sign)
         if since and ids is not None:
@@ -92,7 +95,8 @@ def _facts_stage(recipe: Recipe, name: str, plug: Plug) -> Stage:
     )
     section = [plug.section, recipe.task_plug.section]
     code = (plug.module, recipe.task_plug.module)
-    return Stage(f"facts/{name}", CURATE, facts, ("split_rows", f"topics/{name}"), section, code)
+    inputs = ("split_rows", f"topics/{name}")
+    return Stage(f"facts/{name}", CURATE, facts, inputs, section, code, templates_of)
 
 
 def _section(recipe: Recipe, plug: Plug) -> Any:
@@ -104,8 +108,9 @@ def _section(recipe: Recipe, plug: Plug) -> Any:
 def _signing(job: Job, plug: Plug) -> tuple[Callable[[pl.DataFrame], pl.DataFrame], str]:
     """The work on each row alone, and the name that it is remembered under."""
     modules = (plug.module, job.recipe.task_plug.module)
-    made_by = [_section(job.recipe, plug), code_version(plug.factory, modules)]
-    scorer, context = plug.make(), score_context(job, {})
+    made_by = [_section(job.recipe, plug), code_version(plug.factory, modules), templates_of(job)]
+    scorer = plug.make()
+    context = replace(score_context(job, {}), templates=templates_of(job))
 
     def work(rows: pl.DataFrame) -> pl.DataFrame:
         with naming(plug.key):

@@ -9,7 +9,7 @@ may lie on either side of a border. Of 20,000 templated or random texts, half of
 83 to 85 at .8.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,8 @@ from curation.dedup import ORIGINS, text_rows
 from curation.rows import digest
 from curation.scorers._base import ScoreContext
 from curation.tasks._base import Task
-from curation.text import meaning_marks
+from curation.templates import cut_templates
+from curation.text import meaning_marks, text_keys
 from curation.vectors import pack_vectors, quantise, unpack_vectors
 
 COPY_SCHEMA = pl.Schema({"id": pl.String, "value": pl.Float64, "into": pl.String})
@@ -43,16 +44,25 @@ class Comparison:
     rows_per_topic: int
 
 
-def asked_texts(rows: pl.DataFrame) -> pl.Series:
-    """All that the user says in each row, turns apart by newlines."""
+def asked_texts(rows: pl.DataFrame, templates: Sequence[str] = ()) -> pl.DataFrame:
+    """All that the user says in each row as `text`, turns apart by newlines, and its text `key`.
+
+    Of a prompt made by one of the templates both are the key of what fills it.
+    """
     field = pl.element().struct.field
     turns = pl.col("messages").list.eval(field("content").filter(field("role") == "user"))
-    return rows.select(text=turns.list.join("\n"))["text"]
+    said = rows.select(text=turns.list.join("\n"))["text"]
+    cut = cut_templates(text_keys(said), templates)
+    whole = pl.when(pl.col("template") == "").then(said)
+    return cut.select(text=whole.otherwise("rest"), key="rest")
 
 
-def sign_meanings(rows: pl.DataFrame, task: Task | None) -> pl.Series:
+def sign_meanings(
+    rows: pl.DataFrame, task: Task | None, templates: Sequence[str] = ()
+) -> pl.Series:
     """Sixty-four bits of what rows must have in common to be compared besides split and track."""
-    texts = text_rows(rows, task).select("context", "prompt", "answer", "labelled", "certain")
+    texts = text_rows(rows, task, templates=templates)
+    texts = texts.select("context", "prompt", "answer", "labelled", "certain")
     said = [
         [context, answer if labelled else "", "" if certain else meaning_marks(prompt)]
         for context, prompt, answer, labelled, certain in texts.iter_rows()

@@ -9,7 +9,6 @@ import polars as pl
 from curation.plugins import plugin
 from curation.scorers._base import ScoreContext
 from curation.semantic import Comparison, asked_texts, sign_meanings
-from curation.text import text_keys
 from curation.vectors import hashed_vectors, model_vectors
 
 
@@ -28,12 +27,13 @@ def semantic_copy(
         raise ValueError(f"semantic_copy: rows_per_topic is {rows_per_topic!r}; at least 1")
 
     def sign(rows: pl.DataFrame, context: ScoreContext) -> pl.DataFrame:
-        said = asked_texts(rows)
+        said = asked_texts(rows, context.templates)
         if model:
             options = {"model": model, "revision": revision, "report": context.report}
-            vectors = model_vectors(said.to_list(), **options)
+            vectors = model_vectors(said["text"].to_list(), **options)
         else:
-            vectors = hashed_vectors(text_keys(said))
-        return rows.select("id", says=sign_meanings(rows, context.task), vector=vectors)
+            vectors = hashed_vectors(said["key"])
+        says = sign_meanings(rows, context.task, context.templates)
+        return rows.select("id", says=says, vector=vectors)
 
     return Comparison(sign, similarity, rows_per_topic)

@@ -152,6 +152,15 @@ def test_topics_stay_until_another_edition(project):
     require_same(project, fresh_build(project, project.folder / "again"))
 
 
+def test_a_template_that_is_named_later_has_its_rows_compared_anew(project):
+    before = copies(project.head("facts/semantic_copy")).height
+    project.change(dedup={"templates": ["给我讲一个关于{what}的睡前故事"]})
+    rows = project.head("split_rows").table("rows", ["id"]).height
+    assert project.build(last="kept_rows").counted["semantic_copy"] >= rows
+    assert copies(project.head("facts/semantic_copy")).height < before
+    require_same(project, fresh_build(project, project.folder / "again"))
+
+
 def test_a_models_vectors_grow_the_same(tmp_path, tiny_base, encoder):  # noqa: F811
     said = {"semantic_copy": {"model": str(encoder), "rows_per_topic": 10, "similarity": 0.9}}
     project = Project(tmp_path, tiny_base, sources=SOURCES, **SECTIONS | {"scorers": said})

@@ -58,11 +58,13 @@ def talk(text: str, answer: str = "好的。", **labels: str) -> dict:
     return make_row(dialogue(text, answer), **{"track": "general", **labels})  # type: ignore[arg-type]
 
 
-def compare(*rows: dict, similarity: float = 0.75, topics: int = 1) -> dict[str, float]:
+def compare(
+    *rows: dict, similarity: float = 0.75, topics: int = 1, templates: tuple[str, ...] = ()
+) -> dict[str, float]:
     """The value of each row, by the text of its prompt."""
     frame = rows_frame(rows)
     scorer = semantic_copy(similarity=similarity)
-    signed = scorer.sign(frame, ScoreContext(TASK, frame))
+    signed = scorer.sign(frame, ScoreContext(TASK, frame, templates=templates))
     placed = frame.select("id", "origin", "split", "track").join(signed, on="id")
     topic = assign_topics(placed["vector"], fit_topics(placed["vector"], topics=topics))
     found = semantic_copies(placed.with_columns(topic=topic), similarity=similarity)
@@ -110,6 +112,24 @@ def test_only_rows_of_one_split_track_and_context_are_compared():
     system = make_row(dialogue(again, "好的。", system="你是诗人。"), track="general")
     others = (talk(again, split="test"), talk(again, track="domain"), system)
     assert all(max(compare(talk(text), other).values()) == 0.0 for other in others)
+
+
+REVIEW = "判断下面这条评价是夸奖还是批评，只回答两个字，不要解释：{text}"
+REVIEW_EN = "Is this review kind or unkind? Answer in one word, please: {text}"
+
+
+@pytest.mark.parametrize(
+    ("template", "one", "other", "again"),
+    [
+        (REVIEW, "屏幕的颜色很漂亮", "客服的态度挺友善", "屏幕的颜色很漂亮呢"),
+        (REVIEW_EN, "such a bright screen", "the seller was kind", "really such a bright screen"),
+    ],
+)
+def test_prompts_of_a_template_are_compared_by_what_fills_it(template, one, other, again):
+    first, second, near = (talk(template.format(text=text)) for text in (one, other, again))
+    assert max(compare(first, second).values()) > 0.7
+    assert max(compare(first, second, templates=(template,)).values()) < 0.3
+    assert max(compare(first, near, templates=(template,)).values()) > 0.7
 
 
 def test_the_better_row_stays():

@@ -1,7 +1,8 @@
 """Facts: every quality of a row measured once, and where its scores lie."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -56,14 +57,8 @@ class Scoring:
     def __call__(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Facts; what the scorer raises on most rows is said in one line with its name."""
         scorer, context = self._scorer, self._context
-        try:
+        with naming(self.name):
             return score_rows(rows, scorer, context)
-        except (OSError, CallsStopped):  # what cannot be had says itself how to go on
-            raise
-        except Exception as error:
-            said = (str(error).strip() or "no reason given").splitlines()[0]
-            kind = type(error).__name__
-            raise ValueError(f"the scorer {self.name!r} fails: {kind}: {said}") from error
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Scoring, (self.name, self.plug, self.task, self.learned, self.cache, print)
@@ -83,10 +78,12 @@ class Scoring:
 
 
 def fact_stages(recipe: Recipe) -> list[Stage]:
-    """One stage for each scorer of the recipe."""
+    """One stage for each scorer of the recipe that measures rows one by one."""
     ranked = ranked_scorers(recipe)
     return [
-        _fact_stage(recipe, name, plug, name in ranked) for name, plug in recipe.scorers.items()
+        _fact_stage(recipe, name, plug, name in ranked)
+        for name, plug in recipe.scorers.items()
+        if not plug.compares
     ]
 
 
@@ -154,6 +151,18 @@ def _drift_check(index: float | None) -> tuple[bool, str]:
         return True, "no scores to compare with those of the reference"
     said = "the same" if index < STABLE else "moved" if index < MOVED else "another distribution"
     return index < MOVED, f"scores against the reference: {said} (PSI {index:.3f})"
+
+
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Errors of a scorer said in one line with its name."""
+    try:
+        yield
+    except (OSError, CallsStopped):  # what cannot be had says itself how to go on
+        raise
+    except Exception as error:
+        said = (str(error).strip() or "no reason given").splitlines()[0]
+        raise ValueError(f"the scorer {name!r} fails: {type(error).__name__}: {said}") from error
 
 
 def first_scores(scored: pl.DataFrame | Change, since: Version | None) -> pl.DataFrame:

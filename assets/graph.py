@@ -15,6 +15,7 @@ from assets.ingest import rows_stage, source_stages
 from assets.mix import training_set
 from assets.recipe import Recipe, ranked_scorers
 from assets.release import model_version
+from assets.semantic import compare_stages
 from assets.stage import Job, Stage
 from assets.train import adapter, base_model_stage, reward_model
 from assets.unique import duplicates, unique_rows
@@ -38,7 +39,7 @@ def build_stages(recipe: Recipe) -> list[Stage]:
     makers += [reward_model] if "reward_model" in used else []
     early = [*source_stages(recipe), rows_stage(recipe), *(make(recipe) for make in makers)]
     late = [kept_stage, training_set, adapter, champion, predictions, evaluation, model_version]
-    scores = [*fact_stages(recipe), *ensemble_stages(recipe)]
+    scores = [*fact_stages(recipe), *compare_stages(recipe), *ensemble_stages(recipe)]
     return [*early, *scores, *(make(recipe) for make in late)]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from curation.names import sha256_path
-from curation.plugins import plugin_uses, takes_secret
+from curation.plugins import plugin_compares, plugin_uses, takes_secret
 from curation.rows import digest
 from curation.sources._files import leads_out
 
@@ -31,6 +31,11 @@ class Plug:
         uses = plugin_uses(self.factory)
         own = bool(self.options.get("model"))
         return tuple(use for use in uses if not (own and use in ("base_model", "reward_model")))
+
+    @property
+    def compares(self) -> bool:
+        """Whether it is a scorer that compares rows with one another."""
+        return plugin_compares(self.factory)
 
     @property
     def section(self) -> Any:

@@ -312,7 +312,7 @@ class _Reader:
 def row_columns(recipe: Recipe) -> list[str]:
     """Columns a rule of `keep` may speak of."""
     plain = [name for name, kind in ROW_SCHEMA.items() if not kind.is_nested()]
-    quantiles = [name + SUFFIX for name in recipe.scorers]
+    quantiles = [name + SUFFIX for name, plug in recipe.scorers.items() if not plug.compares]
     return [*plain, *recipe.scores, *quantiles, "label_conflict"]
 
 

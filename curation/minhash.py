@@ -159,13 +159,13 @@ def _sign_by_numpy(wanted: Sequence[tuple[str, int]], permutations: int, seed: i
     widths = np.array([min(size, len(key)) for key, size in wanted], dtype=np.int64)
     for width in np.unique(widths):
         places = np.flatnonzero(widths == width)
-        hashes, firsts = _hash_grams([wanted[i][0] for i in places.tolist()], int(width))
+        hashes, firsts = hash_grams([wanted[i][0] for i in places.tolist()], int(width))
         for lane in range(permutations):
             out[places, lane] = np.minimum.reduceat(a[lane] * hashes + b[lane], firsts)
     return out
 
 
-def _hash_grams(texts: Sequence[str], width: int) -> tuple[Any, Any]:
+def hash_grams(texts: Sequence[str], width: int) -> tuple[Any, Any]:
     """The finished hashes of all n-grams of the texts, and where those of each text start."""
     import numpy as np
 

@@ -18,11 +18,17 @@ Secret = NewType("Secret", str)
 """The *name* of an environment variable that holds a secret; never the secret itself."""
 
 
-def plugin(*, uses: Iterable[str] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Mark a factory as the plug-in of its file; `uses` names extra inputs its product reads."""
+def plugin(
+    *, uses: Iterable[str] = (), compares: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Mark a factory as the plug-in of its file; `uses` names extra inputs its product reads.
+
+    One that `compares` rows gives a `semantic.Comparison` instead of a `Scorer`.
+    """
 
     def mark(factory: Callable[..., Any]) -> Callable[..., Any]:
         factory.__winnow_uses__ = tuple(uses)  # type: ignore[attr-defined]
+        factory.__winnow_compares__ = compares  # type: ignore[attr-defined]
         return factory
 
     return mark
@@ -55,6 +61,11 @@ def plugin_uses(factory: Callable[..., Any]) -> tuple[str, ...]:
 def takes_secret(factory: Callable[..., Any]) -> bool:
     """Whether an option names a secret, as those of plug-ins do that call a service."""
     return Secret in get_type_hints(factory).values()
+
+
+def plugin_compares(factory: Callable[..., Any]) -> bool:
+    """Whether a scorer compares rows with one another, instead of measuring each alone."""
+    return getattr(factory, "__winnow_compares__", False)
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -46,8 +46,13 @@ def _han_share(key: str) -> float:
     return len(_HAN.findall(start)) / len(start) if start else 1.0
 
 
+def is_han(key: str) -> bool:
+    """Whether half of a text or more is Han."""
+    return _han_share(key) >= 0.5
+
+
 def _script(key: str) -> tuple[int, ...]:
-    return SCRIPTS[:3] if _han_share(key) >= 0.5 else SCRIPTS[3:]
+    return SCRIPTS[:3] if is_han(key) else SCRIPTS[3:]
 
 
 def _size(length: int, script: tuple[int, ...]) -> int:

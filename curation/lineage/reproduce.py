@@ -18,7 +18,7 @@ from curation.tables import objects_of
 
 Present = Mapping[str, Mapping[str, Any]]
 _SEEDS = ("seed", "salt")
-FROZEN = ("base_model", "reference", "reward_model", "augmented_rows")
+FROZEN = ("base_model", "reference", "reward_model", "augmented_rows", "topics")
 """Steps that go on from what they were: a store begun later would make others of the same rows."""
 AGAIN = "again"
 """The store that a version is made in again."""
@@ -86,9 +86,9 @@ def write_reproduction(store: Store, recipe: str, name: str, to: Path) -> list[s
     for file, text in files.items():
         write_whole(to / file, text)
     again = Store(to / AGAIN)
-    for step in FROZEN:
-        if step in view.steps:
-            _copy(view.steps[step], again)
+    for step, version in view.steps.items():
+        if step.partition("/")[0] in FROZEN:
+            _copy(version, again)
     return [*files, AGAIN]
 
 

@@ -5,7 +5,7 @@ cannot measure is null, and costs no other row its score.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ class ScoreContext:
     revision: str = ""  # commit of a base model that comes from a hub
     report: Report = silent
     cache: Path | None = None  # a folder for calls that were paid for
+    templates: Sequence[str] = ()  # what many prompts share, for scorers that compare rows
 
 
 Scorer = Callable[[pl.DataFrame, ScoreContext], pl.Series]

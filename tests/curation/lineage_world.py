@@ -196,7 +196,10 @@ class _World:
         section = {"keep": self.plan.keep}
         trusted = rows_frame(make_row(dialogue(*pair)) for pair in self.plan.reference)
         reference = self.step("reference", {"rows": trusted}, inputs={"rows": rows})
+        middles = pl.DataFrame({"topic": [0], "vector": [b"\0\1"]})
+        topics = self.step("topics/near", {"topics": middles}, inputs={"split_rows": split})
         inputs = {"split_rows": split, "duplicates": duplicates, "reference": reference}
+        inputs |= {"topics/near": topics}
         return {"split_rows": split, "kept_rows": self._judged("kept_rows", kept, inputs, section)}
 
     def mix(self, kept: Version, base: Version) -> Version:

@@ -57,6 +57,8 @@ def test_the_plan_names_recipe_versions_packages_and_seeds(store):
 def test_what_is_written_can_be_delivered_again(store, tmp_path):
     names = write_reproduction(store, "w", "v1", tmp_path / "out")
     assert names == ["recipe.yaml", "bad_cases.jsonl", "reproduce.json", "again"]
+    frozen = ["w/augmented_rows", "w/base_model", "w/reference", "w/topics/near"]
+    assert Store(tmp_path / "out" / "again").names() == frozen
     (line,) = (tmp_path / "out" / "bad_cases.jsonl").read_text().splitlines()
     assert json.loads(line)["prompt"] == LEARN["prompt"]
     assert json.loads((tmp_path / "out" / "reproduce.json").read_text())["version"] == "v1"

@@ -25,13 +25,39 @@ _CASED_UNIT = re.compile(
 _NUMBER = re.compile(
     r"[-—]?[.]?[0-9]+(?:[.,:/^-]+[0-9]+)*(?:[A-Za-zμ°%‰$¥€£]{1,3})?|[一二三四五六七八九十百千万亿零〇两半]+"
 )
-_POLARITY = re.compile(
-    "[不没无非未别勿莫甭反][要用得许能会必是有]?|禁止|停止|取消|拒绝|除了|以外|暂停|继续"
-    "|[开关启闭上下左右前后内外高低大小多少升降加减增冷热快慢进出真假男女正负奇偶]"
-    r"|(?<![a-z])(?:not?|never|none|without|except|cannot|nor|neither|on|off|up|down|left|right|open|close"
-    r"|more|less|high|low|increase|decrease|true|false|before|after|pause|resume|stop|start)(?![a-z])"
-    r"|n't\b"
+_OPPOSITES = (
+    ("开 启 on open start", "关 闭 off close stop"),
+    ("高 升 加 增 up high more increase", "低 降 减 down low less decrease"),
+    ("上", "下"),
+    ("左 left", "右 right"),
+    ("前 before", "后 after"),
+    ("内", "外"),
+    ("大", "小"),
+    ("多", "少"),
+    ("冷", "热"),
+    ("快", "慢"),
+    ("进", "出"),
+    ("继续 resume", "暂停 pause"),
+    ("真 true", "假 false"),
+    ("男", "女"),
+    ("正", "负"),
+    ("奇", "偶"),
 )
+_SENSES = {
+    word: (pair, side)
+    for pair, sides in enumerate(_OPPOSITES)
+    for side, words in enumerate(sides)
+    for word in words.split()
+}
+_OPPOSITE = re.compile(
+    f"{'|'.join(w for w in _SENSES if not w.isascii())}"
+    f"|(?<![a-z])(?:{'|'.join(w for w in _SENSES if w.isascii())})(?![a-z])"
+)
+_NEGATION = re.compile(
+    "[不没无非未别勿莫甭反][要用得许能会必是有]?|禁止|停止|取消|拒绝|除了|以外"
+    r"|(?<![a-z])(?:not?|never|none|without|except|cannot|nor|neither)(?![a-z])|n't\b"
+)
+_POLARITY = re.compile(f"{_NEGATION.pattern}|{_OPPOSITE.pattern}")
 
 
 def text_key(text: str) -> str:
@@ -64,6 +90,16 @@ def meaning_marks(key: str) -> tuple[str, ...]:
     Texts whose marks differ say different things however similar they look.
     """
     return (*_NUMBER.findall(key), "|", *_POLARITY.findall(key))
+
+
+def named_senses(key: str) -> frozenset[tuple[int, int]]:
+    """Which of two opposites a key names, as (pair, side): 打开 and `turn on` give the same one."""
+    return frozenset(_SENSES[word] for word in _OPPOSITE.findall(key))
+
+
+def is_negated(key: str) -> bool:
+    """Whether a key denies anything, so that an opposite in it may be meant the other way round."""
+    return bool(_NEGATION.search(key))
 
 
 @cache

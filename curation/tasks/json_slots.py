@@ -14,6 +14,7 @@ from typing import Any
 from curation.json_text import parse_json
 from curation.plugins import nearest, plugin
 from curation.tasks._base import Task
+from curation.tasks._clauses import Slot, are_opposite, find_mix_up
 from curation.tasks._corrupt import CORRUPTIONS, Item, compact
 from curation.tasks._grounding import normal_text, stands_in
 
@@ -27,6 +28,7 @@ def json_slots(
     slots: dict = {},  # noqa: B006  # read, never written
     closed: dict = {},  # noqa: B006
     aliases: dict = {},  # noqa: B006
+    opposites: dict = {},  # noqa: B006
     grounded: bool = True,
     system: str = "",
 ) -> Task:
@@ -34,9 +36,10 @@ def json_slots(
 
     `slots` names the keys an object of a field may hold ("value?" may be missing); a field that is
     not named takes any. `closed` gives the allowed values of a slot, which then need not stand in
-    the utterance. `aliases` gives other words for a value, equal to it and grounding it. The order
-    within a list counts only for fields in `ordered`. Raises
-    `ValueError` for names that do not fit.
+    the utterance but must not be the opposite of what it says: 打开 for 关掉空调. `aliases` gives
+    other words for a value, equal to it and grounding it; `opposites` gives values of closed slots
+    that are opposites without a word such as 开 and 关 in them. The order within a list counts
+    only for fields in `ordered`. Raises `ValueError` for names that do not fit.
     """
     for what, names in (("optional", optional), ("ordered", ordered), ("slots", slots)):
         _check_names(f"task.{what}", names, fields, "field")
@@ -45,6 +48,12 @@ def json_slots(
     if set(slots) == set(fields):  # else a field takes any slot, and any may be closed
         named = {key.rstrip("?") for keys in slots.values() for key in keys}
         _check_names("task.closed", closed, named, "slot")
+    for name, other in opposites.items():
+        if not isinstance(other, str):
+            raise ValueError(f"task.opposites.{name}: expected a closed value, got {other!r}")
+    pairs = [*opposites.items(), *((other, name) for name, other in opposites.items())]
+    choices = [value for values in closed.values() for value in values]
+    _check_names("task.opposites", [name for name, _ in pairs], choices, "closed value")
     groups = {name: (name, *others) for name, others in aliases.items()}
     return JsonSlots(
         fields=tuple(fields),
@@ -53,6 +62,7 @@ def json_slots(
         keys={name: tuple(keys) for name, keys in slots.items()},
         closed={name: tuple(values) for name, values in closed.items()},
         forms={normal_text(f): tuple(map(normal_text, g)) for g in groups.values() for f in g},
+        opposites={name: _pair_values(values, pairs) for name, values in closed.items()},
         grounded=grounded,
         system=system,
     )
@@ -68,12 +78,14 @@ class JsonSlots:
     keys: Mapping[str, tuple[str, ...]]
     closed: Mapping[str, tuple[str, ...]]
     forms: Mapping[str, tuple[str, ...]]
+    opposites: Mapping[str, Mapping[str, Sequence[str]]]
     grounded: bool
     system: str
 
     def check(self, utterance: str, answer: str) -> str:
         """ "" or the first of: not_json, wrong_type, unknown_field, missing_field, empty,
-        unknown_slot, missing_slot, not_allowed, ungrounded; with the place after a colon."""
+        unknown_slot, missing_slot, not_allowed, ungrounded, opposite; with the place after a
+        colon."""
         try:
             value = parse_json(answer)
         except ValueError:
@@ -90,7 +102,12 @@ class JsonSlots:
         reasons = (
             self._check_field(name, value[name], said) for name in self.fields if name in value
         )
-        return next(filter(None, reasons), "")
+        reason = next(filter(None, reasons), "")
+        if reason or not self.grounded:
+            return reason
+        return find_mix_up(
+            said, [self._place(f, n, i) for f in value for n, i in enumerate(value[f])]
+        )
 
     def canonical(self, answer: str) -> str:
         """Compact JSON with sorted keys; width, case, spaces, aliases, empty fields and the order
@@ -143,8 +160,12 @@ class JsonSlots:
 
     def grounds(self, utterance: str, value: str) -> bool:
         """Whether the value, or another word for it, stands in the utterance whole."""
-        said, wanted = normal_text(utterance), normal_text(value)
-        return any(stands_in(said, form) for form in self.forms.get(wanted, (wanted,)))
+        said = normal_text(utterance)
+        return any(stands_in(said, form) for form in self._forms(value))
+
+    def _forms(self, value: str) -> tuple[str, ...]:
+        wanted = normal_text(value)
+        return self.forms.get(wanted, (wanted,))
 
     def _check_field(self, field: str, held: Any, said: str) -> str:
         if not isinstance(held, list):
@@ -179,6 +200,16 @@ class JsonSlots:
             "" if not self.grounded or self.grounds(said, value) else f"ungrounded:{place}={value}"
         )
 
+    def _place(self, field: str, number: int, item: Item) -> list[Slot]:
+        """The slots of an item, with the other words for their values and for their opposites."""
+        slots = []
+        for key, value in item.items():
+            opposites = self.opposites.get(key, {}).get(value, ())
+            forms = [self._forms(other) for other in opposites]
+            place = f"{field}[{number}].{key}={value}"
+            slots.append(Slot(place, self._forms(value), key not in self.closed, forms))
+        return slots
+
     def _read(self, answer: str) -> dict[str, list[Item]] | None:
         """The answer with canonical values and without empty fields; None for another shape."""
         try:
@@ -212,6 +243,14 @@ def _check_lists(where: str, lists: Mapping[str, Any]) -> None:
     for name, values in lists.items():
         if not isinstance(values, list) or not all(isinstance(v, str) and v for v in values):
             raise ValueError(f"{where}.{name}: expected a list of texts, got {values!r}")
+
+
+def _pair_values(values: Sequence[str], pairs: Sequence[tuple]) -> dict[str, list[str]]:
+    """The opposites of each value, by the recipe's pairs and by the words in it."""
+    return {
+        one: [other for other in values if (one, other) in pairs or are_opposite(one, other)]
+        for one in values
+    }
 
 
 def _is_flat(item: Any) -> bool:

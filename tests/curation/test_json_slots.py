@@ -77,6 +77,84 @@ def test_a_value_is_grounded_whole_or_not_at_all(utterance, value, grounded):
     assert TASK.grounds(utterance, value) is grounded
 
 
+CAR = json_slots(
+    fields=["actions"],
+    slots={"actions": ["do", "what", "value?"]},
+    closed={"do": ["打开", "关闭", "调高", "调低", "设为", "lock", "unlock"]},
+    aliases={"lock": ["secure", "上锁"]},
+    opposites={"lock": "unlock"},
+)
+
+
+@pytest.mark.parametrize(
+    ("utterance", "actions", "reason"),
+    [
+        ("关掉空调", [("打开", "空调")], "opposite:actions[0].do=打开"),
+        ("關掉空調", [("打开", "空調")], "opposite:actions[0].do=打开"),
+        ("能不能把音量调低", [("调高", "音量")], "opposite:actions[0].do=调高"),
+        ("turn off the AC on the left", [("打开", "AC")], "opposite:actions[0].do=打开"),
+        ("Please increase the volume", [("调低", "volume")], "opposite:actions[0].do=调低"),
+        ("secure the door", [("unlock", "door")], "opposite:actions[0].do=unlock"),
+        ("打开空调，不对，关闭车窗", [("打开", "车窗")], "opposite:actions[0].do=打开"),
+        (
+            "打开空调再关闭车窗",
+            [("打开", "空调"), ("打开", "车窗")],
+            "opposite:actions[1].do=打开",
+        ),
+        (
+            "open the trunk and close the sunroof",
+            [("关闭", "trunk"), ("关闭", "sunroof")],
+            "opposite:actions[0].do=关闭",
+        ),
+        (
+            "空调调到26度，音量调到18",
+            [("设为", "空调", "18"), ("设为", "音量", "26")],
+            "ungrounded:actions[0].value=18",
+        ),
+        (
+            "set fan to 3 and volume to 5",
+            [("设为", "fan", "5"), ("设为", "volume", "5")],
+            "ungrounded:actions[0].value=5",
+        ),
+    ],
+)
+def test_what_is_said_of_one_thing_is_no_ground_for_the_opposite_or_for_another(
+    utterance, actions, reason
+):
+    assert CAR.check(utterance, answer(*actions)) == reason
+
+
+@pytest.mark.parametrize(
+    ("utterance", "actions"),
+    [
+        ("别打开空调", [("关闭", "空调")]),
+        ("别打开空调", [("打开", "空调")]),
+        ("don't open the window", [("关闭", "window")]),
+        ("空调关了太热，开一下", [("打开", "空调")]),
+        ("车窗还开着呢", [("关闭", "车窗")]),
+        ("the window is open", [("关闭", "window")]),
+        ("音量有点高", [("调低", "音量")]),
+        ("温度低了", [("调高", "温度")]),
+        ("离开的时候把灯熄掉", [("关闭", "灯")]),
+        ("高峰期把音量变小", [("调低", "音量")]),
+        ("I'm on a call, mute the music", [("关闭", "music")]),
+        ("打开空调、车窗", [("打开", "空调"), ("打开", "车窗")]),
+        ("把空调关了把窗打开", [("关闭", "空调"), ("打开", "窗")]),
+        ("空调再调高2度，音量调到18", [("调高", "空调", "2度"), ("设为", "音量", "18")]),
+        ("空调26度，座椅也一样", [("设为", "空调", "26度"), ("设为", "座椅", "26度")]),
+        ("both seats and the fan to 3", [("设为", "seats", "3"), ("设为", "fan", "3")]),
+        ("lock the door", [("lock", "door")]),
+    ],
+)
+def test_where_clauses_cannot_tell_nothing_is_said_against_an_answer(utterance, actions):
+    assert CAR.check(utterance, answer(*actions)) == ""
+
+
+def test_opposites_are_not_asked_for_where_nothing_has_to_be_grounded():
+    free = json_slots(fields=["actions"], closed={"do": ["打开", "关闭"]}, grounded=False)
+    assert free.check("关掉空调", answer(("打开", "空调"))) == ""
+
+
 def test_typography_aliases_and_key_order_do_not_count():
     a = '{"actions":[{"do":"设为","what":"空调","value":"26度"}]}'
     b = '{ "conditions": [], "actions": [{"value": "２６ 度", "what": "冷气", "do": "设为"}] }'
@@ -154,6 +232,14 @@ def test_corruptions_are_wrong_repeatable_and_of_many_kinds():
         ({"optional": ["action"]}, "did you mean 'actions'"),
         ({"slots": {"actions": ["do"]}, "closed": {"du": ["开"]}}, "did you mean 'do'"),
         ({"aliases": {"空调": "冷气"}}, "expected a list of texts"),
+        (
+            {"closed": {"do": ["lock", "unlock"]}, "opposites": {"lock": "unlok"}},
+            "did you mean 'unlock'",
+        ),
+        (
+            {"closed": {"do": ["开", "关"]}, "opposites": {"开": ["关"]}},
+            r"task.opposites.开: expected a closed value, got \['关'\]",
+        ),
     ],
 )
 def test_options_that_do_not_fit_are_refused_at_the_door(options, message):

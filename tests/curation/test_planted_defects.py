@@ -4,8 +4,10 @@ Good rows are those of the in-car example, domain and general. A defect is plant
 where it changes anything, and the rows pass the scorers and rules as they do in a build.
 """
 
+import itertools
 import json
 import random
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -18,7 +20,9 @@ from curation.rules import judge_rows
 from curation.scorers._base import ScoreContext
 from curation.scorers.garbled import measure_garbled
 from curation.scoring import join_facts, score_rows
-from tests.test_in_car_data import DATA, TASK, drawn, turns
+from curation.sources._grammar import draw_pair
+from curation.tasks.json_slots import JsonSlots, json_slots
+from tests.test_in_car_data import DATA, GRAMMAR, TASK, drawn, turns
 
 SCORERS = ("task_valid", "special_tokens", "refusal", "repetition", "garbled")
 RULES = ["task_valid", "not special_tokens", "not refusal", "repetition < 0.5", "garbled < 0.05"]
@@ -36,19 +40,19 @@ GENERAL = [(c["instruction"] + c.get("input", ""), c["output"]) for c in CHAT]
 GENERAL += pairs_of("general")[:800]
 
 
-def caught(pairs: Iterable[Pair], track: str) -> pl.DataFrame:
+def caught(pairs: Iterable[Pair], track: str, task: JsonSlots = TASK) -> pl.DataFrame:
     """The fates of rows with these prompts and answers, by the rules."""
     rows = rows_frame(make_row(dialogue(p, a), track=track, source=track) for p, a in pairs)
     rows = rows.unique("id", maintain_order=True)
-    context = ScoreContext(TASK, rows.clear())
+    context = ScoreContext(task, rows.clear())
     facts = {}
     for name in SCORERS:
         facts[name] = score_rows(rows, find_plugin("curation.scorers", name)(), context)
     return judge_rows(join_facts(rows, facts), RULES)
 
 
-def share_dropped(pairs: Iterable[Pair], track: str) -> float:
-    fates = caught(pairs, track)
+def share_dropped(pairs: Iterable[Pair], track: str, task: JsonSlots = TASK) -> float:
+    fates = caught(pairs, track, task)
     return fates.filter(pl.col("fate") == "dropped").height / fates.height
 
 
@@ -116,6 +120,111 @@ GROUNDING: dict[str, Defect] = {
 def test_answers_of_a_wrong_shape_or_without_grounds_are_caught(defect: Defect):
     draw = random.Random(1)
     assert share_dropped((defect(p, a, draw) for p, a in DOMAIN), "domain") >= 0.99
+
+
+THINGS = ["heater", "radio", "fog lights", "wipers", "seat heating"]
+COVERS = ["sunroof", "trunk", "left window", "rear blind"]
+LEVELS = ["volume", "driver seat", "fan speed", "brightness"]
+ENGLISH_TASK = json_slots(
+    fields=["actions"],
+    ordered=["actions"],
+    slots={"actions": ["do", "what", "value?"]},
+    closed={"do": ["turn on", "turn off", "open", "close", "raise", "lower", "set"]},
+    aliases={"raise": ["increase", "turn up"], "lower": ["reduce", "turn down"]},
+    opposites={"raise": "lower"},
+)
+SAYINGS = {
+    "turn on": ["turn on the {}", "switch the {} on", "could you turn the {} on please"],
+    "turn off": ["turn off the {}", "switch the {} off", "please turn off the {} on my left"],
+    "open": ["open the {}", "I want the {} open"],
+    "close": ["close the {}", "please close the {} on the left"],
+    "raise": ["turn up the {}", "increase the {} by {}"],
+    "lower": ["turn the {} down", "reduce the {} by {}"],
+    "set": ["set the {} to {}", "put the {} at {}"],
+}
+JOINED = ["{} and {}", "{}, then {}", "{}. {}", "{}, no wait, {}"]
+OPPOSITES = [("打开", "关闭"), ("调高", "调低"), ("turn on", "turn off"), ("open", "close")]
+FLIPPED = {
+    a: b for pair in [*OPPOSITES, ("raise", "lower")] for a, b in itertools.permutations(pair)
+}
+
+
+def ask(draw: random.Random) -> tuple[str, dict[str, str]]:
+    do = draw.choice(list(SAYINGS))
+    kind = THINGS if do.startswith("turn") else COVERS if do in ("open", "close") else LEVELS
+    saying, what, value = draw.choice(SAYINGS[do]), draw.choice(kind), str(draw.randint(1, 30))
+    item = {"do": do, "what": what}
+    return saying.format(what, value), item | ({"value": value} if saying.count("{}") > 1 else {})
+
+
+def ask_in_english(draw: random.Random) -> Pair:
+    """One request, or two of different things; the first of them may be taken back."""
+    (first, one), (second, other) = ask(draw), ask(draw)
+    if one["what"] == other["what"] or draw.random() < 0.4:
+        return first, json.dumps({"actions": [one]})
+    joined = draw.choice(JOINED)
+    items = [other] if "no wait" in joined else [one, other]
+    return joined.format(first, second), json.dumps({"actions": items})
+
+
+ENGLISH = [ask_in_english(random.Random(f"english:{n}")) for n in range(1000)]
+
+
+def flip_all(items: list[dict[str, str]]) -> None:
+    for item in items:
+        item["do"] = FLIPPED.get(item["do"], item["do"])
+
+
+def flip_first(items: list[dict[str, str]]) -> None:
+    flip_all(items[:1])
+
+
+def flip_last(items: list[dict[str, str]]) -> None:
+    flip_all(items[-1:])
+
+
+def count_on(items: list[dict[str, str]]) -> None:
+    for item in items:
+        if "value" in item:
+            item["value"] = re.sub("[0-9]+", lambda n: str(int(n[0]) + 8), item["value"], count=1)
+
+
+def trade_numbers(items: list[dict[str, str]]) -> None:
+    """The numbers of two things change places; of one thing only the order could tell them."""
+    one, other = items[0], items[-1]
+    if "value" in one and "value" in other and one["what"] != other["what"]:
+        one["value"], other["value"] = other["value"], one["value"]
+
+
+def plant(pairs: list[Pair], defect: Callable[[list[dict[str, str]]], None]) -> list[Pair]:
+    """The rows that a defect of their actions changes, with the changed answer."""
+    wrong = [(p, changed(a, lambda value: defect(value["actions"]))) for p, a in pairs]
+    return [w for w, (_, a) in zip(wrong, pairs, strict=True) if json.loads(w[1]) != json.loads(a)]
+
+
+CHINESE = [draw_pair(GRAMMAR, f"planted:{n}")[:2] for n in range(1500)]
+NEGATED = [pair for pair in CHINESE if pair[0].startswith(("别", "不要"))]
+PLAIN = [pair for pair in CHINESE if pair not in NEGATED]
+
+
+@pytest.mark.parametrize("defect", [flip_all, flip_first, flip_last, count_on, trade_numbers])
+@pytest.mark.parametrize(("pairs", "task"), [(PLAIN, TASK), (ENGLISH, ENGLISH_TASK)])
+def test_the_opposite_of_what_was_said_and_other_numbers_are_caught(
+    defect: Callable[[list[dict[str, str]]], None], pairs: list[Pair], task: JsonSlots
+):
+    planted = plant(pairs, defect)
+    assert len(planted) >= (20 if defect is trade_numbers else 300)
+    assert share_dropped(planted, "domain", task) >= 0.99
+
+
+@pytest.mark.parametrize(("pairs", "task"), [(CHINESE, TASK), (ENGLISH, ENGLISH_TASK)])
+def test_of_the_good_rows_that_they_are_planted_in_none_is_lost(pairs: list[Pair], task: JsonSlots):
+    assert share_dropped(pairs, "domain", task) == 0
+
+
+def test_a_negated_command_is_not_called_wrong_whatever_it_is_taken_for():
+    assert len(NEGATED) >= 10
+    assert share_dropped([*NEGATED, *plant(NEGATED, flip_all)], "domain") == 0
 
 
 REFUSALS = (

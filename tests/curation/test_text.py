@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.text import meaning_marks, text_key, text_keys
+from curation.text import is_negated, meaning_marks, named_senses, text_key, text_keys
 
 SAME = [
     ("打開空調", "打开空调。"),
@@ -116,3 +116,18 @@ def test_keys_of_a_series_keep_its_order_and_its_gaps():
 def test_meaning_marks_tell_numbers_negations_and_opposites_apart(one, other):
     assert meaning_marks(text_key(one)) != meaning_marks(text_key(other))
     assert meaning_marks(text_key(one + "吧")) == meaning_marks(text_key(one))
+
+
+def test_words_of_one_sense_name_it_in_chinese_and_in_english():
+    on, off = named_senses(text_key("打開空調")), named_senses(text_key("Turn it OFF"))
+    assert on == named_senses("turn on the fan") == named_senses("启动") and len(on) == 1
+    assert {(pair, 1 - side) for pair, side in off} == on
+    assert named_senses("offer a song") == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("key", "negated"),
+    [("别打开", True), ("打开", False), ("don't open", True), ("note it", False)],
+)
+def test_a_negated_text_is_known(key, negated):
+    assert is_negated(key) is negated

@@ -68,7 +68,7 @@ def training_set(
     settled["checks"] |= {
         "leakage": _leakage_check(job, texts, split_rows, augmented_rows, bad_cases),
         "masks": (bad_masks == 0, f"{bad_masks} rows would train nothing"),
-        "mix_ratio": (exact, said),
+        "mix_ratio": (exact and not mixed.low, said),
     }
     schema = pl.Schema({**ROW_SCHEMA, "repeats": pl.Int64})
     tables = {"rows": Bare(trained, schema), "tokens": tokens, "fates": fates}

@@ -15,6 +15,7 @@ from assets.stage import Job, stage
 from curation.accounts import tally_rows
 from curation.chat import load_tokenizer
 from curation.frames import Bare
+from curation.leakage import count_kinds, find_leakage
 from curation.mix import STRATA, mix_tracks
 from curation.rows import ROW_SCHEMA, digest
 from curation.runs import SLICE
@@ -24,8 +25,20 @@ from training.tokens import tokenise_rows
 TOKEN_COLUMNS = ("id", "n_tokens", "n_loss_tokens", "reason")
 
 
-@stage("5_train", section=("mix", "train"), checks=("conservation", "masks", "mix_ratio"))
-def training_set(job: Job, kept_rows: Version, base_model: Version) -> Made:
+@stage(
+    "5_train",
+    section=("mix", "train", "task"),
+    checks=("conservation", "leakage", "masks", "mix_ratio"),
+    guards=("conservation", "leakage"),
+)
+def training_set(
+    job: Job,
+    kept_rows: Version,
+    base_model: Version,
+    split_rows: Version,
+    augmented_rows: Version,
+    bad_cases: Version,
+) -> Made:
     """What the model is trained on: rows that fit its template, general to domain at the ratio."""
     counter = _TokenCounter(job, kept_rows, base_model)
     rows = kept_rows.scan("rows").select("id", "source", "track", *STRATA).collect()
@@ -47,16 +60,52 @@ def training_set(job: Job, kept_rows: Version, base_model: Version) -> Made:
     trained = plain.join(chosen, on="id", maintain_order="left")
     report = _by_track(mixed.rows.join(tokens, on="id"))
     settled["values"]["mix"] = report
-    bad_masks = tokens.filter((pl.col("reason") == "") & (pl.col("n_loss_tokens") == 0)).height
-    settled["checks"]["masks"] = (bad_masks == 0, f"{bad_masks} rows would train nothing")
+    texts = _read_texts(job, kept_rows, trained)
     fitting = tokens.filter(pl.col("reason") == "")
     longest = 0 if counter.unit == "rows" else max(fitting[f"n_{counter.unit}"], default=0)
-    settled["checks"]["mix_ratio"] = _ratio_check(
-        report, _asked(job.recipe.options["mix"]), mixed.note, longest
-    )
+    exact, said = _ratio_check(report, _asked(job.recipe.options["mix"]), mixed.note, longest)
+    bad_masks = fitting.filter(pl.col("n_loss_tokens") == 0).height
+    settled["checks"] |= {
+        "leakage": _leakage_check(job, texts, split_rows, augmented_rows, bad_cases),
+        "masks": (bad_masks == 0, f"{bad_masks} rows would train nothing"),
+        "mix_ratio": (exact and not mixed.low, said),
+    }
     schema = pl.Schema({**ROW_SCHEMA, "repeats": pl.Int64})
     tables = {"rows": Bare(trained, schema), "tokens": tokens, "fates": fates}
     return Made(tables, since=since, memos=[counter.memo], **settled)
+
+
+def _read_texts(job: Job, kept_rows: Version, trained: pl.DataFrame) -> pl.DataFrame:
+    """The rows to be trained on with their texts; of those of the version before, from it.
+
+    That one holds few texts but these, so they need not be looked for among those of all rows.
+    """
+    ids, names = trained["id"], ["id", "messages", "tools"]
+    known = job.previous.lookup("rows", ids).select(names) if job.previous else None
+    new = ids if known is None else ids.filter(~ids.is_in(known["id"].implode()))
+    read = kept_rows.lookup("rows", new).select(names)
+    texts = read if known is None else pl.concat([known, read])
+    return trained.join(texts, on="id", maintain_order="left").select(ROW_SCHEMA.names())
+
+
+def _leakage_check(
+    job: Job,
+    trained: pl.DataFrame,
+    split_rows: Version,
+    augmented_rows: Version,
+    bad_cases: Version,
+) -> tuple[bool, str]:
+    """Whether no row to be trained on gives the exam away, and how many do in which way."""
+    exam = split_rows.table("exam").filter("guarded")
+    held = bad_cases.table("rows", ["id", "half"]).filter(pl.col("half") == "hold")["id"]
+    edges = augmented_rows.table("edges", ["child", "parent"])
+    found = find_leakage(trained, exam, edges, held, task=job.recipe.task)
+    counts = ", ".join(f"{n:,} {kind}" for kind, n in count_kinds(found).items())
+    said = f"{counts} of {trained.height:,} rows give away one of {exam.height:,} of the exam"
+    if found.is_empty():
+        return True, said
+    row, of, _ = found.row(0)
+    return False, f"{said}, such as {row} of {of}; a lower threshold of split drops what is near"
 
 
 class _TokenCounter:

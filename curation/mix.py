@@ -39,12 +39,13 @@ class Mixed:
 
     `rows` has the columns of the input and `repeats` (Int64, 1 or more), sorted by id. `unfit`
     (`FIT_SCHEMA`) holds the rows whose turn came and that do not fit. `note` says in one line what
-    was short, "" when nothing was.
+    was short, "" when nothing was; `low` are the categories that stayed under their floor.
     """
 
     rows: pl.DataFrame
     unfit: pl.DataFrame
     note: str
+    low: tuple[str, ...]
 
     def judge(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The fates of rows that entered (id and source), all or some, sorted by id."""
@@ -121,10 +122,10 @@ def mix_tracks(
     name = unit.replace("_", " ")
     sizes = _Sizes(name, n_domain, wanted, there, there * max_repeats, taken)
     sizes.require(general / domain * min_share)
-    notes = [sizes.note(), *_low_floors(mixed, floors)]
+    low = _low_floors(mixed, floors)
     unfits = pl.concat([unfit, more_unfit])
-    said = "; ".join(note for note in notes if note)
-    return Mixed(mixed, unfits, said)
+    said = "; ".join(note for note in (sizes.note(), *low.values()) if note)
+    return Mixed(mixed, unfits, said, (*low,))
 
 
 def _check_ratio(general: int, domain: int, max_repeats: int, floors: Mapping[str, float]) -> None:
@@ -259,17 +260,17 @@ def _low_shares(rows: pl.DataFrame, floors: Mapping[str, float]) -> dict[str, fl
         low |= more
 
 
-def _low_floors(mixed: pl.DataFrame, floors: Mapping[str, float]) -> list[str]:
-    """A line for each category that stayed under its floor by more than a row."""
+def _low_floors(mixed: pl.DataFrame, floors: Mapping[str, float]) -> dict[str, str]:
+    """The categories that stayed under their floor by more than a row, and a line about each."""
     general = mixed.filter(pl.col("track") == "general")
     copies = int(general["repeats"].sum())
-    lines = []
+    lines = {}
     for category, floor in floors.items():
         there = int(general.filter(pl.col("category") == category)["repeats"].sum())
         if copies and there < floor * copies - 1:
-            lines.append(
+            lines[category] = (
                 f"{category!r} has {there:,} of {copies:,} general rows, under its floor of "
-                f"{floor:.3g}; the pool has no more"
+                f"{floor:.3g}; add rows of it that fit"
             )
     return lines
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from curation.leakage import stemming_from
 from curation.lineage.family import links_of
 from curation.lineage.views import View, model_view
 from curation.rows import ANSWER, UTTERANCE
@@ -128,17 +129,8 @@ def _stemming(view: View, trained: pl.DataFrame, exam: pl.DataFrame) -> pl.DataF
     """Trained rows made from a protected row, or from a bad case of the half that is held back."""
     cases = view.steps["bad_cases"].table("rows", columns=["id", "half"])
     held = cases.filter(pl.col("half") == "hold")["id"]
-    roots = pl.concat([exam.filter("guarded")["id"], held]).unique()
-    links = links_of(view).select("child", "parent").unique()
-    known = pl.DataFrame({"id": roots, "of": roots})
-    fresh = known
-    while fresh.height:
-        reached = fresh.join(links, left_on="id", right_on="parent")
-        fresh = (
-            reached.select(id="child", of="of").unique().join(known, on=["id", "of"], how="anti")
-        )
-        known = pl.concat([known, fresh])
-    leaks = known.filter(pl.col("id") != pl.col("of")).join(trained, on="id", how="semi")
+    roots = pl.concat([exam.filter("guarded")["id"], held])
+    leaks = stemming_from(links_of(view), roots).join(trained, on="id", how="semi")
     return leaks.select(
         "id", "of", how=pl.lit("stems_from"), similarity=pl.lit(None, dtype=pl.Float64)
     ).sort("id", "of")

@@ -10,7 +10,10 @@ from curation.plugins import plugin
 from curation.rows import ANSWER, UTTERANCE
 from curation.scorers._base import ScoreContext, Scorer
 
-_CODE = r"(?s)```.*?(?:```|\z)|`[^`\n]*`|https?://\S+|<[^<>\n]{1,200}>"
+_CODE = (
+    r"(?s)```.*?(?:```|\z)|`[^`\n]*`|https?://\S+|<[^<>\n]{1,200}>"
+    r"|\A\s*(?:\{.*\}|\[.*\])\s*\z"  # all JSON
+)
 _NAMES_A_LANGUAGE = (
     r"(?i)翻译|译成|译为|[英中汉法德俄日韩]文|[英汉法德俄日韩]语|外语|普通话|"
     r"\btranslat|\b(?:english|chinese|mandarin|french|german|spanish|japanese|korean|russian)\b"

@@ -20,6 +20,7 @@ CHINESE = "您可以按车门上的开关降下车窗。"
         ("把这句话翻译成英文：您可以按车门上的开关。", ENGLISH),
         ("How do you say that in Chinese?", CHINESE),
         ("写一个打印问候的函数", "```python\nprint('hello, this is a long English line')\n```"),
+        ("把 what 设为红色的森林，写成JSON", '{"actions":[{"do":"set","what":"red forest"}]}'),
         ("打开车窗", "OK"),
         ("首都是哪里？", "Paris"),
         (

@@ -1,7 +1,8 @@
 """Planted defects: of each kind at least 99 in 100 are caught, and of good rows at most 1 is lost.
 
 Good rows are those of the in-car example, domain and general. A defect is planted into each row
-where it changes anything, and the rows pass the scorers and rules as they do in a build.
+where it changes anything, and the rows pass the example's own scorers and rules, but for those that
+learn from other rows, as they do in a build.
 """
 
 import itertools
@@ -14,7 +15,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from curation.plugins import find_plugin
+from curation.plugins import find_plugin, plugin_uses
 from curation.rows import dialogue, make_row, rows_frame
 from curation.rules import judge_rows
 from curation.scorers._base import ScoreContext
@@ -22,10 +23,12 @@ from curation.scorers.garbled import measure_garbled
 from curation.scoring import join_facts, score_rows
 from curation.sources._grammar import draw_pair
 from curation.tasks.json_slots import JsonSlots, json_slots
-from tests.test_in_car_data import DATA, GRAMMAR, TASK, drawn, turns
+from tests.test_in_car_data import DATA, GRAMMAR, RECIPE, TASK, drawn, turns
 
-SCORERS = ("task_valid", "special_tokens", "refusal", "repetition", "garbled")
-RULES = ["task_valid", "not special_tokens", "not refusal", "repetition < 0.5", "garbled < 0.05"]
+_WORD = re.compile("[a-z_]+")
+FACTORIES = {name: find_plugin("curation.scorers", name) for name in RECIPE["scorers"]}
+SCORERS = [name for name, factory in FACTORIES.items() if set(plugin_uses(factory)) <= {"task"}]
+RULES = [rule for rule in RECIPE["keep"] if set(_WORD.findall(rule)) & set(SCORERS)]
 Pair = tuple[str, str]
 Defect = Callable[[str, str, random.Random], Pair]
 
@@ -38,22 +41,34 @@ DOMAIN = pairs_of("traffic") + pairs_of("test")
 CHAT = [json.loads(line) for line in (DATA / "general.jsonl").read_text("utf-8").splitlines()]
 GENERAL = [(c["instruction"] + c.get("input", ""), c["output"]) for c in CHAT]
 GENERAL += pairs_of("general")[:800]
+# What should be declined is labelled so; a refusal planted elsewhere is not.
+LABELS = {turns(r): r["category"] for r in drawn("general")}
+LABELS |= {
+    (c["instruction"] + c.get("input", ""), c["output"]): c.get("category", "") for c in CHAT
+}
 
 
 def caught(pairs: Iterable[Pair], track: str, task: JsonSlots = TASK) -> pl.DataFrame:
     """The fates of rows with these prompts and answers, by the rules."""
-    rows = rows_frame(make_row(dialogue(p, a), track=track, source=track) for p, a in pairs)
+    rows = rows_frame(
+        make_row(dialogue(p, a), track=track, source=track, category=LABELS.get((p, a), ""))
+        for p, a in pairs
+    )
     rows = rows.unique("id", maintain_order=True)
     context = ScoreContext(task, rows.clear())
     facts = {}
     for name in SCORERS:
-        facts[name] = score_rows(rows, find_plugin("curation.scorers", name)(), context)
+        facts[name] = score_rows(rows, FACTORIES[name](), context)
     return judge_rows(join_facts(rows, facts), RULES)
 
 
 def share_dropped(pairs: Iterable[Pair], track: str, task: JsonSlots = TASK) -> float:
     fates = caught(pairs, track, task)
     return fates.filter(pl.col("fate") == "dropped").height / fates.height
+
+
+def test_the_rules_of_the_example_are_applied():
+    assert len(RULES) == 9 and set(SCORERS) > {"task_valid", "garbled", "refusal", "harmful"}
 
 
 @pytest.mark.parametrize(("track", "pairs"), [("domain", DOMAIN), ("general", GENERAL)])

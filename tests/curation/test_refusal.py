@@ -26,6 +26,7 @@ REFUSALS = [
     "I am very sorry, but I am not able to complete this task.",
     "Unfortunately, I can't access external links.",
     "I apologize, but I cannot fulfill your request.",
+    "抱歉，我不能帮忙做这件事。",
     "I cannot help with that.",
 ]
 ANSWERS = [

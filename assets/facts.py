@@ -19,7 +19,15 @@ from curation.engines._base import HERE
 from curation.frames import Bare
 from curation.llm import CallsStopped
 from curation.progress import Report, silent
-from curation.quantiles import MOST, MOVED, QUANTILE_SCHEMA, STABLE, SUFFIX, measure_drift
+from curation.quantiles import (
+    LEAST,
+    MOST,
+    MOVED,
+    QUANTILE_SCHEMA,
+    STABLE,
+    SUFFIX,
+    measure_drift,
+)
 from curation.rows import PLAIN, ROW_SCHEMA, digest
 from curation.runs import SLICE
 from curation.scorers._base import ScoreContext, Scorer
@@ -107,14 +115,16 @@ def _fact_stage(recipe: Recipe, name: str, plug: Plug, ranked: bool) -> Stage:
         first = first_scores(scored, since)
         values = {"fingerprint": fingerprint, **describe_facts(scored, since, first)}
         tables: dict[str, Any] = {"facts": scored}
-        if "reference" not in given:
-            return Made(tables, values=values, since=since, memos=[memo])
-        labels = given["reference"].first("rows", MOST, [*SEEN, "lang"]).head(MOST)
-        seen = labels.select(SEEN)
-        frozen = map_some(job, given["reference"], work, seen, memo=memo, kind=name)
-        frozen = frozen.join(labels.select("id", "lang"), on="id")
-        tables["quantiles"] = _quantiles(name, frozen, asked=ranked)
-        drift = _drift_check(measure_drift(first["value"], tables["quantiles"]))
+        if "reference" in given:
+            labels = given["reference"].first("rows", MOST, [*SEEN, "lang"]).head(MOST)
+            seen = labels.select(SEEN)
+            frozen = map_some(job, given["reference"], work, seen, memo=memo, kind=name)
+            frozen = frozen.join(labels.select("id", "lang"), on="id")
+            then, of = _quantiles(name, frozen, asked=ranked), "the reference"
+            tables["quantiles"] = then
+        else:
+            then, of = _scores_before(job, fingerprint), "the version before"
+        drift = _drift_check(measure_drift(first["value"], then), of)
         return Made(tables, values=values, since=since, memos=[memo], checks={"drift": drift})
 
     facts.__doc__ = (
@@ -129,7 +139,7 @@ def _fact_stage(recipe: Recipe, name: str, plug: Plug, ranked: bool) -> Stage:
         code,
         reads=lambda job: plug.files_digest(),
         files=plug.files_state,
-        checks=("drift",) if "reference" in needed else (),
+        checks=("drift",),
     )
 
 
@@ -146,11 +156,23 @@ def _quantiles(name: str, scored: pl.DataFrame, *, asked: bool) -> pl.DataFrame:
     return numbers.select(QUANTILE_SCHEMA.names()).drop_nulls("value").sort("lang", "value")
 
 
-def _drift_check(index: float | None) -> tuple[bool, str]:
+def _scores_before(job: Job, fingerprint: str) -> pl.DataFrame:
+    """The first scores of the version before; none of few rows, or if they were measured otherwise.
+
+    Few rows differ by chance as much as others do that moved.
+    """
+    before, none = job.previous, QUANTILE_SCHEMA.to_frame()
+    if before is None or before.values["fingerprint"] != fingerprint:
+        return none
+    values = before.first("facts", SLICE, ["id", "value"]).head(SLICE)
+    return values if values["value"].count() >= LEAST else none
+
+
+def _drift_check(index: float | None, of: str) -> tuple[bool, str]:
     if index is None:
-        return True, "no scores to compare with those of the reference"
+        return True, f"no scores to compare with those of {of}"
     said = "the same" if index < STABLE else "moved" if index < MOVED else "another distribution"
-    return index < MOVED, f"scores against the reference: {said} (PSI {index:.3f})"
+    return index < MOVED, f"scores against {of}: {said} (PSI {index:.3f})"
 
 
 @contextmanager

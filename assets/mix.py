@@ -12,6 +12,7 @@ from assets.code import code_version
 from assets.delta import changed_ids, map_some
 from assets.facts import model_path
 from assets.stage import Job, stage
+from assets.unique import templates_of
 from curation.accounts import tally_rows
 from curation.chat import load_tokenizer
 from curation.frames import Bare
@@ -99,7 +100,8 @@ def _leakage_check(
     exam = split_rows.table("exam").filter("guarded")
     held = bad_cases.table("rows", ["id", "half"]).filter(pl.col("half") == "hold")["id"]
     edges = augmented_rows.table("edges", ["child", "parent"])
-    found = find_leakage(trained, exam, edges, held, task=job.recipe.task)
+    options = {"task": job.recipe.task, "templates": templates_of(job)}
+    found = find_leakage(trained, exam, edges, held, **options)
     counts = ", ".join(f"{n:,} {kind}" for kind, n in count_kinds(found).items())
     said = f"{counts} of {trained.height:,} rows give away one of {exam.height:,} of the exam"
     if found.is_empty():

@@ -1,4 +1,4 @@
-"""What each question of lineage costs, asked of a project that `store.py` has built.
+"""What each question of lineage costs, and a preview, asked of a project that `store.py` has built.
 
     .venv/bin/python benchmarks/questions.py FOLDER [--versions 20]
 
@@ -35,9 +35,11 @@ def ask_all(folder: Path, versions: int) -> dict[str, float]:
     """Median seconds of each question; the card is a value of the manifest that `model` reads."""
     from assets.recipe import load_recipe
     from curation import lineage
+    from curation.preview import preview_rules
     from curation.store import Store
 
-    store, task = Store(folder / "store"), load_recipe(folder / "bench.yaml").task
+    recipe = load_recipe(folder / "bench.yaml")
+    store, task = Store(folder / "store"), recipe.task
     rows = head(store, "training_set").table("rows", ["id", "messages"])
     row = rows.row(rows.height // 2, named=True)
     text, name, old, new = row["messages"][-2]["content"], "bench", "v1", f"v{versions}"
@@ -71,6 +73,9 @@ def ask_all(folder: Path, versions: int) -> dict[str, float]:
         ),
         "export: a LLaMA-Factory folder": lambda s: lineage.write_llama_factory(
             s, name, "latest", folder / "llama-factory"
+        ),
+        "preview: another rule for every row": lambda s: preview_rules(
+            head(s, "kept_rows"), recipe.keep, ["length <= 60"], guard=recipe.options["guard"]
         ),
     }
     found: dict[str, float] = {"rows trained on": rows.height}

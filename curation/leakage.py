@@ -6,7 +6,7 @@ keys, and the third compares the n-grams of every prompt with those of the exam,
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
@@ -15,6 +15,7 @@ import polars as pl
 from curation.dedup import text_rows
 from curation.similarity import gram_size, grams, is_short, jaccard
 from curation.tasks._base import Task
+from curation.templates import cut_templates
 from curation.text import meaning_marks, text_keys
 
 LEAKAGE_SCHEMA = pl.Schema({"id": pl.String, "of": pl.String, "kind": pl.String})
@@ -31,6 +32,7 @@ def find_leakage(
     *,
     task: Task,
     threshold: float = 0.8,
+    templates: Sequence[str] = (),
 ) -> pl.DataFrame:
     """Training rows that give the exam away: `LEAKAGE_SCHEMA`, sorted by id, one line each.
 
@@ -40,18 +42,24 @@ def find_leakage(
     `near` is a prompt of the same track, tools and system message with a Jaccard index of at least
     the threshold that says the same: its answer is the same in the task's canonical form; without
     slots to prove that, prompts must not be short and hold the same numbers, negations and
-    opposites, and in free text the answer may be near, too.
+    opposites, and in free text the answer may be near, too. The `templates` are then no part of a
+    prompt (`find_duplicates`).
 
     A row of several kinds counts as the first. `trained` and `exam` are full rows.
     """
     if exam.is_empty():
         known = pl.Series("id", [*held], dtype=pl.String)
         return _sorted([_siblings(trained, edges, known)])
-    sides = _prompts(trained), _prompts(exam)
+    ours, theirs = (_cut(_prompts(rows), task, templates) for rows in (trained, exam))
     known = pl.concat([exam["id"], pl.Series("id", [*held], dtype=pl.String)])
-    found = [_exact(*sides), _siblings(trained, edges, known)]
-    pairs = _near_pairs(*sides, threshold).join(found[0], on=_PAIR, how="anti")
-    near = _of_one_meaning(pairs, trained, exam, task, threshold)
+    found = [_exact(ours, theirs), _siblings(trained, edges, known)]
+    pairs = _near_pairs(ours, theirs, threshold).join(found[0], on=_PAIR, how="anti")
+
+    def texts(rows: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
+        return text_rows(rows.filter(pl.col("id").is_in(ids.implode())), task, templates=templates)
+
+    sides = texts(trained, pairs["id"]), texts(exam, pairs["of"])
+    near = pairs.filter(_of_one_meaning(pairs, *sides, threshold))
     return _sorted([*found, near.with_columns(kind=pl.lit("near"))])
 
 
@@ -97,6 +105,18 @@ def _prompts(rows: pl.DataFrame) -> pl.DataFrame:
     outside = pl.when(pl.col("track") == "domain").then(pl.lit("")).otherwise("system")
     return rows.join(said, on="id", maintain_order="left").select(
         "id", "prompt_id", "track", "prompt", context=outside + pl.col("tools")
+    )
+
+
+def _cut(prompts: pl.DataFrame, task: Task, templates: Sequence[str]) -> pl.DataFrame:
+    """Prompts without what a template gave them, which is context; those with slots stay whole."""
+    if not templates:
+        return prompts
+    parts = cut_templates(prompts["prompt"], templates)
+    whole = (pl.col("track") == "domain") & pl.lit(bool(task.fields))
+    return prompts.with_columns(
+        context=pl.when(whole).then("context").otherwise(pl.col("context") + parts["template"]),
+        prompt=pl.when(whole).then("prompt").otherwise(parts["rest"]),
     )
 
 
@@ -163,18 +183,12 @@ def _index(exam: pl.DataFrame, cut: Any, threshold: float) -> pl.DataFrame:
 
 
 def _of_one_meaning(
-    pairs: pl.DataFrame, trained: pl.DataFrame, exam: pl.DataFrame, task: Task, threshold: float
-) -> pl.DataFrame:
-    """Those of these near pairs that also say the same."""
-    sides = [
-        {row["id"]: row for row in text_rows(rows, task).iter_rows(named=True)}
-        for rows in (
-            trained.filter(pl.col("id").is_in(pairs["id"].implode())),
-            exam.filter(pl.col("id").is_in(pairs["of"].implode())),
-        )
-    ]
-    same = [_says_same(sides[0][i], sides[1][of], threshold) for i, of in pairs.iter_rows()]
-    return pairs.filter(pl.Series(same, dtype=pl.Boolean))
+    pairs: pl.DataFrame, trained: pl.DataFrame, exam: pl.DataFrame, threshold: float
+) -> pl.Series:
+    """Which of these near pairs also say the same, by their `text_rows`."""
+    ours, theirs = ({row["id"]: row for row in f.iter_rows(named=True)} for f in (trained, exam))
+    same = [_says_same(ours[i], theirs[of], threshold) for i, of in pairs.iter_rows()]
+    return pl.Series(same, dtype=pl.Boolean)
 
 
 def _says_same(row: dict[str, Any], other: dict[str, Any], threshold: float) -> bool:

@@ -122,6 +122,37 @@ def test_another_instruction_is_another_prompt_but_for_the_products_own():
     assert kinds([other, ours], exam) == {ours["id"]: "exact"}
 
 
+@pytest.mark.parametrize(
+    ("template", "exam", "near", "other"),
+    [
+        (
+            "请阅读下面这条对车载语音助手的评价，判断它是好评还是差评，只回答两个字：{text}",
+            "反应又快又准，夜里走高速也听得清我说的每一句话",
+            "反应又快又准，夜里走高速也听得清我说的每一句话呀",
+            "很聪明",
+        ),
+        (
+            "Is this review of the voice assistant good or bad? One word only, please: {text}",
+            "It understood every word I said on the motorway at night",
+            "It understood every word I said on the motorway at night ok",
+            "Too loud",
+        ),
+    ],
+)
+def test_prompts_of_a_template_are_compared_by_what_fills_it(template, exam, near, other):
+    def filled(text, answer="好评"):
+        return row(template.replace("{text}", text), answer, track="general")
+
+    asked, leak, fine = filled(exam), filled(near), filled(other)
+    short = filled(other + "啊")
+    trained, tested = rows_frame([leak, fine]), rows_frame([asked, short])
+    found = [
+        dict(find_leakage(trained, tested, NONE, task=TASK, templates=named)["id", "kind"].rows())
+        for named in ([template], [])
+    ]
+    assert found == [{leak["id"]: "near"}, {leak["id"]: "near", fine["id"]: "near"}]
+
+
 def test_every_turn_before_the_answer_is_the_prompt():
     def talk(first):
         turns = [

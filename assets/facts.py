@@ -31,7 +31,7 @@ from curation.quantiles import (
 from curation.rows import PLAIN, ROW_SCHEMA, digest
 from curation.runs import SLICE
 from curation.scorers._base import ScoreContext, Scorer
-from curation.scoring import score_rows, take_reference
+from curation.scoring import FACT_SCHEMA, score_rows, take_reference
 from curation.store import Change, Made, Version
 from curation.tasks._base import Task
 
@@ -112,7 +112,8 @@ def _fact_stage(recipe: Recipe, name: str, plug: Plug, ranked: bool) -> Stage:
         work, memo = Scoring(name, plug, *given_to), f"facts-{fingerprint}"
         engine = HERE if plug.takes_secret else job.recipe.engine
         scored, since = map_rows(job, split_rows, work, memo=memo, kind=name, engine=engine)
-        first = first_scores(scored, since)
+        before = _scores_before(job, fingerprint, scored)
+        first = first_scores(scored, since, before)
         values = {"fingerprint": fingerprint, **describe_facts(scored, since, first)}
         tables: dict[str, Any] = {"facts": scored}
         if "reference" in given:
@@ -123,7 +124,9 @@ def _fact_stage(recipe: Recipe, name: str, plug: Plug, ranked: bool) -> Stage:
             then, of = _quantiles(name, frozen, asked=ranked), "the reference"
             tables["quantiles"] = then
         else:
-            then, of = _scores_before(job, fingerprint), "the version before"
+            then, of = before.head(SLICE), "the version before"
+            if then["value"].count() < LEAST:  # few differ by chance as much as others that moved
+                then = then.clear()
         drift = _drift_check(measure_drift(first["value"], then), of)
         return Made(tables, values=values, since=since, memos=[memo], checks={"drift": drift})
 
@@ -156,16 +159,13 @@ def _quantiles(name: str, scored: pl.DataFrame, *, asked: bool) -> pl.DataFrame:
     return numbers.select(QUANTILE_SCHEMA.names()).drop_nulls("value").sort("lang", "value")
 
 
-def _scores_before(job: Job, fingerprint: str) -> pl.DataFrame:
-    """The first scores of the version before; none of few rows, or if they were measured otherwise.
-
-    Few rows differ by chance as much as others do that moved.
-    """
-    before, none = job.previous, QUANTILE_SCHEMA.to_frame()
+def _scores_before(job: Job, fingerprint: str, scored: pl.DataFrame | Change) -> pl.DataFrame:
+    """The first scores of the version before, and as many more as change; none of other scorers."""
+    before = job.previous
     if before is None or before.values["fingerprint"] != fingerprint:
-        return none
-    values = before.first("facts", SLICE, ["id", "value"]).head(SLICE)
-    return values if values["value"].count() >= LEAST else none
+        return FACT_SCHEMA.to_frame().select("id", "value")
+    more = len(_replaced(scored)) if isinstance(scored, Change) else 0
+    return before.first("facts", SLICE + more, ["id", "value"])
 
 
 def _drift_check(index: float | None, of: str) -> tuple[bool, str]:
@@ -187,7 +187,9 @@ def naming(name: str) -> Iterator[None]:
         raise ValueError(f"the scorer {name!r} fails: {type(error).__name__}: {said}") from error
 
 
-def first_scores(scored: pl.DataFrame | Change, since: Version | None) -> pl.DataFrame:
+def first_scores(
+    scored: pl.DataFrame | Change, since: Version | None, before: pl.DataFrame | None = None
+) -> pl.DataFrame:
     """Id and value of the rows whose ids come first, a slice of them.
 
     Ids are digests, so it is a fair sample, and the same one in whatever deliveries the rows came.
@@ -196,8 +198,9 @@ def first_scores(scored: pl.DataFrame | Change, since: Version | None) -> pl.Dat
         return scored.select("id", "value").head(SLICE)
     assert since is not None, "a change is told from a version"
     replaced = _replaced(scored)
-    first = since.first("facts", SLICE + len(replaced), ["id", "value"])
-    first = first.filter(~pl.col("id").is_in(replaced.implode()))
+    if before is None:
+        before = since.first("facts", SLICE + len(replaced), ["id", "value"])
+    first = before.filter(~pl.col("id").is_in(replaced.implode()))
     return pl.concat([first, scored.upserts.select("id", "value")]).sort("id").head(SLICE)
 
 

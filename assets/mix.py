@@ -61,13 +61,12 @@ def training_set(
     trained = plain.join(chosen, on="id", maintain_order="left")
     report = _by_track(mixed.rows.join(tokens, on="id"))
     settled["values"]["mix"] = report
-    texts = _read_texts(job, kept_rows, trained)
     fitting = tokens.filter(pl.col("reason") == "")
     longest = 0 if counter.unit == "rows" else max(fitting[f"n_{counter.unit}"], default=0)
     exact, said = _ratio_check(report, _asked(job.recipe.options["mix"]), mixed.note, longest)
     bad_masks = fitting.filter(pl.col("n_loss_tokens") == 0).height
     settled["checks"] |= {
-        "leakage": _leakage_check(job, texts, split_rows, augmented_rows, bad_cases),
+        "leakage": _leakage_check(job, kept_rows, trained, split_rows, augmented_rows, bad_cases),
         "masks": (bad_masks == 0, f"{bad_masks} rows would train nothing"),
         "mix_ratio": (exact and not mixed.low, said),
     }
@@ -76,38 +75,46 @@ def training_set(
     return Made(tables, since=since, memos=[counter.memo], **settled)
 
 
-def _read_texts(job: Job, kept_rows: Version, trained: pl.DataFrame) -> pl.DataFrame:
-    """The rows to be trained on with their texts; of those of the version before, from it.
-
-    That one holds few texts but these, so they need not be looked for among those of all rows.
-    """
-    ids, names = trained["id"], ["id", "messages", "tools"]
-    known = job.previous.lookup("rows", ids).select(names) if job.previous else None
-    new = ids if known is None else ids.filter(~ids.is_in(known["id"].implode()))
-    read = kept_rows.lookup("rows", new).select(names)
-    texts = read if known is None else pl.concat([known, read])
-    return trained.join(texts, on="id", maintain_order="left").select(ROW_SCHEMA.names())
-
-
 def _leakage_check(
     job: Job,
+    kept_rows: Version,
     trained: pl.DataFrame,
     split_rows: Version,
     augmented_rows: Version,
     bad_cases: Version,
 ) -> tuple[bool, str]:
-    """Whether no row to be trained on gives the exam away, and how many do in which way."""
+    """Whether no row to be trained on gives the exam away, and how many do in which way.
+
+    While nothing it could give away is another, only rows that were not trained on are looked at:
+    a version in which a row leaks does not come about.
+    """
+    since, asked = job.same_code, ((split_rows, "exam"), (augmented_rows, "edges"))
+    asked = (*asked, (bad_cases, "rows"))
+    if since and all(_is_same(since, version, table) for version, table in asked):
+        known = since.lookup("rows", trained["id"], ["id", "track"])
+        some = trained.join(known, on=["id", "track"], how="anti", maintain_order="left")
+    else:
+        some = trained
+    texts = kept_rows.lookup("rows", some["id"])
     exam = split_rows.table("exam").filter("guarded")
     held = bad_cases.table("rows", ["id", "half"]).filter(pl.col("half") == "hold")["id"]
     edges = augmented_rows.table("edges", ["child", "parent"])
     options = {"task": job.recipe.task, "templates": templates_of(job)}
-    found = find_leakage(trained, exam, edges, held, **options)
+    found = find_leakage(texts, exam, edges, held, **options)
     counts = ", ".join(f"{n:,} {kind}" for kind, n in count_kinds(found).items())
     said = f"{counts} of {trained.height:,} rows give away one of {exam.height:,} of the exam"
     if found.is_empty():
         return True, said
     row, of, _ = found.row(0)
     return False, f"{said}, such as {row} of {of}; a lower threshold of split drops what is near"
+
+
+def _is_same(since: Version, version: Version, table: str) -> bool:
+    """Whether a table of an upstream version is what `since` was made from."""
+    name = version.name.partition("/")[2]
+    if name not in since.manifest["inputs"]:
+        return False
+    return since.input(name).tables[table]["digest"] == version.tables[table]["digest"]
 
 
 class _TokenCounter:

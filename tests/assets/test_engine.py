@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from typing import Any
 
 import psutil
@@ -73,11 +74,16 @@ def test_parts_go_to_both_nodes_and_come_back_in_order(engine):
     import ray
 
     def where(part: int) -> tuple[int, str]:
+        time.sleep(0.05)
         return part, ray.get_runtime_context().get_node_id()
 
-    came = list(engine.map(where, range(40)))
-    assert [part for part, _ in came] == [*range(40)]
-    assert {node for _, node in came} == {node["NodeID"] for node in ray.nodes()}
+    nodes, seen = {node["NodeID"] for node in ray.nodes()}, set()
+    for place, (part, node) in enumerate(engine.map(where, range(2_000))):
+        assert part == place
+        seen.add(node)
+        if seen == nodes and place >= 40:  # a busy machine takes long to start a node's worker
+            break
+    assert seen == nodes and len(nodes) == 2
 
 
 def test_a_function_is_loaded_once_in_each_process(engine):

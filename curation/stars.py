@@ -231,6 +231,7 @@ def share_bands(signed: pl.DataFrame, bands: Iterable[pl.DataFrame]) -> pl.DataF
 
 
 def _share_compiled(signed: pl.DataFrame, bands: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    """The same for many rows: only the kernel's numbers of each piece stay."""
     import numpy as np
 
     from curation.bucket_kernel import mark_shared, table_for

@@ -74,7 +74,8 @@ def put_texts(
     if not columns:
         return used
     if len(_small(used)) >= MAX_TEXTS:
-        used = _drawn_together(frames, used, every.difference(used))
+        alike = (r for r in every.difference(used) if _has_columns(frames, r, columns))
+        used = _drawn_together(frames, used, alike)
     missing = frame["id"].unique().sort()
     for run in sorted(every, key=lambda run: (rows_in(run), run)):  # what came last is small
         there = _ids_in(frames, run, missing, columns)
@@ -124,7 +125,7 @@ def _ids_in(frames: Frames, run: Run, ids: pl.Series, columns: Sequence[str]) ->
     are many runs, and a table of the ids for each of them would cost the square.
     """
     none = pl.Series([], dtype=pl.UInt32)
-    if ids.is_empty() or no_rows(frames, [run]).columns != ["id", *columns]:
+    if ids.is_empty() or not _has_columns(frames, run, columns):
         return none
     if len(ids) * LEAST_SHARE < rows_in(run):
         found = look_in(frames, [run], ids, ["id"])
@@ -133,6 +134,11 @@ def _ids_in(frames: Frames, run: Run, ids: pl.Series, columns: Sequence[str]) ->
         there = read_run(frames, run, ["id"])["id"]
     places = ids.search_sorted(there).clip(upper_bound=len(ids) - 1)
     return places.filter(ids.gather(places) == there)
+
+
+def _has_columns(frames: Frames, run: Run, columns: Sequence[str]) -> bool:
+    """Whether a run holds these columns of texts and no others."""
+    return no_rows(frames, [run]).columns == ["id", *columns]
 
 
 def _texts(

@@ -239,6 +239,19 @@ def test_a_table_takes_the_texts_that_those_it_is_made_from_drew_together(tmp_pa
     assert drawn > 1
 
 
+def test_a_table_takes_no_texts_over_that_lack_a_column(tmp_path):
+    store = Store(tmp_path)
+    bare = grow(store, [talks(1200).drop("tools")], name="x/bare")
+    with patch("curation.table_texts.MAX_TEXTS", 2):
+        for i in range(6):
+            said = talks(1000 + i)
+            made = Made({"rows": said}, since=store.head("x/rows"))
+            store.publish(store.write_version("x/rows", made, inputs={"bare": bare}, how={}))
+    rows = store.head("x/rows")
+    assert rows and rows.table("rows").equals(said.sort("id"))
+    assert not {*texts_of(rows.tables["rows"])} & {*texts_of(bare.tables["rows"])}
+
+
 def test_no_change_is_the_same_version(tmp_path):
     store = Store(tmp_path)
     assert grow(store, [talks(10)]).key == grow(store, [talks(10).reverse()]).key

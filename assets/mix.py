@@ -88,8 +88,8 @@ def _leakage_check(
     While nothing it could give away is another, only rows that were not trained on are looked at:
     a version in which a row leaks does not come about.
     """
-    since, asked = job.same_code, ((split_rows, "exam"), (augmented_rows, "edges"))
-    asked = (*asked, (bad_cases, "rows"))
+    since = job.same_code
+    asked = ((split_rows, "exam"), (augmented_rows, "edges"), (bad_cases, "rows"))
     if since and all(_is_same(since, version, table) for version, table in asked):
         known = since.lookup("rows", trained["id"], ["id", "track"])
         some = trained.join(known, on=["id", "track"], how="anti", maintain_order="left")

@@ -10,13 +10,13 @@ import polars as pl
 from assets.accounting import Settled, replacing, resettle, settle
 from assets.delta import changed_ids, is_input_of, read_kept
 from assets.stage import Job, stage
-from assets.unique import GROUP, LABELS, read_rows, sign_all, templates_of
+from assets.unique import GROUP, LABELS, Signatures, read_rows, sign_all, templates_of
 from curation.accounts import tally_rows
+from curation.band_index import read_indexes
 from curation.dedup import SIGNATURE_SCHEMA
 from curation.exam import Exam, keep_exam, set_exam
-from curation.related import COMPARED, find_alike
+from curation.related import find_alike
 from curation.store import Made, Version
-from curation.table_parts import read_said
 from curation.tables import lookup
 
 
@@ -30,8 +30,8 @@ def split_rows(
     unique_rows: Version,
 ) -> Made:
     """Rows that share nothing with the test set or the held-back half: the exam stays unseen."""
-    entry, memo = sign_all(job, rows, augmented_rows, "split")
-    setting = _Setting(job, rows, augmented_rows, bad_cases, duplicates, unique_rows, entry)
+    signatures = sign_all(job, rows, augmented_rows, "split")
+    setting = _Setting(job, rows, augmented_rows, bad_cases, duplicates, unique_rows, signatures)
     if partly := setting.partly():
         since, ids = partly.since, partly.ids
         found, settled = setting.part(partly)
@@ -41,12 +41,12 @@ def split_rows(
             changes = {name: replacing(ids, getattr(found, name)) for name in ("rows", "fates")}
             whole = {name: getattr(found, name) for name in ("exam", "clusters")}
             books = resettle(since, was, settled)
-            return Made({**changes, **whole}, since=since, memos=[memo], **books)
+            return Made({**changes, **whole}, since=since, memos=signatures.memos, **books)
     found, settled = setting.part(None)
     tables: dict[str, Any] = {name: getattr(found, name) for name in ("exam", "fates", "clusters")}
     del found  # and the candidates with it
     tables["rows"] = read_kept(unique_rows, tables["fates"])
-    return Made(tables, memos=[memo], **settled)
+    return Made(tables, memos=signatures.memos, **settled)
 
 
 class _Partly(NamedTuple):
@@ -62,7 +62,7 @@ class _Partly(NamedTuple):
 
 @dataclass(frozen=True)
 class _Setting:
-    """What an exam is set from; `entry` is the remembered table of signatures."""
+    """What an exam is set from."""
 
     job: Job
     rows: Version
@@ -70,7 +70,7 @@ class _Setting:
     bad_cases: Version
     duplicates: Version
     unique_rows: Version
-    entry: dict[str, Any]
+    signatures: Signatures
 
     @cached_property
     def imported(self) -> pl.DataFrame:
@@ -82,9 +82,11 @@ class _Setting:
         """The exam and the verdicts on some rows, or on all of them."""
 
         def alike(tested: pl.DataFrame) -> pl.DataFrame:
-            pieces = read_said(self.job.store, self.entry, COMPARED)
-            ids = partly.ids if partly else find_alike(pieces, tested)
-            return lookup(self.job.store, self.entry, ids, SIGNATURE_SCHEMA.names())
+            store, signed = self.job.store, self.signatures
+            ids = partly.ids if partly else None
+            if ids is None:
+                ids = find_alike(read_indexes(store, signed.entry, signed.indexes), tested)
+            return lookup(store, signed.entry, ids, SIGNATURE_SCHEMA.names())
 
         cases, pairs = self.bad_cases.table("rows"), self.duplicates.table("pairs")
         said = self.job.recipe.options["split"]

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -11,13 +11,14 @@ from assets.code import code_version
 from assets.delta import SEEN, changed_ids, changed_rows, read_kept, remember_rows
 from assets.stage import Job, stage
 from curation.accounts import tally_rows
+from curation.band_index import COMPARED, read_indexes, remember_indexes
 from curation.dedup import SIGNATURE_SCHEMA, Duplicates, find_duplicates, near_ids, sign_rows
 from curation.engines._base import engine_for
 from curation.fates import keep_rows
-from curation.related import COMPARED, find_related
+from curation.related import find_related
 from curation.rows import PLAIN, digest
 from curation.store import Made, Version
-from curation.table_parts import read_pieces, read_said
+from curation.table_parts import look_up_said, read_pieces
 from curation.tables import lookup, read_table
 
 GROUP = "4_curate"
@@ -62,17 +63,17 @@ def read_rows(rows: Version, augmented_rows: Version, ids: Iterable[str]) -> pl.
 )
 def duplicates(job: Job, rows: Version, augmented_rows: Version) -> Made:
     """Which rows repeat which: exact and near repeats, and prompts with two different answers."""
-    entry, memo = sign_all(job, rows, augmented_rows, "dedup")
-    since, ids = _to_compare(job, rows, augmented_rows, entry, memo)
+    signatures = sign_all(job, rows, augmented_rows, "dedup")
+    since, ids = _to_compare(job, rows, augmented_rows, signatures)
     bands, names = None, [*SIGNATURE_SCHEMA.names()]
     if ids is None:  # the bands are most of what is said of all rows
         names.remove("bands")
-        signed = read_table(job.store, entry, names)
-        bands = (piece for piece, _ in read_pieces(job.store, entry, ["id", "bands"]))
+        signed = read_table(job.store, signatures.entry, names)
+        bands = (piece for piece, _ in read_pieces(job.store, signatures.entry, ["id", "bands"]))
         entered = candidates(rows, augmented_rows, LABELS)
         made = augmented_rows.table("rows", ["id", "source"])
     else:
-        signed = lookup(job.store, entry, ids, names)
+        signed = lookup(job.store, signatures.entry, ids, names)
         entered = _read_candidates(rows, augmented_rows, ids, texts=False)
         made = augmented_rows.lookup("rows", ids, texts=False)
     # Of equal rows the one whose source the recipe names first stays, unless it says otherwise.
@@ -90,13 +91,13 @@ def duplicates(job: Job, rows: Version, augmented_rows: Version) -> Made:
     )
     settled = _settle_repeats(entered, made, found.fates)
     if since and ids is not None:
-        return _replace_repeats(since, ids, found, settled, memo)
+        return _replace_repeats(since, ids, found, settled, signatures.memos)
     tables = {name: getattr(found, name) for name in ("pairs", "conflicts", "fates", "facts")}
-    return Made(tables, memos=[memo], **settled)
+    return Made(tables, memos=signatures.memos, **settled)
 
 
 def _replace_repeats(
-    since: Version, ids: list[str], found: Duplicates, settled: Settled, memo: str
+    since: Version, ids: list[str], found: Duplicates, settled: Settled, memos: list[str]
 ) -> Made:
     """The version since, with what was found for these rows in place of what was."""
     then_made = since.input("augmented_rows")
@@ -108,18 +109,31 @@ def _replace_repeats(
     others = old.filter(~pl.col("ids").list.eval(pl.element().is_in(ids)).list.any())
     conflicts = pl.concat([others, found.conflicts])
     books = resettle(since, was, settled)
-    return Made({**changes, "conflicts": conflicts}, memos=[memo], since=since, **books)
+    return Made({**changes, "conflicts": conflicts}, memos=memos, since=since, **books)
+
+
+class Signatures(NamedTuple):
+    """The remembered signatures of all rows: their table, its memo, and that of its indexes."""
+
+    entry: dict[str, Any]
+    memo: str
+    indexes: str
+
+    @property
+    def memos(self) -> list[str]:
+        """What a version names that looked at them."""
+        return [self.memo, self.indexes]
 
 
 def _to_compare(
-    job: Job, rows: Version, augmented_rows: Version, entry: dict[str, Any], memo: str
+    job: Job, rows: Version, augmented_rows: Version, signatures: Signatures
 ) -> tuple[Version | None, list[str] | None]:
     """The version to build on and the ids to compare anew; no version and None for all of them."""
     since = job.same_code
     if since is None:
         return None, None
     same_names = since.manifest["how"]["reads"] == digest(_named(job))
-    if not same_names or memo not in since.manifest["memos"]:
+    if not same_names or signatures.memo not in since.manifest["memos"]:
         return None, None
     changed = changed_ids(since, ((rows, "rows"), (augmented_rows, "rows")))
     signing = _sign_options(job, "dedup")
@@ -133,8 +147,12 @@ def _to_compare(
         said = {name: signing[name] for name in ("threshold", "templates")}
         return near_ids(pairs, full, task=job.recipe.task, **said)
 
-    signed = read_said(job.store, entry, COMPARED)
-    ids = find_related(signed, changed, most=entry["rows"] // 4, near=near)
+    def read(ids: pl.Series) -> pl.DataFrame:
+        return look_up_said(job.store, signatures.entry, ids, COMPARED)
+
+    among = read_indexes(job.store, signatures.entry, signatures.indexes)
+    most = signatures.entry["rows"] // 4
+    ids = find_related(changed, among, read, most=most, near=near)
     return (None, None) if ids is None else (since, ids)
 
 
@@ -146,10 +164,8 @@ def _settle_repeats(entered: pl.DataFrame, made: pl.DataFrame, fates: pl.DataFra
     return settle(came, fates, besides={"imported already": tally_rows(again)})
 
 
-def sign_all(
-    job: Job, rows: Version, augmented_rows: Version, section: str
-) -> tuple[dict[str, Any], str]:
-    """The table of signatures of all imported and made rows, each signed once ever; its memo's key.
+def sign_all(job: Job, rows: Version, augmented_rows: Version, section: str) -> Signatures:
+    """The signatures of all imported and made rows, each signed once ever.
 
     A section of the recipe says how near is near.
     """
@@ -175,7 +191,7 @@ def sign_all(
             kind="signatures",
             engine=job.recipe.engine,
         )
-    return entry, memo
+    return Signatures(entry, memo, remember_indexes(job.store, entry, memo))
 
 
 def _sign_options(job: Job, section: str) -> dict[str, Any]:

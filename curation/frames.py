@@ -127,6 +127,13 @@ def parquet_bytes(frame: pl.DataFrame) -> bytes:
     return out.getvalue()
 
 
+def mapped_bytes(frame: pl.DataFrame) -> bytes:
+    """A frame as an uncompressed Arrow file, to be mapped into memory; its rows as they stand."""
+    out = io.BytesIO()
+    frame.write_ipc(out, compression="uncompressed")
+    return out.getvalue()
+
+
 def say_schema(schema: pl.Schema) -> str:
     return canonical_json([[name, str(kind)] for name, kind in schema.items()])
 

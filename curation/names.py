@@ -12,7 +12,7 @@ from curation.disk import sha256_file
 from curation.rows import canonical_json
 
 NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
-_KEY = re.compile(r"\w[\w.-]*/[0-9a-f]{2}/([0-9a-f]{64})(\.parquet|\.json)?")
+_KEY = re.compile(r"\w[\w.-]*/[0-9a-f]{2}/([0-9a-f]{64})(\.parquet|\.json|\.arrow)?")
 
 
 def sha256_path(path: Path) -> str:

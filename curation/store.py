@@ -53,8 +53,7 @@ class Store:
         remote = str(place) if "://" in str(place) else ""
         self.root = Path(local or ".winnow" if remote else place).absolute()
         self.place = remote or str(self.root)
-        own = () if remote else ("objects", "refs", "memo", "pins")
-        for part in (*own, "tmp", "intake"):
+        for part in ("tmp", "intake", *(() if remote else ("objects", "refs", "memo", "pins"))):
             if not (self.root / part).is_dir():
                 self.disk.make_folder(self.root / part)
         self.local = LocalBlobs(self.root, self.disk)
@@ -71,7 +70,7 @@ class Store:
 
     def put_frame(self, kind: str, frame: pl.DataFrame) -> str:
         """Write a frame in its canonical order as one Parquet object; returns its key."""
-        return self._put(kind, ".parquet", parquet_bytes(frame))
+        return self.put_bytes(kind, ".parquet", parquet_bytes(frame))
 
     def frame_path(self, key: str, *, anew: bool = False) -> Path:
         """Where the verified bytes of an object lie, or `Corrupt`; `anew` trusts no local copy."""
@@ -102,8 +101,8 @@ class Store:
 
     def put_json(self, kind: str, value: Any) -> str:
         """Write a small value; returns its object key."""
-        text = json.dumps(value, ensure_ascii=False, sort_keys=True, indent=1)
-        return self._put(kind, ".json", text.encode())
+        said = json.dumps(value, ensure_ascii=False, sort_keys=True, indent=1)
+        return self.put_bytes(kind, ".json", said.encode())
 
     def read_json(self, key: str) -> Any:
         """Read a small value back, verified like a table."""
@@ -159,7 +158,8 @@ class Store:
             return [key for key, there in zip(wanted, pool.map(self.has, wanted), strict=True)
                     if not there]  # fmt: skip
 
-    def _put(self, kind: str, suffix: str, data: bytes) -> str:
+    def put_bytes(self, kind: str, suffix: str, data: bytes) -> str:
+        """Write bytes as one object, named by their digest and a suffix; returns its key."""
         name = hashlib.sha256(data).hexdigest()
         key = f"{kind}/{name[:2]}/{name}{suffix}"
         with self.leases.adding(key):

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from curation import band_index
 from curation.bad_cases import add_bad_cases
 from curation.exam import set_exam
 from curation.store import Store
@@ -25,6 +26,13 @@ from tests.assets._project import (
     require_same,
     talk,
 )
+
+
+@pytest.fixture(autouse=True)
+def small_indexes(monkeypatch):
+    """Bands of a few rows are looked up in an index, as else those of many."""
+    monkeypatch.setattr(band_index, "LEAST", 8)
+
 
 # What a row may say: the same again, nearly the same, with another answer, in two languages.
 PROMPTS = ("打开车窗", "打开车窗！", "把左边的车窗打开一半", "把左边的车窗打开一半吧", "turn it on")

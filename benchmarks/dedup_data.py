@@ -77,7 +77,7 @@ def draw_chunk(kind: str, number: int, *, seed: int = 0) -> list[tuple[str, int,
     for band in BANDS * NEAR:
         texts = _edited(partial(_draw, KINDS[kind], rng), band, rng)
         if rng.random() < 1 / 3:
-            texts += _edit_into(texts[-1], band, rng)
+            texts += edit_into(texts[-1], band, rng)
         families.append(("near", texts))
     families += [("meaning", _turned(*_draw(KINDS[kind], rng), rng)) for _ in range(MEANING)]
     room = CHUNK - sum(len(texts) for _, texts in families)
@@ -93,11 +93,11 @@ def _edited(
     """A text and its edited copy; of a text too short for the band another one is taken."""
     while True:
         text = draw()[0]
-        if copies := _edit_into(text, band, rng):
+        if copies := edit_into(text, band, rng):
             return [text, *copies]
 
 
-def _edit_into(text: str, band: tuple[float, float], rng: random.Random) -> list[str]:
+def edit_into(text: str, band: tuple[float, float], rng: random.Random) -> list[str]:
     """The text edited until its Jaccard index to what it was lies in the band; none for never."""
     low, high = band
     aim = rng.uniform(low, high)

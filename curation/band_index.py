@@ -31,8 +31,9 @@ LEAST = 16_384
 _KIND = "bands"
 _AT_ONCE = 65_536
 """Bands that are looked up together, in memory of so many buckets."""
-_PER_BUCKET = 16
-_MOST_BITS = 16
+_PER_BUCKET = 4
+_MOST_BITS = 18
+"""Of a million rows and more the buckets are larger, so that where they end takes little room."""
 
 
 class BandIndex(NamedTuple):
@@ -40,7 +41,8 @@ class BandIndex(NamedTuple):
 
     A place is that of a band among the `step` of a set; the prompt has one more. Bucket i holds
     what is from `ends[i - 1]` to `ends[i]` in `low`, the next 16 bits of each, and in `rows`, whose
-    each is (arrays of numpy: int64, uint16, uint32). There are `2**bits` buckets for each place.
+    each is. There are `2**bits` buckets for each place. The arrays are of numpy: uint32 or int64,
+    uint16, uint32.
     """
 
     ids: pl.Series
@@ -54,7 +56,7 @@ class BandIndex(NamedTuple):
         """`Sharing` for the rows of this index."""
         import numpy as np
 
-        named = np.unique(_named(_apart(asked), self.step)[0])  # sorted: neighbours lie together
+        named, _ = _named(_apart(asked), self.step)
         found = [self._find(named[at : at + _AT_ONCE]) for at in range(0, len(named), _AT_ONCE)]
         return self.ids.gather(np.unique(np.concatenate([np.empty(0, np.uint32), *found])))
 
@@ -64,7 +66,7 @@ class BandIndex(NamedTuple):
 
         bucket, low = _buckets((named >> np.uint64(8)).astype(np.uint32), self.bits)
         bucket = bucket + ((named & np.uint64(0xFF)).astype(np.int64) << self.bits)
-        starts = np.where(bucket > 0, self.ends[bucket - 1], 0)
+        starts = np.where(bucket > 0, self.ends[bucket - 1], 0).astype(np.int64)
         widths = self.ends[bucket] - starts
         at = np.arange(widths.sum()) + np.repeat(starts - (widths.cumsum() - widths), widths)
         return self.rows[at[self.low[at] == np.repeat(low, widths)]]
@@ -98,11 +100,12 @@ def index_bands(signed: pl.DataFrame) -> BandIndex:
     for place in range(step + 1):
         values, owners = _at_place(piece, place, step)
         bucket, low = _buckets(values, bits)
-        order = np.argsort(bucket, kind="stable")  # of 16 bits: sorted by counting
+        order = _order(bucket)
         counts.append(np.bincount(bucket, minlength=1 << bits))
         lows.append(low[order])
         rows.append(owners[order].astype(np.uint32))
     ends = np.concatenate(counts).cumsum()
+    ends = ends.astype(np.uint32) if ends[-1] < 1 << 32 else ends
     joined = np.concatenate(lows), np.concatenate(rows)
     return BandIndex(signed["id"], ends, *joined, step, bits)
 
@@ -243,8 +246,16 @@ def _named(rows: _Rows, step: int, places: Sequence[int] = ()) -> tuple[Any, Any
 
 
 def _buckets(values: Any, bits: int) -> tuple[Any, Any]:
-    """The highest bits of each value, and its next 16 (uint16)."""
+    """The highest bits of each value, and its next 16 or its last (uint16)."""
     import numpy as np
 
-    low = values >> np.uint32(16 - bits)
-    return (values >> np.uint32(32 - bits)).astype(np.uint16), low.astype(np.uint16)
+    low = values >> np.uint32(max(0, 16 - bits))
+    return values >> np.uint32(32 - bits), low.astype(np.uint16)
+
+
+def _order(buckets: Any) -> Any:
+    """Where each value stands in the order of buckets; 16 bits are sorted by counting, not more."""
+    import numpy as np
+
+    order = np.argsort(buckets.astype(np.uint16), kind="stable")
+    return order[np.argsort((buckets >> np.uint32(16)).astype(np.uint8)[order], kind="stable")]

@@ -21,6 +21,8 @@ _SLICE = 16_384
 """Texts whose signatures are in memory at a time."""
 _MANY = 4_096
 """Texts from which on the kernel is worth loading (.8 s)."""
+_FEW_GRAMS, _BLOCK = 64, 128
+"""Texts of fewer n-grams are signed by numpy in blocks of so many."""
 _MASK = 0xFFFFFFFF
 
 
@@ -154,14 +156,46 @@ def _sign_by_numpy(wanted: Sequence[tuple[str, int]], permutations: int, seed: i
     """The same from arrays; texts whose n-grams have the same width are signed together."""
     import numpy as np
 
-    a, b = permutations_of(permutations, seed)
+    lanes = permutations_of(permutations, seed)
     out = np.empty((len(wanted), permutations), np.uint32)
+    counts = np.array([max(1, len(key) - size + 1) for key, size in wanted], dtype=np.int64)
     widths = np.array([min(size, len(key)) for key, size in wanted], dtype=np.int64)
-    for width in np.unique(widths):
-        places = np.flatnonzero(widths == width)
-        hashes, firsts = hash_grams([wanted[i][0] for i in places.tolist()], int(width))
-        for lane in range(permutations):
-            out[places, lane] = np.minimum.reduceat(a[lane] * hashes + b[lane], firsts)
+    for short, least in ((True, _least_by_text), (False, _least_by_lane)):
+        for width in np.unique(widths[chosen := (counts < _FEW_GRAMS) == short]):
+            places = np.flatnonzero(chosen & (widths == width))
+            hashes, firsts = hash_grams([wanted[i][0] for i in places.tolist()], int(width))
+            out[places] = least(hashes, firsts, counts[places], *lanes)
+    return out
+
+
+def _least_by_lane(hashes: Any, firsts: Any, _: Any, a: Any, b: Any) -> Any:
+    """The least number of each lane of each text: a lane after another, the hashes of all texts."""
+    import numpy as np
+
+    out = np.empty((len(firsts), len(a)), np.uint32)
+    for lane in range(len(a)):
+        out[:, lane] = np.minimum.reduceat(a[lane] * hashes + b[lane], firsts)
+    return out
+
+
+def _least_by_text(hashes: Any, firsts: Any, counts: Any, a: Any, b: Any) -> Any:
+    """The same for texts of few n-grams: one n-gram of each after another, all lanes at once.
+
+    A block of texts, the longest first, fits the caches with its lanes.
+    """
+    import numpy as np
+
+    out = np.full((len(firsts), len(a)), _MASK, np.uint32)
+    order = np.argsort(-counts, kind="stable")
+    found = np.empty((_BLOCK, len(a)), np.uint32)
+    for rows in (order[at : at + _BLOCK] for at in range(0, len(order), _BLOCK)):
+        first, count, best = firsts[rows], counts[rows], out[rows]
+        for at in range(count[0]):
+            still = int((count > at).sum())
+            here = np.multiply.outer(hashes[first[:still] + at], a, out=found[:still])
+            here += b
+            np.minimum(best[:still], here, out=best[:still])
+        out[rows] = best
     return out
 
 

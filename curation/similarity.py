@@ -12,7 +12,7 @@ from typing import Any
 SCRIPTS = (2, 20, 3, 3, 40, 5)
 """For Han, then for Latin text: n where it is short, from how many characters on it is not, n then.
 Han characters carry more each than Latin ones."""
-_HAN = re.compile("[\u3040-\u9fff\U00020000-\U0003ffff]")
+_HAN = re.compile("[\u3040-\u9fff\U00020000-\U0003ffff]+")
 
 
 def gram_size(key: str) -> int:
@@ -27,9 +27,9 @@ def smaller_size(key: str, threshold: float) -> int | None:
     may be shorter, or of the other script where this one is of both. Below a threshold of about 0.5
     there may be two such sizes; then it is the larger of them.
     """
-    own, room = gram_size(key), 1 - threshold
+    share, room = _han_share(key), 1 - threshold
+    own = _size(len(key), SCRIPTS[:3] if share >= 0.5 else SCRIPTS[3:])
     lengths = (len(key), max(0, int(threshold * len(key)) - 4))
-    share = _han_share(key)
     scripts = [SCRIPTS[:3]] * (share >= 0.5 - room) + [SCRIPTS[3:]] * (share < 0.5 + room)
     sizes = [_size(length, script) for length in lengths for script in scripts]
     return max((size for size in sizes if size < own), default=None)
@@ -43,7 +43,7 @@ def is_short(key: str) -> bool:
 def _han_share(key: str) -> float:
     """Share of Han characters at the start of a text, enough to tell its script; 1 of nothing."""
     start = key[:200]
-    return len(_HAN.findall(start)) / len(start) if start else 1.0
+    return (len(start) - len(_HAN.sub("", start))) / len(start) if start else 1.0
 
 
 def is_han(key: str) -> bool:

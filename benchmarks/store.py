@@ -160,6 +160,7 @@ class Bench:
         from curation.store import Store
 
         self.folder, self.counted, self.delivered = folder, {}, 0
+        self.slowest: dict[str, float] = {}
         self.files: Counter[str] = Counter()
         self.random, self.domain = random.Random(7), domain
         for name in ("seeds", "general", "test"):
@@ -207,7 +208,8 @@ class Bench:
                     f"  {stage.name}: {outcome.seconds:.0f} s, {peak_gb():.2f} GB", file=sys.stderr
                 )
         seconds = time.monotonic() - started
-        said = ", ".join(f"{name} {s:.1f}" for s, name in sorted(slow, reverse=True)[:8])
+        self.slowest = {name: s for s, name in sorted(slow, reverse=True)[:8]}
+        said = ", ".join(f"{name} {s:.1f}" for name, s in self.slowest.items())
         print(f"{what}: {seconds:.1f} s ({said})", file=sys.stderr)
         return seconds
 
@@ -220,7 +222,7 @@ class Bench:
         """The same rows as one Parquet file without a store, and read back through the store."""
         import polars as pl
 
-        rows = self._head("rows")
+        rows = self.head("rows")
         read_s, frame = timed(lambda: rows.table("rows"))
         path = self.folder / "plain.parquet"
         write_s, _ = timed(lambda: frame.write_parquet(path, compression="zstd"))
@@ -242,9 +244,9 @@ class Bench:
         from curation.lineage.model import summarise_model
         from curation.store import Made
 
-        inputs = {name: self._head(name) for name in (LAST, "bad_cases", "base_model", "rows")}
+        inputs = {name: self.head(name) for name in (LAST, "bad_cases", "base_model", "rows")}
         lineage = summarise_model(inputs[LAST], inputs["bad_cases"], inputs["base_model"])
-        asked = {name: self._head(name) for name in (LAST, "split_rows", "bad_cases")}
+        asked = {name: self.head(name) for name in (LAST, "split_rows", "bad_cases")}
         exam = asked["split_rows"].table("exam")
         tables = {"rows": wrong_answers(exam), "leaks": exam.select("id").clear()}
         inputs["evaluation"] = self.store.write_version(
@@ -278,7 +280,8 @@ class Bench:
         if found := WORK.search(line):
             self.counted[found[1]] = self.counted.get(found[1], 0) + int(found[2].replace(",", ""))
 
-    def _head(self, name: str) -> Any:
+    def head(self, name: str) -> Any:
+        """The newest version of a step."""
         return head(self.store, name)
 
     def _model(self) -> Path:

@@ -70,9 +70,9 @@ def read_quarantine(store: Store) -> list[dict[str, str]]:
     return INBOX.quarantined(store)
 
 
-def inbox_digest(store: Store, found_by: str = "") -> str:
-    """Digest of which bad cases a snapshot would hold."""
-    return digest(sorted(case["id"] for case in _chosen(read_inbox(store), found_by)))
+def inbox_digest(delivered: Iterable[Mapping[str, Any]], found_by: str = "") -> str:
+    """Digest of which bad cases a snapshot would hold of what `read_deliveries` said."""
+    return digest(sorted(case["id"] for case in _chosen(distinct_lines(delivered), found_by)))
 
 
 def snapshot_inbox(

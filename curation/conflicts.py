@@ -56,20 +56,19 @@ def reject_rows(rows: pl.DataFrame, signed: pl.DataFrame, decided: pl.DataFrame)
 
 
 def list_open(conflicts: pl.DataFrame, decided: pl.DataFrame) -> list[dict[str, Any]]:
-    """What waits for people, most rows first: `kind` and the `ids` of the rows in question.
+    """What waits for people, most rows first: its `kind`, and `answers` as lists of row ids.
 
     `conflicts` are those of a build (`dedup.CONFLICT_SCHEMA`); what later verdicts settle is not
     among them. A tie is listed where its row stands in no open conflict.
     """
     claims = conflicts.with_row_index("conflict").select("conflict", "ids", "answers")
     claims = claims.explode("ids", "answers").rename({"ids": "id", "answers": "answer"})
-    claims = claims.with_columns(labelled=True)
-    left = claims.join(find_rejected(claims, decided, scope=["conflict"]), on="id", how="anti")
+    gone = find_rejected(claims.with_columns(labelled=True), decided, scope=["conflict"])
+    left = claims.join(gone, on="id", how="anti").sort("conflict", "id")
     still = left.filter(pl.col("answer").n_unique().over("conflict") > 1)
-    found = [
-        {"kind": KINDS[0], "ids": sorted(group["id"])}
-        for _, group in still.group_by("conflict", maintain_order=True)
-    ]
+    answers = still.group_by("conflict", "answer", maintain_order=True).agg("id")
+    grouped = answers.group_by("conflict", maintain_order=True).agg("id")
     tied = decided.filter(pl.col("verdict") == UNDECIDED).join(still, on="id", how="anti")
-    found += [{"kind": KINDS[1], "ids": [i]} for i in tied["id"]]
-    return sorted(found, key=lambda one: (-len(one["ids"]), KINDS.index(one["kind"]), one["ids"]))
+    found = [{"kind": "label_conflict", "answers": ids} for ids in grouped["id"].to_list()]
+    found += [{"kind": "tie", "answers": [[row_id]]} for row_id in tied["id"]]
+    return sorted(found, key=lambda one: -sum(map(len, one["answers"])))

@@ -92,3 +92,12 @@ def test_a_delivery_that_was_cut_is_damage_and_no_smaller_one(tmp_path):
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(Corrupt, match=r"line 2 of verdicts/00000000.jsonl .* it is no verdict"):
         INBOX.read(store)
+
+
+def test_a_verdict_that_was_turned_round_on_disk_is_damage(tmp_path):
+    store = Store(tmp_path)
+    deliver(store, verdict(A), verdict(B))
+    (path,) = (tmp_path / "verdicts").iterdir()
+    path.write_text(path.read_text().replace("reject", "accept", 1))
+    with pytest.raises(Corrupt, match=r"line 1 of verdicts/00000000.jsonl"):
+        INBOX.read(store)

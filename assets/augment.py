@@ -7,6 +7,8 @@ from assets.recipe import Recipe
 from assets.stage import Job, Stage
 from curation.accounts import Account, count_records, tally_rows
 from curation.augmenters._base import BOUGHT_SCHEMA, AugmentWork, Bought
+from curation.conflicts import find_rejected
+from curation.dedup import text_rows
 from curation.llm_ledger import LEDGER, read_calls
 from curation.rows import EDGE_SCHEMA, digest, rows_frame
 from curation.store import Change, Made, Version
@@ -24,7 +26,7 @@ def augmented_stage(recipe: Recipe) -> Stage:
         "augmented_rows",
         "3_augment",
         augmented_rows,
-        ("rows", "bad_cases", "error_types"),
+        ("rows", "bad_cases", "error_types", "verdicts"),
         section=[plug.section, recipe.task_plug.section],
         code=(plug.module, recipe.task_plug.module),
         reads=lambda job: plug.files_digest(),
@@ -33,16 +35,18 @@ def augmented_stage(recipe: Recipe) -> Stage:
     )
 
 
-def augmented_rows(job: Job, rows: Version, bad_cases: Version, error_types: Version) -> Made:
+def augmented_rows(
+    job: Job, rows: Version, bad_cases: Version, error_types: Version, verdicts: Version
+) -> Made:
     """Rows made from seeds and from the bad cases to learn from; what was rejected, and why."""
-    if since := _of_the_same(job, rows, bad_cases, error_types):
+    if since := _of_the_same(job, rows, bad_cases, error_types, verdicts):
         none = Change(pl.DataFrame(), pl.DataFrame())
         tables = dict.fromkeys(since.tables, none)
         return Made(tables, values=since.values, checks=since.checks, since=since)
     bought = _bought(job)
     work = AugmentWork(
         task=job.recipe.task,
-        seeds=rows.table("rows", where=_TRUSTED),
+        seeds=_seeds(job, rows, verdicts),
         bad_cases=bad_cases.table("rows").filter(pl.col("half") == "learn"),
         error_types=error_types.table("rows"),
         report=job.report,
@@ -85,8 +89,17 @@ def augmented_rows(job: Job, rows: Version, bad_cases: Version, error_types: Ver
     )
 
 
+def _seeds(job: Job, rows: Version, verdicts: Version) -> pl.DataFrame:
+    """The rows that new ones are made from: of those that people reject no others are."""
+    seeds, decided = rows.table("rows", where=_TRUSTED), verdicts.table("rows")
+    if decided.is_empty():
+        return seeds
+    gone = find_rejected(text_rows(seeds, job.recipe.task), decided, scope=("context", "prompt"))
+    return seeds.join(gone, on="id", how="anti", maintain_order="left")
+
+
 def _of_the_same(
-    job: Job, rows: Version, bad_cases: Version, error_types: Version
+    job: Job, rows: Version, bad_cases: Version, error_types: Version, verdicts: Version
 ) -> Version | None:
     """The present head, where it was made from all that would be made from now.
 
@@ -97,7 +110,7 @@ def _of_the_same(
         return None
     if not all(is_input_of(since, version) for version in (bad_cases, error_types)):
         return None
-    ids = changed_ids(since, [(rows, "rows")])
+    ids = changed_ids(since, [(rows, "rows"), (verdicts, "rows")])
     touched = (version.lookup("rows", ids, texts=False) for version in (since.input("rows"), rows))
     return None if any(some.filter(_TRUSTED).height for some in touched) else since
 

@@ -1,14 +1,16 @@
-"""Feedback: what the model got wrong, as a snapshot of the inbox, and the kinds of error in it."""
+"""Feedback as snapshots of the inboxes: what the model got wrong, and what people said of rows."""
+
+from typing import Any
 
 from assets.stage import Job, stage
-from curation.bad_cases import (
-    account_inbox,
-    find_error_types,
-    inbox_digest,
-    read_deliveries,
-    snapshot_inbox,
-)
+from curation.accounts import Account
+from curation.bad_cases import INBOX as CASES
+from curation.bad_cases import account_inbox, find_error_types, inbox_digest, snapshot_inbox
+from curation.inbox import Inbox, Line
+from curation.reviews import INBOX as VERDICTS
+from curation.reviews import UNDECIDED, account_verdicts, decide_rows, read_said, said_digest
 from curation.store import Made, Version
+from curation.verdicts import ACCEPT, REJECT
 
 GROUP = "2_feedback"
 
@@ -17,28 +19,16 @@ GROUP = "2_feedback"
     GROUP,
     section="task",
     options={"found_by": ""},
-    reads=lambda job: inbox_digest(job.store, job.options.get("found_by", "")),
+    reads=lambda job: inbox_digest(_delivered_cases(job), job.options.get("found_by", "")),
     checks=("conservation",),
 )
 def bad_cases(job: Job) -> Made:
     """Bad cases in the inbox now: half to learn from, half held back to test the lesson."""
-    delivered = read_deliveries(job.store)
-    known = job.previous.tables["rows"]["rows"] if job.previous else 0
-    if known and not delivered:  # another machine's snapshot, not a wish to forget every case
-        raise ValueError(
-            f"the inbox here is empty and the newest snapshot has {known:,} bad cases: run this "
-            "where they were delivered, or copy intake/ of that store here"
-        )
-    found_by = job.options.get("found_by", "")
+    delivered, found_by = _delivered_cases(job), job.options.get("found_by", "")
     cases = snapshot_inbox(job.store, task=job.recipe.task, found_by=found_by, delivered=delivered)
     account = account_inbox(delivered, cases, found_by=found_by)
-    wrong = account.problems()
     halves = dict(cases.group_by("half").len().sort("half").iter_rows())
-    return Made(
-        tables={"rows": cases},
-        values={"halves": halves, "account": account.to_dict()},
-        checks={"conservation": (not wrong, "; ".join(wrong) or account.line())},
-    )
+    return _snapshot({"rows": cases}, {"halves": halves}, account)
 
 
 @stage(GROUP, section="feedback")
@@ -46,3 +36,45 @@ def error_types(job: Job, bad_cases: Version) -> Made:
     """Kinds of error among the bad cases to learn from, and how many rows each kind should get."""
     types = find_error_types(bad_cases.table("rows"), **job.recipe.options["feedback"])
     return Made(tables={"rows": types})
+
+
+@stage(GROUP, reads=lambda job: said_digest(_delivered_verdicts(job)), checks=("conservation",))
+def verdicts(job: Job) -> Made:
+    """What people said of rows until now, and what the majority of them comes to on each row."""
+    delivered = _delivered_verdicts(job)
+    said = read_said(delivered)
+    decided = decide_rows(said)
+    names = {ACCEPT: "accepted", REJECT: "rejected", UNDECIDED: UNDECIDED}
+    counts = {name: (decided["verdict"] == verdict).sum() for verdict, name in names.items()}
+    account = account_verdicts(delivered, said)
+    return _snapshot({"rows": decided, "said": said}, {"verdicts": counts}, account)
+
+
+def _delivered_cases(job: Job) -> list[Line]:
+    return _delivered(job, CASES, "bad_cases", "rows")
+
+
+def _delivered_verdicts(job: Job) -> list[Line]:
+    return _delivered(job, VERDICTS, "verdicts", "said")
+
+
+def _delivered(job: Job, inbox: Inbox, stage: str, table: str) -> list[Line]:
+    """The lines of an inbox; an empty one is refused where the head of its stage is not.
+
+    That is another machine's snapshot, and no wish to forget all that it holds.
+    """
+    delivered, head = inbox.read(job.store), job.store.base(f"{job.recipe.name}/{stage}")
+    known = head.tables[table]["rows"] if head else 0
+    if known and not delivered:
+        raise ValueError(
+            f"the inbox here is empty and the newest snapshot has {known:,} {inbox.noun}s: run "
+            f"this where they were delivered, or copy {inbox.folder}/ of that store here"
+        )
+    return delivered
+
+
+def _snapshot(tables: dict[str, Any], values: dict[str, Any], account: Account) -> Made:
+    wrong = account.problems()
+    values["account"] = account.to_dict()
+    balance = not wrong, "; ".join(wrong) or account.line()
+    return Made(tables, values=values, checks={"conservation": balance})

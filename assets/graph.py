@@ -10,7 +10,7 @@ from assets.ensemble import ensemble_stages
 from assets.evaluate import champion, evaluation, predictions
 from assets.exam import split_rows
 from assets.facts import fact_stages, reference
-from assets.feedback import bad_cases, error_types
+from assets.feedback import bad_cases, error_types, verdicts
 from assets.ingest import rows_stage, source_stages
 from assets.mix import training_set
 from assets.recipe import Recipe, ranked_scorers
@@ -29,6 +29,7 @@ def build_stages(recipe: Recipe) -> list[Stage]:
     makers = [
         bad_cases,
         error_types,
+        verdicts,
         augmented_stage,
         duplicates,
         unique_rows,

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -12,6 +13,7 @@ from assets.delta import SEEN, changed_ids, changed_rows, read_kept, remember_ro
 from assets.stage import Job, stage
 from curation.accounts import tally_rows
 from curation.band_index import COMPARED, read_indexes, remember_indexes
+from curation.conflicts import reject_rows
 from curation.dedup import SIGNATURE_SCHEMA, Duplicates, find_duplicates, near_ids, sign_rows
 from curation.engines._base import engine_for
 from curation.fates import keep_rows
@@ -61,10 +63,10 @@ def read_rows(rows: Version, augmented_rows: Version, ids: Iterable[str]) -> pl.
     reads=lambda job: _named(job),
     checks=("conservation",),
 )
-def duplicates(job: Job, rows: Version, augmented_rows: Version) -> Made:
-    """Which rows repeat which: exact and near repeats, and prompts with two different answers."""
+def duplicates(job: Job, rows: Version, augmented_rows: Version, verdicts: Version) -> Made:
+    """Which rows repeat which, prompts with two different answers, and what people rejected."""
     signatures = sign_all(job, rows, augmented_rows, "dedup")
-    since, ids = _to_compare(job, rows, augmented_rows, signatures)
+    since, ids = _to_compare(job, rows, augmented_rows, verdicts, signatures)
     bands, names = None, [*SIGNATURE_SCHEMA.names()]
     if ids is None:  # the bands are most of what is said of all rows
         names.remove("bands")
@@ -79,8 +81,9 @@ def duplicates(job: Job, rows: Version, augmented_rows: Version) -> Made:
     # Of equal rows the one whose source the recipe names first stays, unless it says otherwise.
     options = {"priority": list(job.recipe.sources), **job.recipe.options["dedup"]}
     options |= _sign_options(job, "dedup")
+    rejected = reject_rows(entered, signed, verdicts.table("rows"))
     found = find_duplicates(
-        entered,
+        entered.join(rejected, on="id", how="anti", maintain_order="left"),
         task=job.recipe.task,
         signed=signed,
         bands=bands,
@@ -89,6 +92,7 @@ def duplicates(job: Job, rows: Version, augmented_rows: Version) -> Made:
         report=job.report,
         **options,
     )
+    found = replace(found, fates=pl.concat([found.fates, rejected]).sort("id"))
     settled = _settle_repeats(entered, made, found.fates)
     if since and ids is not None:
         return _replace_repeats(since, ids, found, settled, signatures.memos)
@@ -126,7 +130,7 @@ class Signatures(NamedTuple):
 
 
 def _to_compare(
-    job: Job, rows: Version, augmented_rows: Version, signatures: Signatures
+    job: Job, rows: Version, augmented_rows: Version, verdicts: Version, signatures: Signatures
 ) -> tuple[Version | None, list[str] | None]:
     """The version to build on and the ids to compare anew; no version and None for all of them."""
     since = job.same_code
@@ -135,7 +139,7 @@ def _to_compare(
     same_names = since.manifest["how"]["reads"] == digest(_named(job))
     if not same_names or signatures.memo not in since.manifest["memos"]:
         return None, None
-    changed = changed_ids(since, ((rows, "rows"), (augmented_rows, "rows")))
+    changed = changed_ids(since, [(one, "rows") for one in (rows, augmented_rows, verdicts)])
     signing = _sign_options(job, "dedup")
 
     def near(pairs: pl.DataFrame) -> list[str]:

@@ -6,23 +6,17 @@ the other half are held back to see whether the lesson was understood: a held ca
 prompt, an augmenter or a training set.
 """
 
-import json
 import time
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
 import polars as pl
 
-from curation.accounts import Account, Tally, tally_rows
-from curation.blobs import Corrupt
-from curation.ingest import raw_text
-from curation.json_text import printable
+from curation.accounts import Account
+from curation.inbox import Delivery, Inbox, distinct_lines, tally_delivered, tally_lines
 from curation.plugins import nearest
-from curation.rows import canonical_json, clean_text, dialogue, digest, row_id
-from curation.sources._base import Record
+from curation.rows import clean_text, dialogue, digest, row_id
 from curation.split import half_of
 from curation.store import Store
 from curation.tasks._base import Task
@@ -42,21 +36,8 @@ BAD_CASE_SCHEMA = pl.Schema(
     }
 )
 FIELDS = ("prompt", "gold", "predicted")
+INBOX = Inbox("intake", FIELDS, "bad case")
 CLOCK_SLACK_H = 0.1  # by which clocks may differ, or be set back, without a word
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """What became of delivered records: ids that are new, how many were known, what was refused."""
-
-    new: tuple[str, ...]
-    duplicate: int
-    quarantined: tuple[tuple[str, str], ...]  # (position, reason)
-
-    def line(self) -> str:
-        """One line for people."""
-        known, refused = self.duplicate, len(self.quarantined)
-        return f"{len(self.new)} new bad cases, {known} already known, {refused} quarantined"
 
 
 def add_bad_cases(
@@ -64,32 +45,11 @@ def add_bad_cases(
 ) -> Delivery:
     """Put (position, record) pairs into the inbox; returns only after they are on disk.
 
-    A record needs `prompt`, `gold` and `predicted` as text. One that has not, or that is a `Record`
-    which its source could not read, is kept in quarantine with its position, its reason and the
-    first 2,000 characters of its text, and the others go on. Raises `ValueError` for a `found_by`
-    that may not stand in a text.
+    A record needs `prompt`, `gold` and `predicted` as text; one that has not is kept in quarantine.
+    Raises `ValueError` for a `found_by` that may not stand in a text.
     """
     found_by = clean_text(found_by)
-    known = {_name_line(line) for line in read_deliveries(store)}
-    lines, new, refused, duplicate = [], [], [], 0
-    for position, record in records:
-        line, reason = _read_case(record, found_by)
-        if reason:
-            refused.append((printable(position), reason))
-            kept = {"position": printable(position), "raw": raw_text(record)}
-            line = {"quarantined": reason, **kept}
-        name = _name_line(line)
-        if name not in known:
-            known.add(name)
-            lines.append(line)
-            new += [] if reason else [name]
-        elif not reason:
-            duplicate += 1
-    if lines:
-        _deliver(store, lines)
-    elif duplicate or refused:  # perhaps known from a process that was killed before it was safe
-        store.local.settle(_deliveries(store))
-    return Delivery(tuple(new), duplicate, tuple(refused))
+    return INBOX.add(store, records, lambda record: _read_case(record, found_by))
 
 
 def read_deliveries(store: Store) -> list[dict[str, Any]]:
@@ -97,33 +57,22 @@ def read_deliveries(store: Store) -> list[dict[str, Any]]:
 
     A line is there twice when two processes delivered it at once.
     """
-    lines = []
-    for key in _deliveries(store):
-        path = store.root / key
-        if path.is_symlink() or not path.is_file():
-            raise ValueError(f"{path.name!r} in the inbox is no file of its own; take it away")
-        for number, line in enumerate(store.local.read(key).removesuffix(b"\n").split(b"\n"), 1):
-            lines.append(_read_line(line, f"line {number} of {key} in {str(store.root)!r}"))
-    return lines
+    return INBOX.read(store)
 
 
 def read_inbox(store: Store) -> list[dict[str, Any]]:
     """Every acknowledged bad case, in order of delivery, once each; `Corrupt` for a damaged one."""
-    return _cases_in(read_deliveries(store))
+    return distinct_lines(read_deliveries(store))
 
 
 def read_quarantine(store: Store) -> list[dict[str, str]]:
     """`position`, `reason` and `raw` of each line that was no bad case, in order of delivery."""
-    lines = {_name_line(line): line for line in read_deliveries(store) if "id" not in line}
-    return [
-        {"position": line["position"], "reason": line["quarantined"], "raw": line["raw"]}
-        for line in lines.values()
-    ]
+    return INBOX.quarantined(store)
 
 
-def inbox_digest(store: Store, found_by: str = "") -> str:
-    """Digest of which bad cases a snapshot would hold."""
-    return digest(sorted(case["id"] for case in _chosen(read_inbox(store), found_by)))
+def inbox_digest(delivered: Iterable[Mapping[str, Any]], found_by: str = "") -> str:
+    """Digest of which bad cases a snapshot would hold of what `read_deliveries` said."""
+    return digest(sorted(case["id"] for case in _chosen(distinct_lines(delivered), found_by)))
 
 
 def snapshot_inbox(
@@ -139,7 +88,7 @@ def snapshot_inbox(
     empty. `delivered` is what `read_deliveries` said, where that was asked before.
     """
     rows = []
-    cases = _cases_in(read_deliveries(store) if delivered is None else delivered)
+    cases = distinct_lines(read_deliveries(store) if delivered is None else delivered)
     for case in _chosen(cases, found_by):
         cluster = digest(text_key(case["prompt"]))
         corrected = row_id(dialogue(case["prompt"], case["gold"], system=task.system))
@@ -161,19 +110,15 @@ def account_inbox(
     """What was delivered against what became of it: `learn` and `hold` as the snapshot has them.
 
     Besides these, lines were `quarantined`, a `duplicate` of another, or `not asked for` by
-    `found_by`. A quarantined line counts by the digest of what it holds.
+    `found_by`.
     """
-    names = [_name_line(line) for line in delivered]
-    cases = {line["id"] for line in delivered if "id" in line}
-    asked = {case["id"] for case in _chosen(_cases_in(delivered), found_by)}
+    tallies = tally_delivered(delivered)
+    cases = distinct_lines(delivered)
+    unasked = {case["id"] for case in cases} - {case["id"] for case in _chosen(cases, found_by)}
     halves = {half: snapshot.filter(pl.col("half") == half)["id"] for half in ("learn", "hold")}
-    left = {
-        **{half: _tally(ids) for half, ids in halves.items()},
-        "not asked for": _tally(cases - asked),
-        "duplicate": _tally((Counter(names) - Counter(set(names))).elements()),
-        "quarantined": _tally(set(names) - cases),
-    }
-    return Account({"delivered": _tally(names)}, left)
+    came = {"delivered": tallies.pop("delivered")}
+    left = {half: tally_lines(ids) for half, ids in halves.items()}
+    return Account(came, {**left, "not asked for": tally_lines(unasked), **tallies})
 
 
 def find_error_types(cases: pl.DataFrame, *, rows_per_case: int = 6) -> pl.DataFrame:
@@ -228,72 +173,20 @@ def rebuild_due(
     return False, f"{len(waiting)} of {min_new} bad cases wait, {age}"
 
 
-def _read_case(record: Any, found_by: str) -> tuple[dict[str, Any], str]:
-    if isinstance(record, Record):
-        if record.data is None:
-            return {}, printable(record.error) or "the source gave no data and no reason"
-        record = record.data
-    if not isinstance(record, Mapping):
-        return {}, "not a JSON object"
+def _read_case(record: Mapping[str, Any], found_by: str) -> dict[str, Any]:
     missing = [name for name in FIELDS if not isinstance(record.get(name), str)]
     if missing:
         hint = nearest(missing[0], [str(k) for k in record]) if record else ""
-        return {}, printable(f"no text under {missing[0]!r}{hint}")
-    try:
-        case = {name: clean_text(record[name]) for name in FIELDS}
-        by = clean_text(str(record.get("found_by") or found_by))
-    except ValueError as error:
-        return {}, str(error)
+        raise ValueError(f"no text under {missing[0]!r}{hint}")
+    case = {name: clean_text(record[name]) for name in FIELDS}
     if not case["prompt"].strip() or not case["gold"].strip():
-        return {}, "prompt or gold is empty"
-    return {"id": digest(case), **case, "found_by": by, "at": time.time()}, ""
-
-
-def _read_line(line: bytes, where: str) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-        if "id" in record and record["id"] != digest({name: record[name] for name in FIELDS}):
-            raise ValueError
-    except (ValueError, KeyError, TypeError):
-        raise Corrupt(f"{where} was damaged: it is no bad case as it was delivered") from None
-    return record
-
-
-def _deliver(store: Store, lines: list[dict[str, Any]]) -> None:
-    """One new file, whole or not at all; its number keeps deliveries in order."""
-    data = "".join(canonical_json(line) + "\n" for line in lines).encode()
-    number = len(_deliveries(store))
-    with store.leases.adding():
-        while not store.local.create(f"intake/{number:08d}.jsonl", data):
-            number += 1
-
-
-def _deliveries(store: Store) -> list[str]:
-    return [key for key in store.local.list("intake") if key.endswith(".jsonl")]
-
-
-def _name_line(line: Mapping[str, Any]) -> str:
-    """The id of a bad case; of a quarantined line the digest of all it holds."""
-    return line["id"] if "id" in line else digest(line)
-
-
-def _cases_in(delivered: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    cases: dict[str, dict[str, Any]] = {}
-    for line in delivered:
-        if "id" in line:
-            cases.setdefault(line["id"], dict(line))
-    return list(cases.values())
+        raise ValueError("prompt or gold is empty")
+    return {**case, "found_by": clean_text(str(record.get("found_by") or found_by))}
 
 
 def _chosen(cases: Iterable[dict[str, Any]], found_by: str) -> list[dict[str, Any]]:
     names = {name.strip() for name in found_by.split(",")} - {""}
     return [case for case in cases if not names or case["found_by"] in names]
-
-
-def _tally(ids: Iterable[str]) -> Tally:
-    """Lines of the inbox, each with its name."""
-    schema = {"id": pl.String, "source": pl.String}
-    return tally_rows(pl.DataFrame([(i, "inbox") for i in ids], schema=schema, orient="row"))
 
 
 def _readable(signature: str) -> str:

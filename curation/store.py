@@ -6,7 +6,7 @@ may be killed at any moment: what it left behind is either whole or unreferenced
 
     objects/<kind>/<hh>/<sha256>.parquet | .json      objects/folders/<hh>/<sha256>/<file>
     refs/<name>/<seq>.json      pins/<label>.json      memo/<key>.json
-    tmp/      leases/      .lock      .gate      intake/      calls.sqlite
+    tmp/      leases/      .lock      .gate      intake/      verdicts/      calls.sqlite
 """
 
 import hashlib
@@ -44,7 +44,7 @@ class Store:
     """A directory, or a bucket with a local cache, that holds every version of everything.
 
     `place` is a folder, or the URL of a bucket and prefix; what belongs to one machine (locks,
-    unfinished work, the inbox, the ledger of calls) lies in the folder `local` then. Raises
+    unfinished work, the inboxes, the ledger of calls) lies in the folder `local` then. Raises
     `ValueError` for a store of a newer format or a bucket that cannot be trusted.
     """
 

@@ -39,7 +39,7 @@ def read_verdicts(*, verdicts: Path, min_verdicts: int = 200) -> Verdicts:
         raise ValueError(f"ensemble.min_verdicts is {min_verdicts!r}; at least 1 is needed")
     votes, broken = Counter[str](), []
     for record in jsonl(path=verdicts)():
-        wrong = record.error or _mistake(record.data or {})
+        wrong = record.error or find_mistake(record.data or {})
         if wrong:
             broken.append(f"{record.position}: {wrong}")
         else:
@@ -49,7 +49,7 @@ def read_verdicts(*, verdicts: Path, min_verdicts: int = 200) -> Verdicts:
     return Verdicts(rows, len(votes) - len(said), broken, min_verdicts)
 
 
-def _mistake(said: Mapping[str, Any]) -> str:
+def find_mistake(said: Mapping[str, Any]) -> str:
     """What a record lacks to be a verdict, "" where it is one."""
     if not isinstance(said.get("id"), str) or not said["id"]:
         return f"'id' is {said.get('id')!r:.80}, not the id of a row"

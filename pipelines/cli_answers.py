@@ -63,6 +63,9 @@ def say_row(answer: Answer) -> Lines:
     yield from section("made from", [[m["kind"], m["parent"]] for m in made])
     yield from section("stems from", [_ancestor(a) for a in answer.get("stems_from", [])])
     yield from section("fates", [_fate(s, f) for s, f in answer.get("fates", {}).items()])
+    if said := answer.get("reviewed"):
+        who = f"{said['verdict']} of {said['id']}" + (f" by {said['by']}" if said["by"] else "")
+        yield field("reviewed", who + (f": {cut(said['reason'], 100)}" if said["reason"] else ""))
     scores = answer.get("scores", {})
     yield from section("scores", [[name, _score(value)] for name, value in scores.items()])
     if call := answer.get("call"):

@@ -145,7 +145,7 @@ def test_every_command_stands_in_the_reference():
 
 def _command(example: str) -> list[str]:
     words = example.split()
-    return words[: 3 if words[1] in ("lineage", "bad-cases") else 2]
+    return words[: 3 if words[1] in ("lineage", "bad-cases", "reviews") else 2]
 
 
 @pytest.mark.parametrize("readme", READMES, ids=lambda p: p.name)

@@ -116,6 +116,7 @@ CURATION = (
     *(
         "bad_cases",
         "error_types",
+        "verdicts",
         "augmented_rows",
         "duplicates",
         "unique_rows",

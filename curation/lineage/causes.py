@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from curation.conflicts import REJECTED
 from curation.lineage.changes import (
     Cause,
     recipe_changes,
@@ -101,6 +102,10 @@ def row_causes(sides: Sides, rows: pl.DataFrame) -> dict[str, Cause]:
 
 def _fate_cause(sides: Sides, step: str, fate: Mapping[str, Any]) -> Cause:
     """Why a row has a fate on one side that it has not on the other."""
+    if fate.get("reason") == REJECTED:
+        changed = sides.step_cause("verdicts")
+        said = sides.say("no longer rejected", "rejected by people now")
+        return "verdicts", said + (f" ({changed[1]})" if changed else "")
     if step == "duplicates":
         return _merge_cause(sides, fate)
     if step == "kept_rows":

@@ -28,7 +28,7 @@ def plan_reproduction(store: Store, recipe: str, name: str) -> dict[str, Any]:
     """`lineage reproduce`: recipe, versions of every step, packages, seeds and the commands."""
     view = model_view(store, recipe, name)
     assert view.entry, "a model view has its entry"
-    cases = view.steps["bad_cases"]
+    cases, said = view.steps["bad_cases"].tables["rows"]["rows"], len(_verdicts(view))
     return {
         "version": view.label,
         "id": view.entry.values["id"],
@@ -38,8 +38,9 @@ def plan_reproduction(store: Store, recipe: str, name: str) -> dict[str, Any]:
         "steps": {n: _step(v) for n, v in sorted(_steps(view).items())},
         "packages": _packages(view),
         "seeds": _seeds(view),
-        "bad_cases": cases.tables["rows"]["rows"],
-        "commands": _commands(cases.tables["rows"]["rows"]),
+        "bad_cases": cases,
+        "verdicts": said,
+        "commands": _commands(cases, said),
         "expected": {
             n: view.steps[n].data_version for n in ("training_set", "adapter") if n in view.steps
         },
@@ -69,8 +70,9 @@ def check_reproduction(store: Store, recipe: str, name: str, *, present: Present
 def write_reproduction(store: Store, recipe: str, name: str, to: Path) -> list[str]:
     """`--to`: recipe.yaml, bad_cases.jsonl, reproduce.json and a store in a folder; their names.
 
-    The store `again` holds what the version found frozen. Files that the recipe reads are not
-    copied: they stand in the recipe by their path.
+    The store `again` holds what the version found frozen. Where people said something of rows it
+    stands in verdicts.jsonl. Files that the recipe reads are not copied: they stand in the recipe
+    by their path.
     """
     from curation.export import write_whole
 
@@ -83,6 +85,8 @@ def write_reproduction(store: Store, recipe: str, name: str, to: Path) -> list[s
         "bad_cases.jsonl": "".join(lines),
         "reproduce.json": json.dumps(plan, ensure_ascii=False, indent=1) + "\n",
     }
+    if said := _verdicts(view):
+        files["verdicts.jsonl"] = "".join(canonical_json(one) + "\n" for one in said)
     for file, text in files.items():
         write_whole(to / file, text)
     again = Store(to / AGAIN)
@@ -162,10 +166,20 @@ def _named(said: Any, path: str) -> dict[str, Any]:
     return {k: v for part in parts for k, v in part.items()}
 
 
-def _commands(n_cases: int) -> list[str]:
+def _verdicts(view: View) -> list[dict[str, str]]:
+    """What each reviewer said of each row, as he would deliver it again."""
+    if "verdicts" not in view.steps:
+        return []
+    said = view.steps["verdicts"].table("said")
+    columns = ["verdict", "reason", "by"]
+    return said.select(*columns, id="row_id", at="said_at").to_dicts()
+
+
+def _commands(n_cases: int, n_verdicts: int) -> list[str]:
     """What to type in a folder that holds what `--to` wrote, beside the files of the recipe."""
     where = f"--recipe recipe.yaml --store {AGAIN}"
     add = [f"winnow bad-cases add bad_cases.jsonl {where}"] if n_cases else []
+    add += [f"winnow reviews add verdicts.jsonl {where}"] if n_verdicts else []
     return [
         *add,
         f"winnow run {where}",

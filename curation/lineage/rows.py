@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from curation.conflicts import REJECTED
 from curation.lineage.calls import read_call
 from curation.lineage.family import ancestors, edges_of, links_of
 from curation.lineage.finding import find_rows, row_places, rows_by_id, texts
@@ -98,6 +99,7 @@ def explain_rows(view: View, rows: pl.DataFrame) -> list[dict[str, Any]]:
     stems = _stems_from(view, ids)
     parts = {
         "scores": _scores(view, ids),
+        "reviews": _reviews(view, ids, fates),
         "delivered": _delivered(view, ids),
         "edges": edges_of(view).filter(pl.col("child").is_in(ids)),
     }
@@ -201,6 +203,8 @@ def _explain(
     made_from = parts["edges"].filter(pl.col("child") == row["id"])
     calls = made_from["call"].unique().sort().to_list() if row["origin"] == "llm" else []
     call = read_call(view, calls[0]) if calls else None
+    asked = {row["id"], _accepted(fates)}
+    reviewed = parts["reviews"].filter(pl.col("id").is_in(asked)).to_dicts()
     return {
         "id": row["id"],
         "text": texts(dict(row)),
@@ -215,8 +219,24 @@ def _explain(
         "stems_from": stems_from,
         "fates": dict(fates),
         "scores": next(parts["scores"].filter(own).drop("id").iter_rows(named=True), {}),
+        **({"reviewed": reviewed[0]} if reviewed else {}),
         **({"call": call} if call else {}),
     }
+
+
+def _accepted(fates: Mapping[str, Any]) -> str:
+    """The row that people accepted in place of one that they rejected; "" where there is none."""
+    fate = fates.get("duplicates", {})
+    return fate.get("into", "") if fate.get("reason") == REJECTED else ""
+
+
+def _reviews(view: View, ids: list[str], fates: Fates) -> pl.DataFrame:
+    """What people said of these rows, or of those accepted in their place."""
+    columns = ["id", "verdict", "by", "reason"]
+    if "verdicts" not in view.steps:
+        return pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
+    asked = {*ids, *(_accepted(fates[i]) for i in ids)}
+    return view.steps["verdicts"].lookup("rows", asked, columns)
 
 
 def _stems_from(view: View, ids: list[str]) -> dict[str, list[dict[str, Any]]]:

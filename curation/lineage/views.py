@@ -19,7 +19,7 @@ FATE_STEPS = ("duplicates", "split_rows", "kept_rows", "training_set")
 
 _STEPS = (
     *("training_set", "kept_rows", "split_rows", "duplicates", "augmented_rows"),
-    *("error_types", "bad_cases", "rows", "base_model"),
+    *("error_types", "bad_cases", "verdicts", "rows", "base_model"),
 )
 
 

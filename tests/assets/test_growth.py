@@ -1,5 +1,6 @@
 """A store that grew says what a fresh one says; an exam that stays is not set again."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from curation import band_index
 from curation.bad_cases import add_bad_cases
 from curation.exam import set_exam
+from curation.reviews import add_verdicts
 from curation.store import Store
 from tests.assets._project import (
     HAN,
@@ -47,7 +49,7 @@ LINES = st.one_of(
     st.sampled_from(["{", "[1]", '{"prompt": "没有答案"}', "不是 JSON"]),
 )  # fmt: skip
 DELIVERY = st.tuples(
-    st.sampled_from(["append", "write", "write", "remove", "wrong"]),
+    st.sampled_from(["append", "write", "write", "remove", "wrong", "judge"]),
     st.sampled_from(["seeds", "general", "exam", "traffic"]),
     st.sampled_from(["1.jsonl", "3.jsonl", "5.jsonl"]),
     st.lists(LINES, min_size=1, max_size=6),
@@ -68,19 +70,31 @@ def test_a_store_that_grew_says_what_a_fresh_one_says(tiny_base, deliveries):
             grown.write(f"{name}/2.jsonl", talk(40, start=900) if name == "general" else [])
         grown.write("seeds/2.jsonl", SEEDS)
         grown.build()
-        wrong: list[tuple[str, Any]] = []
+        wrong, said = list[tuple[str, Any]](), list[tuple[str, Any]]()
         for number, (kind, source, file, lines) in enumerate(deliveries):
             if kind == "wrong":
                 wrong += [(f"{number}:{i}", case_of(line)) for i, line in enumerate(lines)]
                 add_bad_cases(grown.store, wrong)
+            elif kind == "judge":
+                said += [(f"{number}:{i}", one) for i, one in enumerate(judge(grown, file, lines))]
+                add_verdicts(grown.store, said)
             else:
                 deliver(grown, kind, f"{source}/{file}", lines)
             grown.build()
             fresh = Store(Path(folder) / f"fresh{number}")
             add_bad_cases(fresh, wrong)
+            add_verdicts(fresh, said)
             grown.build(store=fresh)
             require_same(grown, fresh)
             require_books(grown.head(LAST))
+
+
+def judge(project: Project, file: str, lines: Sequence[Any]) -> list[dict[str, str]]:
+    """As many verdicts as lines, on rows that ask the same as others before all the rest."""
+    conflicts = project.head("duplicates").table("conflicts")["ids"].explode().drop_nulls()
+    ids = [*conflicts, *project.head("duplicates").table("fates")["id"]][: len(lines)]
+    verdict = "accept" if file == "1.jsonl" else "reject"
+    return [{"id": row_id, "verdict": verdict, "by": file} for row_id in ids]
 
 
 def test_a_row_that_becomes_a_general_one_is_judged_as_that(tmp_path, tiny_base):

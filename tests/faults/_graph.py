@@ -26,6 +26,7 @@ from curation.export import export_rows
 from curation.fates import make_fates
 from curation.frames import frame_digest
 from curation.lineage import write_hf_dataset, write_llama_factory, write_openlineage
+from curation.reviews import INBOX, add_verdicts, read_said
 from curation.store import Made, Store, Version
 from curation.upkeep import collect_garbage, remove_damaged, verify_store
 from tests.curation.lineage_world import Plan, answer, publish
@@ -149,8 +150,15 @@ def cases(start: int, n: int) -> list[tuple[str, Any]]:
     return [(str(i), {k: v.format(i) for k, v in fields}) for i in range(start, start + n)]
 
 
+def verdicts(start: int, n: int) -> list[tuple[str, Any]]:
+    said = {"verdict": "reject", "by": "韩梅梅"}
+    return [(str(i), {"id": f"{i:032x}", **said}) for i in range(start, start + n)]
+
+
 def deliver(folder: Path, disk: Disk) -> None:
-    add_bad_cases(open_store(folder, disk), [*cases(2, 5), ("9", {"prompt": "无"})])
+    store = open_store(folder, disk)
+    add_bad_cases(store, [*cases(2, 5), ("9", {"prompt": "无"})])
+    add_verdicts(store, [*verdicts(2, 5), ("9", {"id": "无"})])
 
 
 def export(folder: Path, disk: Disk) -> None:
@@ -204,6 +212,7 @@ def _built(folder: Path) -> None:
     _empty(folder)
     build(folder, UnsyncedDisk())
     add_bad_cases(open_store(folder, UnsyncedDisk()), cases(0, 3))
+    add_verdicts(open_store(folder, UnsyncedDisk()), verdicts(0, 3))
 
 
 def _grown(folder: Path) -> None:
@@ -291,6 +300,7 @@ def observe(folder: Path) -> dict[str, str]:
         seen[f"data {head.data_version}"] = json.dumps([tables, folders])
     seen |= {f"pin {label}": version.data_version for label, version in store.pins().items()}
     seen["inbox"] = json.dumps([case["id"] for case in read_inbox(store)])
+    seen["verdicts"] = json.dumps(read_said(INBOX.read(store))["row_id"].to_list())
     out = folder / "out"
     for path in sorted(p for p in out.rglob("*") if p.is_file()):
         key = f"file {path.relative_to(out).as_posix()}"

@@ -12,7 +12,8 @@ PLACE = f"s3://{BUCKET}/座舱"
 SOURCES = ["seeds", "dirt", "traffic", "test", "general", "general_test"]
 STAGES = [
     *(f"sources/{name}" for name in SOURCES),
-    *("rows", "bad_cases", "error_types", "augmented_rows", "duplicates", "unique_rows"),
+    *("rows", "bad_cases", "error_types", "verdicts", "augmented_rows"),
+    *("duplicates", "unique_rows"),
 ]
 
 

@@ -8,7 +8,7 @@ from curation.scripted_llm import ScriptedLLM
 from curation.store import Store
 from tests.pipelines.conftest import TINY
 
-STAGES = ("sources/seeds", "rows", "bad_cases", "error_types", "augmented_rows")
+STAGES = ("sources/seeds", "rows", "bad_cases", "error_types", "verdicts", "augmented_rows")
 THINGS = list("灯窗门镜座扇箱屏锁帘泵锅炉钟琴笔盒架杯壶")
 
 

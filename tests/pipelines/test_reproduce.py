@@ -13,6 +13,7 @@ from assets.recipe import load_recipe
 from assets.stage import Job, run_stage
 from curation.bad_cases import add_bad_cases
 from curation.registry import find_version
+from curation.reviews import add_verdicts
 from curation.store import Store
 from tests.pipelines.conftest import ROOT, TINY, Project, make_project
 
@@ -40,6 +41,9 @@ def learned(tmp_path_factory) -> Project:
         with (folder / "seeds.jsonl").open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(more, ensure_ascii=False) + "\n" for more in cases and MORE)
         add_bad_cases(store, [(str(i), case) for i, case in enumerate(cases)])
+        if head := store.head("tiny/unique_rows"):
+            seed = head.table("rows").filter(source="seeds")["id"][0]
+            add_verdicts(store, [("1", {"id": seed, "verdict": "reject", "by": "韩梅梅"})])
         for stage in build_stages(recipe):
             run_stage(Job(recipe, store), stage)
     return project
@@ -68,6 +72,8 @@ def test_the_commands_make_the_same_version_again(learned, tmp_path):
         done = Project(tmp_path).winnow(*shlex.split(line)[1:])
         assert done.returncode == 0, line + done.stdout + done.stderr
     assert "made again" in done.stdout
+    again = Store(tmp_path / "again").head("tiny/duplicates")
+    assert again and again.values["fates"]["dropped: rejected"] == 1
     # v1 was made of other rows, so its judges could not be made of these.
     first, second = (find_version(Store(learned.store), "tiny", v).upstream() for v in ("v1", "v2"))
     assert second["rows"].data_version != first["rows"].data_version

@@ -19,7 +19,7 @@ from tests.pipelines.conftest import TINY, Project, make_project
 KEY, HUB_TOKEN = "sk-canary-51b7e0c94d", "hf_canary_51b7e0c94d"
 SECRETS = {"OPENAI_API_KEY": KEY, "HF_TOKEN": HUB_TOKEN, "OPENAI_LOG": "debug"}
 READ = [f"sources/{name}" for name in yaml.safe_load(TINY.read_text(encoding="utf-8"))["sources"]]
-AUGMENTED = (*READ, "rows", "bad_cases", "error_types", "augmented_rows")
+AUGMENTED = (*READ, "rows", "bad_cases", "error_types", "verdicts", "augmented_rows")
 EXPORTS = [
     *(["export", "training_set", "--to", f"out/rows.{form}", "--format", form]
       for form in ("messages", "alpaca", "sharegpt", "csv", "parquet")),

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -11,13 +12,15 @@ from assets.accounting import Settled, replacing, resettle, settle
 from assets.code import code_version
 from assets.delta import changed_ids, map_some
 from assets.facts import model_path
-from assets.stage import Job, stage
+from assets.recipe import Recipe, topic_scorer
+from assets.stage import Job, Stage, stage
 from assets.unique import templates_of
 from curation.accounts import tally_rows
 from curation.chat import load_tokenizer
 from curation.frames import Bare
 from curation.leakage import count_kinds, find_leakage
-from curation.mix import STRATA, mix_tracks
+from curation.line import STRATA, TOPIC
+from curation.mix import count_topics, mix_tracks
 from curation.rows import ROW_SCHEMA, digest
 from curation.runs import SLICE
 from curation.store import Made, Version
@@ -26,23 +29,31 @@ from training.tokens import tokenise_rows
 TOKEN_COLUMNS = ("id", "n_tokens", "n_loss_tokens", "reason")
 
 
+def training_set(recipe: Recipe) -> Stage:
+    """The stage of the mix, which reads the topics of rows where the recipe spreads them."""
+    made = _training_set(recipe)
+    topics = [f"facts/{topic_scorer(recipe)}"] if recipe.options["mix"].get("spread") else []
+    return replace(made, name="training_set", inputs=(*made.inputs[:-1], *topics))
+
+
 @stage(
     "5_train",
     section=("mix", "train", "task"),
     checks=("conservation", "leakage", "masks", "mix_ratio"),
     guards=("conservation", "leakage"),
 )
-def training_set(
+def _training_set(
     job: Job,
     kept_rows: Version,
     base_model: Version,
     split_rows: Version,
     augmented_rows: Version,
     bad_cases: Version,
+    *placed: Version,
 ) -> Made:
     """What the model is trained on: rows that fit its template, general to domain at the ratio."""
     counter = _TokenCounter(job, kept_rows, base_model)
-    rows = kept_rows.scan("rows").select("id", "source", "track", *STRATA).collect()
+    rows = _read_pool(kept_rows, placed)
     mixed = mix_tracks(rows, counter.fit, **job.recipe.options["mix"])
     tokens = counter.tokens([mixed.rows["id"], mixed.unfit["id"]])
     since = job.same_code
@@ -60,7 +71,8 @@ def training_set(
     plain = kept_rows.lookup("rows", chosen["id"], texts=False)
     trained = plain.join(chosen, on="id", maintain_order="left")
     report = _by_track(mixed.rows.join(tokens, on="id"))
-    settled["values"]["mix"] = report
+    topics = {"pool": count_topics(rows), "drawn": count_topics(mixed.rows)} if placed else {}
+    settled["values"] |= {"mix": report, "topics": topics}
     fitting = tokens.filter(pl.col("reason") == "")
     longest = 0 if counter.unit == "rows" else max(fitting[f"n_{counter.unit}"], default=0)
     exact, said = _ratio_check(report, _asked(job.recipe.options["mix"]), mixed.note, longest)
@@ -68,11 +80,34 @@ def training_set(
     settled["checks"] |= {
         "leakage": _leakage_check(job, kept_rows, trained, split_rows, augmented_rows, bad_cases),
         "masks": (bad_masks == 0, f"{bad_masks} rows would train nothing"),
-        "mix_ratio": (exact and not mixed.low, said),
+        "mix_ratio": (exact and not mixed.low, said + _say_topics(topics)),
     }
     schema = pl.Schema({**ROW_SCHEMA, "repeats": pl.Int64})
     tables = {"rows": Bare(trained, schema), "tokens": tokens, "fates": fates}
     return Made(tables, since=since, memos=[counter.memo], **settled)
+
+
+def _read_pool(kept_rows: Version, placed: Sequence[Version]) -> pl.DataFrame:
+    """What the mix reads of the rows; their topics, too, where a scorer that placed them is given.
+
+    A row that it did not place has none.
+    """
+    rows = kept_rows.scan("rows").select("id", "source", "track", *STRATA).collect()
+    for facts in placed:
+        topics = facts.scan("places").select("id", pl.col(TOPIC).cast(pl.Int32)).collect()
+        rows = rows.join(topics, on="id", how="left")
+    return rows
+
+
+def _say_topics(topics: Mapping[str, Any]) -> str:
+    """How many topics were drawn from, and how evenly; "" where they are not spread."""
+    if not topics:
+        return ""
+    pool, drawn = topics["pool"], topics["drawn"]
+    return (
+        f"; {drawn['topics']:,} of {pool['topics']:,} topics, as even as {drawn['effective']:,} "
+        f"of one size (the pool: {pool['effective']:,})"
+    )
 
 
 def _leakage_check(

@@ -20,6 +20,7 @@ import yaml
 from assets.plug import Plug
 from curation.engines._base import Engine
 from curation.ensemble import ENSEMBLE
+from curation.mix import require_spread
 from curation.plugins import check_options, find_plugin, nearest, plugin_names
 from curation.quantiles import SUFFIX
 from curation.rows import ROW_SCHEMA, digest
@@ -177,6 +178,7 @@ class _Reader:
             self.errors.append(f"{ENSEMBLE}: it weighs scorers, and the recipe has none")
         if ENSEMBLE in self.raw and ENSEMBLE in recipe.scorers:
             self.errors.append(f"scorers.{ENSEMBLE}: this is the ensemble's own name; rename it")
+        self._check_spread(recipe)
         self._check_rules(recipe)
         if self.errors:
             raise RecipeError(self.path, self.errors)
@@ -297,6 +299,19 @@ class _Reader:
         self.errors.append(f"{key}: expected a list of rules, got {value!r}")
         return ()
 
+    def _check_spread(self, recipe: Recipe) -> None:
+        spread = recipe.options["mix"].get("spread", 0.0)
+        if not isinstance(spread, float):  # which was said before
+            return
+        try:
+            require_spread(spread)
+        except ValueError as error:
+            self.errors.append(f"mix: {error}")
+        if spread and not topic_scorer(recipe):
+            self.errors.append(
+                "mix.spread: it draws by topic, and no scorer makes topics; add 'semantic_copy: {}'"
+            )
+
     def _check_rules(self, recipe: Recipe) -> None:
         from curation.rules import parse_rules
 
@@ -322,6 +337,11 @@ def ranked_scorers(recipe: Recipe) -> set[str]:
 
     named = read_columns(recipe.keep, row_columns(recipe))
     return {name for name in recipe.scorers if name + SUFFIX in named}
+
+
+def topic_scorer(recipe: Recipe) -> str:
+    """The first scorer that puts rows into topics to compare them, "" where none does."""
+    return next((name for name, plug in recipe.scorers.items() if plug.compares), "")
 
 
 def gate_columns(recipe: Recipe) -> list[str]:

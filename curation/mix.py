@@ -1,13 +1,14 @@
 """The mix: how many general rows are trained on beside the domain rows.
 
 Domain rows are few and all stay; general rows are chosen to an exact ratio, of rows, tokens or
-trained tokens, each stratum in proportion. They stand in a line, and the first that can be trained
-on are taken: the others are not even looked at. A row's place is a digest of its id, so a pool that
-grows by a twentieth changes about a twentieth of the choice: an order drawn by a running generator
-would change all of it.
+trained tokens, each stratum in proportion, and large topics less than that where a recipe spreads
+them. They stand in a line (`curation.line`), and the first that can be trained on are taken: the
+others are not even looked at. A row's place is a digest of its id, so a pool that grows by a
+twentieth changes about a twentieth of the choice: an order drawn by a running generator would
+change all of it.
 """
 
-import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -15,11 +16,9 @@ from typing import Literal
 import polars as pl
 
 from curation.fates import kept, make_fates
+from curation.line import TOPIC, Line
 
-STRATA = ("category", "lang", "difficulty")
 Unit = Literal["rows", "tokens", "loss_tokens"]
-_ROOM = 2
-"""So many times as many rows are put in order as are likely to be looked at."""
 MORE = 256
 """Fewest rows that are looked at together after the first ones, to find soon what is missing."""
 
@@ -89,6 +88,7 @@ def mix_tracks(
     domain: int = 1,
     unit: Unit = "rows",
     floors: Mapping[str, float] | None = None,
+    spread: float = 0.0,
     salt: str = "",
     max_repeats: int = 2,
     min_share: float = 3 / 7,
@@ -99,20 +99,25 @@ def mix_tracks(
     share of each stratum (`STRATA`) by the digest of id and `salt`, which is an Efraimidis-Spirakis
     draw (2006) of equal weights; one that does not fit leaves its turn to the next. A category in
     `floors` has at least that share (0..1) of the general rows while it has rows. Tokens come as
-    near as the last row allows: to half of it. A general pool that is short is repeated, each row
-    at most `max_repeats` times. Raises `ValueError` when even that leaves less than `min_share` of
-    the wanted ratio (3:1 for 7:1), or when there is no domain row.
+    near as the last row allows: to half of it. With a `spread` (0..1) the rows have a `topic`, too
+    (a whole number, null where unknown), and a topic of n rows is drawn in proportion to
+    n^(1 - spread): at 1 as many rows of each topic while it has some. A general pool that is short
+    is repeated, each row at most `max_repeats` times. Raises `ValueError` when even that leaves
+    less than `min_share` of the wanted ratio (3:1 for 7:1), or when there is no domain row.
     """
     floors = floors or {}
     _check_ratio(general, domain, max_repeats, floors)
+    require_spread(spread)
+    if spread and TOPIC not in rows.columns:
+        raise ValueError(f"a spread of {spread!r} draws by topic, and the rows have no {TOPIC!r}")
     ours, others = (rows.filter(pl.col("track") == track) for track in ("domain", "general"))
-    ours, unfit = _first_fit(_Line(ours, salt), None, fit)
+    ours, unfit = _first_fit(Line(ours, salt), None, fit)
     size = int(ours["size"].sum())
     n_domain = size - size % domain if unit == "rows" else size
     if not n_domain:
         raise ValueError(f"the mix has {ours.height} domain rows; it needs at least {domain}")
     wanted = n_domain * general // domain
-    line = _Line(others, salt, *_scales(others, floors))
+    line = Line(others, salt, spread=spread, floors=floors)
     pool, more_unfit = _first_fit(line, wanted, fit, guess=size / ours.height)
     drawn = _draw(pool, wanted, max_repeats)
     chosen = pl.concat([_draw(ours, n_domain, 1), drawn])
@@ -140,6 +145,25 @@ def _check_ratio(general: int, domain: int, max_repeats: int, floors: Mapping[st
                 f"the floor of {category!r} is {share!r}: floors are shares of the general rows, "
                 "each between 0 and 1 and less than 1 together"
             )
+
+
+def require_spread(spread: float) -> None:
+    """Raises `ValueError` for a spread that is none."""
+    if not 0 <= spread <= 1:
+        raise ValueError(f"spread is {spread!r}, not between 0 (in proportion) and 1 (all alike)")
+
+
+def count_topics(rows: pl.DataFrame) -> dict[str, float]:
+    """How many topics the general rows (track and topic) are of, and how evenly.
+
+    `effective` is how many topics of one size would be as even: the exponential of the entropy of
+    their shares (Hill, 1973), rounded to 2 digits. Each row counts once, however often it is
+    repeated, and rows without a topic are one more.
+    """
+    general = rows.filter(pl.col("track") == "general")
+    sizes = general.group_by(TOPIC).agg(n=pl.len())["n"].sort()
+    entropy = sizes.entropy() or 0.0
+    return {"topics": len(sizes), "effective": round(math.exp(entropy), 2) if len(sizes) else 0.0}
 
 
 @dataclass(frozen=True)
@@ -171,95 +195,6 @@ class _Sizes:
         return f"{pool} are short of {self.wanted:,}: {self.taken - self.pool:,} stand in twice"
 
 
-def _places(ids: pl.Series, salt: str) -> pl.Series:
-    """A row's place in line: a number that depends on its id and the salt alone.
-
-    Ids are digests, so the mixing step of SplitMix64 (Steele, Lea and Flood, 2014) is enough to
-    have every salt draw other rows.
-    """
-    import numpy as np
-
-    x = ids.str.slice(0, 15).str.to_integer(base=16).cast(pl.UInt64).to_numpy()
-    x = x ^ np.uint64(int(hashlib.sha256(salt.encode()).hexdigest()[:16], 16))
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        x = (x ^ (x >> np.uint64(shift))) * np.uint64(factor)
-    return pl.Series(x ^ (x >> np.uint64(31)), dtype=pl.UInt64)
-
-
-class _Line:
-    """The rows of one track in line, such that every stratum has its share of any first rows.
-
-    A row stands where its rank of place within its stratum has it; `scales` bring the rows of some
-    categories closer together, and `rest` those of all others apart. Of a large pool only the front
-    is put in order: rows beyond a place stand behind those before it, stratum by stratum.
-    """
-
-    def __init__(
-        self,
-        rows: pl.DataFrame,
-        salt: str,
-        scales: Mapping[str, float] | None = None,
-        rest: float = 1.0,
-    ):
-        self._rows = rows.select("id", *STRATA)
-        self._places = _places(rows["id"], salt)
-        scale = pl.col("category").replace_strict(
-            scales or {}, default=rest, return_dtype=pl.Float64
-        )
-        self._strata = self._rows.group_by(STRATA).agg(n=pl.len()).with_columns(scale=scale)
-        self._front, self._share = rows["id"].clear(), 0.0
-
-    def __len__(self) -> int:
-        return self._rows.height
-
-    def take(self, at: int, few: int) -> pl.Series:
-        """So many ids from a place of the line on; fewer where it ends."""
-        while len(self._front) < at + few and self._share < 1:
-            share = max(4 * self._share, _ROOM * (at + few) / len(self))
-            self._share = share if share < 0.5 else 1
-            self._front = self._line_up()
-        return self._front[at : at + few]
-
-    def _line_up(self) -> pl.Series:
-        placed = self._rows.with_columns(place=self._places)
-        if self._share < 1:
-            placed = placed.filter(pl.col("place") < int(self._share * 2**64))
-        turn = pl.col("place").rank("ordinal").over(STRATA) - 0.5
-        placed = placed.with_columns(turn=turn).join(self._strata, on=STRATA, nulls_equal=True)
-        line = placed.select("id", "place", at=pl.col("turn") / pl.col("n") * pl.col("scale"))
-        met = placed.group_by(STRATA).agg(met=pl.len())
-        rest = self._strata.join(met, on=STRATA, how="left", nulls_equal=True)
-        rest = rest.with_columns(pl.col("met").fill_null(0)).filter(pl.col("met") < pl.col("n"))
-        behind = rest.select(((pl.col("met") + 0.5) / pl.col("n") * pl.col("scale")).min()).item()
-        if behind is not None:
-            line = line.filter(pl.col("at") < behind)
-        return line.sort("at", "place")["id"]
-
-
-def _scales(rows: pl.DataFrame, floors: Mapping[str, float]) -> tuple[dict[str, float], float]:
-    """What a category under its floor has its distances multiplied with, and what all others."""
-    shares = _low_shares(rows, floors)
-    rest = (1 - sum(shares.values())) / (1 - sum(floors[c] for c in shares))
-    return {c: share / floors[c] for c, share in shares.items()}, rest
-
-
-def _low_shares(rows: pl.DataFrame, floors: Mapping[str, float]) -> dict[str, float]:
-    """The categories with a floor that have less of these rows, and what they have.
-
-    A floor that lifts one category pushes others down, so all are looked at until none falls.
-    """
-    if not floors:
-        return {}
-    had = {c: int((rows["category"] == c).sum()) / max(1, rows.height) for c in floors}
-    low = {c: share for c, share in had.items() if 0 < share < floors[c]}
-    while True:
-        rest = (1 - sum(floors[c] for c in low)) / max(1e-9, 1 - sum(low.values()))
-        more = {c: had[c] for c in had if c not in low and 0 < had[c] * rest < floors[c]}
-        if not more:
-            return low
-        low |= more
-
-
 def _low_floors(mixed: pl.DataFrame, floors: Mapping[str, float]) -> dict[str, str]:
     """The categories that stayed under their floor by more than a row, and a line about each."""
     general = mixed.filter(pl.col("track") == "general")
@@ -276,7 +211,7 @@ def _low_floors(mixed: pl.DataFrame, floors: Mapping[str, float]) -> dict[str, s
 
 
 def _first_fit(
-    line: _Line, wanted: int | None, fit: Fit, *, guess: float = 1.0
+    line: Line, wanted: int | None, fit: Fit, *, guess: float = 1.0
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The first in line that fit and together have the wanted size (id, size), None for all.
 

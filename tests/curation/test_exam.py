@@ -1,12 +1,14 @@
 """The exam: what is measured on is never trained on, whatever way it comes in."""
 
 import polars as pl
+import pytest
 
 from curation.bad_cases import BAD_CASE_SCHEMA
-from curation.exam import name_clusters, set_exam
+from curation.exam import keep_exam, set_exam
 from curation.fates import prove_conservation
+from curation.once import REASON
 from curation.rows import EDGE_SCHEMA, dialogue, make_row, rows_frame
-from curation.split import half_of
+from curation.split import half_of, name_clusters
 from curation.tasks.free_text import free_text
 
 TASK = free_text()
@@ -14,16 +16,23 @@ NO_PAIRS = pl.DataFrame(schema={"id": pl.String, "into": pl.String})
 NO_EDGES, NO_CASES = EDGE_SCHEMA.to_frame(), BAD_CASE_SCHEMA.to_frame()
 
 
-def rows(*prompts, split="train", origin="import", answer="好"):
-    return rows_frame(
-        make_row(dialogue(p, f"{answer}{p}"), split=split, origin=origin, source="s")
-        for p in prompts
-    )
+def rows(*prompts, answer="好", **labels):
+    labels = {"split": "train", "origin": "import", "source": "s"} | labels
+    return rows_frame(make_row(dialogue(p, f"{answer}{p}"), **labels) for p in prompts)
 
 
-def exam(candidates, imported=None, cases=NO_CASES, edges=NO_EDGES, **shares):
+def made_from(child, parent):
+    edge = {"child": child["id"][0], "parent": parent["id"][0], "kind": "augment_seed", "call": ""}
+    return pl.DataFrame([edge], schema=EDGE_SCHEMA)
+
+
+def exam(candidates, imported=None, cases=NO_CASES, edges=NO_EDGES, once=None, **options):
     imported = candidates if imported is None else imported
-    return set_exam(candidates, imported, cases, edges, NO_PAIRS, task=TASK, **shares)
+    return set_exam(candidates, imported, cases, edges, NO_PAIRS, once, task=TASK, **options)
+
+
+def reasons(found):
+    return dict(found.fates.select("id", "reason").iter_rows())
 
 
 def by_half(n=20):
@@ -43,9 +52,72 @@ def test_a_candidate_with_the_prompt_of_a_test_row_is_a_leak():
 
 def test_what_is_made_from_a_test_row_leaks_with_it():
     test, made = rows("打开空调", split="test"), rows("请把冷气开开", origin="transform")
-    edge = {"child": made["id"][0], "parent": test["id"][0], "kind": "augment_seed", "call": ""}
-    found = exam(made, test, edges=pl.DataFrame([edge], schema=EDGE_SCHEMA))
+    found = exam(made, test, edges=made_from(made, test))
     assert found.rows.is_empty() and found.fates["reason"].to_list() == ["leak"]
+
+
+WITHDRAWN = [
+    ("打开空调", "打開空調！", "请把冷气开开"),
+    ("Open the window", "open THE window!", "let air in"),
+]
+
+
+@pytest.mark.parametrize(("prompt", "same", "other"), WITHDRAWN)
+def test_what_was_in_the_exam_once_is_not_trained_on_nor_what_stems_from_it(prompt, same, other):
+    test, others = rows(prompt, split="test"), rows("关闭车窗", prompt + "吧", answer="行")
+    then = exam(others, pl.concat([others, test]))
+    again, made = rows(prompt, same, answer="行"), rows(other, origin="transform")
+    pool, edges = pl.concat([others, again, made]), made_from(made, again)
+    for _ in range(2):  # however often the exam is set without it
+        now = exam(pool, edges=edges, once=then.once)
+        assert set(now.rows["id"]) == set(others["id"]) and now.exam.is_empty()
+        gone = now.fates.filter(pl.col("fate") == "dropped")
+        assert set(gone["reason"]) == {REASON} and set(gone["into"]) == {""}
+        assert now.once.equals(then.once)
+        then = now
+    assert exam(pool, edges=edges).rows.height == 5  # nobody remembers
+
+
+@pytest.mark.parametrize(("prompt", "same", "other"), WITHDRAWN)
+def test_a_row_from_which_a_prompt_was_made_that_was_in_the_exam_once_stays(prompt, same, other):
+    test, seed, made = rows(prompt, split="test"), rows(other), rows(same, origin="transform")
+    then = exam(seed, pl.concat([seed, test]))
+    pool, edges = pl.concat([seed, made]), made_from(made, seed)
+    now = exam(pool, seed, edges=edges, once=then.once)
+    assert reasons(now) == {seed["id"][0]: "", made["id"][0]: REASON}
+
+
+def test_a_general_row_that_was_in_the_exam_once_is_known_by_its_very_prompt():
+    test = rows("天空为什么是蓝的", "Why is the sky blue", split="test", track="general")
+    then = exam(test.clear(), test)
+    again = rows("天空为什么是蓝的", "Why is the sky blue", answer="因为", track="general")
+    other = rows("天空为什么是蓝的？", "why is the sky blue?", answer="因为", track="general")
+    pool = pl.concat([again, other])
+    now = exam(pool, once=then.once)
+    wanted = dict.fromkeys(other["id"], "") | dict.fromkeys(again["id"], REASON)
+    assert reasons(now) == wanted
+    kept = keep_exam(
+        now.exam, now.clusters, now.once, pool, NO_CASES, NO_PAIRS, examined=test["id"], task=TASK
+    )
+    assert reasons(kept) == wanted
+
+
+def test_of_what_is_in_the_exam_again_a_row_leaks_as_before():
+    test, train = rows("打开空调", split="test"), rows("打开空调！", answer="行")
+    then = exam(train, pl.concat([train, test]))
+    without = exam(train, once=then.once)
+    now = exam(train, pl.concat([train, test]), once=without.once)
+    assert [*without.fates["reason"], *now.fates["reason"]] == [REASON, "leak"]
+    assert now.fates["into"].to_list() == test["id"].to_list()
+
+
+def test_another_edition_of_the_exam_begins_anew():
+    test, train = rows("打开空调", split="test"), rows("打开空调", answer="行")
+    then = exam(train, pl.concat([train, test]))
+    now = exam(train, once=then.once, edition=2)
+    assert now.rows.height == 1 and now.once.is_empty()
+    with pytest.raises(ValueError, match="split.edition is 0; editions count from 1"):
+        exam(train, edition=0)
 
 
 def test_the_learn_half_may_be_trained_on_and_the_hold_half_may_not():

@@ -26,9 +26,11 @@ def made_from(child, parent):
     return pl.DataFrame([edge], schema=EDGE_SCHEMA)
 
 
-def exam(candidates, imported=None, cases=NO_CASES, edges=NO_EDGES, once=None, **options):
+def exam(
+    candidates, imported=None, cases=NO_CASES, edges=NO_EDGES, pairs=NO_PAIRS, once=None, **options
+):
     imported = candidates if imported is None else imported
-    return set_exam(candidates, imported, cases, edges, NO_PAIRS, once, task=TASK, **options)
+    return set_exam(candidates, imported, cases, edges, pairs, once, task=TASK, **options)
 
 
 def reasons(found):
@@ -76,6 +78,18 @@ def test_what_was_in_the_exam_once_is_not_trained_on_nor_what_stems_from_it(prom
         assert now.once.equals(then.once)
         then = now
     assert exam(pool, edges=edges).rows.height == 5  # nobody remembers
+
+
+@pytest.mark.parametrize(("prompt", "same", "other"), WITHDRAWN)
+def test_a_row_that_one_was_merged_into_goes_with_it_and_a_near_one_alone_stays(
+    prompt, same, other
+):
+    test, again, near = rows(prompt, split="test"), rows(same), rows(prompt + "吧")
+    then = exam(near, pl.concat([near, test]))
+    pairs = pl.DataFrame({"id": again["id"], "into": near["id"]})
+    merged = exam(near, pl.concat([near, again]), pairs=pairs, once=then.once)
+    assert reasons(merged) == {near["id"][0]: REASON}
+    assert exam(near, once=merged.once).rows.height == 1
 
 
 @pytest.mark.parametrize(("prompt", "same", "other"), WITHDRAWN)

@@ -125,6 +125,28 @@ def test_of_what_is_in_the_exam_again_a_row_leaks_as_before():
     assert now.fates["into"].to_list() == test["id"].to_list()
 
 
+def test_a_row_that_gives_away_the_exam_of_now_names_the_row_it_gives_away():
+    stays, gone = rows("打开空调", split="test"), rows("Open the window", split="test")
+    again, merged = rows("open the window", answer="行"), rows("打开空调！", answer="行")
+    then = exam(again, pl.concat([again, stays, gone]))
+    pairs = pl.DataFrame({"id": merged["id"], "into": again["id"]})
+    now = exam(again, pl.concat([again, merged, stays]), pairs=pairs, once=then.once)
+    assert now.fates.select("reason", "into").rows() == [("leak", stays["id"][0])]
+
+
+def test_nothing_is_withdrawn_while_the_exam_stays():
+    """A held bad case guards its prompt, and not every talk that ends with the same words."""
+    case = dict.fromkeys(BAD_CASE_SCHEMA, "") | {"prompt": "继续", "gold": "x", "half": "hold"}
+    cases = pl.DataFrame([case], schema=BAD_CASE_SCHEMA)
+    said = [*dialogue("讲个故事", "从前有座山"), *dialogue("继续", "山里有座庙")]
+    talk = rows_frame([make_row(said, source="s")])
+    then = exam(talk, cases=cases)
+    now = exam(talk, cases=cases, once=then.once)
+    assert then.rows.height == 1
+    assert now.fates.equals(then.fates) and now.once.equals(then.once)
+    assert exam(talk, once=then.once).rows.is_empty()
+
+
 def test_another_edition_of_the_exam_begins_anew():
     test, train = rows("打开空调", split="test"), rows("打开空调", answer="行")
     then = exam(train, pl.concat([train, test]))

@@ -4,14 +4,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from curation import band_index
 from curation.bad_cases import add_bad_cases
 from curation.exam import set_exam
-from curation.once import REASON
+from curation.once import REASON, name_prompts
 from curation.store import Store
 from tests.assets._project import (
     HAN,
@@ -47,6 +48,7 @@ LINES = st.one_of(
     st.sampled_from(talk(6)),
     st.sampled_from(["{", "[1]", '{"prompt": "没有答案"}', "不是 JSON"]),
 )  # fmt: skip
+TESTED = [command(what) for what in ANSWERS]
 DELIVERY = st.tuples(
     st.sampled_from(["append", "write", "write", "remove", "wrong"]),
     st.sampled_from(["seeds", "general", "exam", "traffic"]),
@@ -60,6 +62,8 @@ DELIVERY = st.tuples(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
+@example([("write", "exam", "1.jsonl", TESTED), ("write", "exam", "1.jsonl", []),
+          ("write", "seeds", "3.jsonl", TESTED)])  # fmt: skip
 @given(st.lists(DELIVERY, min_size=1, max_size=3))
 def test_a_store_that_grew_says_what_a_fresh_one_says(tiny_base, deliveries):
     with TemporaryDirectory() as folder:
@@ -87,7 +91,8 @@ def test_a_store_that_grew_says_what_a_fresh_one_says(tiny_base, deliveries):
 def require_as_fresh(grown: Project, fresh: Store) -> None:
     """The same in all; where a guarded row was withdrawn, but for what shares a cluster with it."""
     ours, theirs = (grown.head("split_rows", store=store) for store in (None, fresh))
-    if ours.table("once").equals(theirs.table("once")):
+    once = [version.table("once") for version in (ours, theirs)]
+    if once[0].equals(once[1]):
         return require_same(grown, fresh)
     require_same(grown, fresh, steps=("rows", "duplicates", "unique_rows"))
     assert ours.table("exam").equals(theirs.table("exam"))
@@ -95,6 +100,13 @@ def require_as_fresh(grown: Project, fresh: Store) -> None:
     assert fates["id"].equals(theirs.table("fates")["id"])
     others = fates.join(theirs.table("fates"), on=fates.columns, how="anti", nulls_equal=True)
     assert {*others["reason"]} <= {REASON}
+    gone = once[0].join(once[1], on="prompt", how="anti")
+    rows = pl.concat(ours.input(name).table("rows") for name in ("rows", "augmented_rows"))
+    again = name_prompts(rows).join(gone, on="prompt", how="semi").select("id")
+    clusters = ours.table("clusters")
+    names = clusters.join(again, on="id", how="semi").select("cluster")
+    related = clusters.join(names, on="cluster", how="semi")
+    assert {*others["id"]} <= {*again["id"], *related["id"]}
 
 
 def test_a_row_that_becomes_a_general_one_is_judged_as_that(tmp_path, tiny_base):

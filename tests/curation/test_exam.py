@@ -16,9 +16,11 @@ NO_PAIRS = pl.DataFrame(schema={"id": pl.String, "into": pl.String})
 NO_EDGES, NO_CASES = EDGE_SCHEMA.to_frame(), BAD_CASE_SCHEMA.to_frame()
 
 
-def rows(*prompts, answer="好", **labels):
-    labels = {"split": "train", "origin": "import", "source": "s"} | labels
-    return rows_frame(make_row(dialogue(p, f"{answer}{p}"), **labels) for p in prompts)
+def rows(*prompts, answer="好", split="train", origin="import", track="domain"):
+    talks = [dialogue(prompt, f"{answer}{prompt}") for prompt in prompts]
+    return rows_frame(
+        make_row(talk, split=split, origin=origin, track=track, source="s") for talk in talks
+    )
 
 
 def made_from(child, parent):

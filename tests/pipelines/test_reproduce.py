@@ -22,7 +22,7 @@ CASES = [
     {"prompt": "导航去机场", "gold": '{"actions":[["导航","机场"]]}', "predicted": "{}"},
 ]
 MORE = [
-    {"prompt": f"请打开{what}", "answer": f'{{"actions":[["打开","{what}"]]}}'}
+    {"prompt": f"请打开{what}", "answer": f'{{"actions":[{{"do":"打开","what":"{what}"}}]}}'}
     for what in ("香氛", "除雾", "the fan")
 ]
 
@@ -81,9 +81,8 @@ def test_the_commands_make_the_same_version_again(learned, tmp_path):
     # v1 was made of other rows, so its judges could not be made of these.
     first, second = (find_version(Store(learned.store), "tiny", v).upstream() for v in ("v1", "v2"))
     assert second["rows"].data_version != first["rows"].data_version
-    assert second["split_rows"].table("fates").filter(reason=REASON)["source"].to_list() == [
-        "seeds"
-    ]
+    gone = second["split_rows"].table("fates").filter(reason=REASON)
+    assert {*gone["source"]} == {"seeds", "rules"}  # the row, and what was made from it
     for name in ("reference", "reward_model", "base_model"):
         assert second[name].data_version == first[name].data_version
     again, was = Store(tmp_path / "again"), Store(learned.store)

@@ -141,18 +141,24 @@ def prove_chain(version: Version) -> list[Link]:
 
 
 def _prove_taken(last: Version) -> Iterator[Link]:
-    """One link for each step and label of rows that go on: whether another step took them."""
+    """One link for each step and label of rows that go on: whether another step took them.
+
+    A step stays that took them from a version before which said the same.
+    """
     steps = [last, *last.upstream().values()]
     accounts = {step.key: account for step in steps if (account := Account.read(step))}
-    taken: set[tuple[str, str]] = set()
+    taken: set[tuple[str, str, str]] = set()
     for step in steps:
         for label in accounts[step.key].entered if step.key in accounts else ():
             upstream, _, part = label.rpartition("/")
-            taken |= {(step.input(upstream).key, part)} if upstream else set()
+            if upstream:
+                given = step.input(upstream)
+                taken.add((given.name, given.data_version, part))
     for step in reversed(steps[1:]):
         left = accounts[step.key].left if step.key in accounts else {}
         for label in (label for label in GO_ON if count_rows(left.get(label, {}))):
-            holds, name = (step.key, label) in taken, step.name.partition("/")[2]
+            holds = (step.name, step.data_version, label) in taken
+            name = step.name.partition("/")[2]
             said = "taken by the next step" if holds else "no step took them"
             yield Link(name, holds, f"{count_rows(left[label]):,} rows ({label}): {said}")
 

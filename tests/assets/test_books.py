@@ -9,8 +9,19 @@ import polars as pl
 import pytest
 
 from curation.accounts import Account, prove_chain
+from curation.bad_cases import add_bad_cases
 from curation.store import Corrupt, Made, Store, Version
-from tests.assets._project import LAST, RECIPE, SEEDS, Project, command, require_books, talk
+from tests.assets._project import (
+    LAST,
+    PLAIN,
+    RECIPE,
+    SEEDS,
+    SOURCES,
+    Project,
+    command,
+    require_books,
+    talk,
+)
 
 
 @pytest.fixture
@@ -64,6 +75,24 @@ def test_an_exam_row_that_is_lost_and_rows_nobody_took_are_noticed(project):
         forged[name] = forge(project, project.head(name), None, forged)
     (said,) = [link for link in prove_chain(forged[LAST]) if not link.holds]
     assert said.step == "rows" and said.line.endswith("(test): no step took them")
+
+
+def test_a_step_that_had_nothing_to_do_took_the_rows_of_the_version_before(tmp_path, tiny_base):
+    """A case whose right answer is there already makes another version that says the same."""
+    project = Project(tmp_path, tiny_base, sources=SOURCES, **PLAIN)
+    project.write("seeds/1.jsonl", SEEDS)
+    project.write("general/1.jsonl", talk(40))
+    seed = {**command("车窗"), "prompt": "打开车窗"}
+    case = {"prompt": "打开车窗", "gold": seed["answer"], "predicted": "{}"}
+    project.write("seeds/2.jsonl", [seed])
+    project.build()
+    project.write("seeds/2.jsonl", [seed, *talk(2, start=50)])
+    project.build()
+    add_bad_cases(project.store, [("1", case)])
+    project.build()
+    made = project.head("augmented_rows")
+    assert project.head("duplicates").manifest["inputs"]["augmented_rows"] != made.key
+    require_books(project.head(LAST))
 
 
 def test_the_books_are_proven_from_manifests_alone(project):

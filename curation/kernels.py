@@ -203,17 +203,10 @@ def merge_stars(
     n, places = buckets.shape
     heads, links = np.full(n_buckets, -1, np.int64), np.full(n * places, -1, np.int64)
     seen = np.full(n, -1, np.int64)
-    room = 1
-    for i in range(n):
-        for ends in (prompts[1], answers[1]):
-            room = max(room, ends[i + 1] - ends[i])
-    points = np.empty(room, np.uint32), np.empty(room, np.uint32)
-    scratch = (*points, _table(room), _table(room), np.full(4, -1, np.int64))
-    prompt = (*prompts, *_measure(prompts, scripts, points[0]))
-    answer = (*answers, *_measure(answers, scripts, points[0]))
+    prompt, answer = _compared(prompts, scripts), _compared(answers, scripts)
     for i in range(n):
         into[i], similarity[i] = _find_star(
-            i, prompt, answer, labels, buckets, (heads, links, seen), threshold, scratch
+            i, prompt, answer, labels, buckets, (heads, links, seen), threshold
         )
         for place in range(places if into[i] < 0 else 0):
             if buckets[i, place] >= 0:
@@ -222,27 +215,8 @@ def merge_stars(
 
 
 @njit(cache=True, nogil=True)
-def _measure(texts: Any, scripts: Any, points: Any) -> Any:
-    """Characters of each text, and of its n-grams."""
-    data, ends = texts
-    n = ends.shape[0] - 1
-    chars, sizes = np.empty(n, np.int32), np.empty(n, np.int32)
-    for i in range(n):
-        chars[i] = _decode(data, ends[i], ends[i + 1], points)
-        sizes[i] = _gram_size(points, chars[i], scripts)
-    return chars, sizes
-
-
-@njit(cache=True, nogil=True)
 def _find_star(
-    i: int,
-    prompt: Any,
-    answer: Any,
-    labels: Any,
-    buckets: Any,
-    chains: Any,
-    threshold: float,
-    scratch: Any,
+    i: int, prompt: Any, answer: Any, labels: Any, buckets: Any, chains: Any, threshold: float
 ) -> Any:
     """The nearest kept row that row i is equal to, the first of several, and how near; or -1."""
     block, same, alike = labels
@@ -257,95 +231,151 @@ def _find_star(
             if seen[j] == i or block[j] != block[i] or not agree:
                 continue
             seen[j] = i
-            found = _similar(0, prompt, i, j, threshold, scratch)
-            if found < threshold or found < most or (found == most and j > best):
+            found = _similar(prompt, i, j, max(threshold, most))
+            if found == 0 or (found == most and j > best):
                 continue
             least = found
             if same[j] != same[i]:
-                least = min(found, _similar(1, answer, i, j, threshold, scratch))
+                least = min(found, _similar(answer, i, j, threshold))
             if least >= threshold:
                 best, most, agreed = j, found, least
     return best, agreed
 
 
 @njit(cache=True, nogil=True)
-def _similar(which: int, text: Any, i: int, j: int, threshold: float, scratch: Any) -> float:
-    """The Jaccard index of two texts, or 0 where it is below the threshold at a glance.
+def _compared(texts: Any, scripts: Any) -> Any:
+    """Texts to compare, what becomes known of each, and the space in which it is done.
 
-    The n-grams of text i stay in a table for the next one that it is compared with.
+    Known are its own size, and in which size it has how many n-grams, each counted once. Loaded
+    are the n-grams of one text (which, size, windows); the table holds those of another (which,
+    size, windows, and how often it was asked).
     """
-    data, ends, chars, sizes = text
-    ours, theirs, table, other, filled = scratch
-    size = min(sizes[i], sizes[j])
-    if filled[0] != which or filled[1] != i or filled[2] != size:
-        _decode(data, ends[i], ends[i + 1], ours)
-        filled[0], filled[1], filled[2] = which, i, size
-        filled[3] = _fill(ours, chars[i], size, table)
-    if max(1, chars[j]) < threshold * filled[3]:  # at most one n-gram for each character
+    data, ends = texts
+    n, room = ends.shape[0] - 1, 1
+    for i in range(n):
+        room = max(room, ends[i + 1] - ends[i])
+    slots = 1 << (64 - _shift(room))
+    space = np.empty(room, np.uint32), np.empty(room, np.uint64)
+    tables = np.empty(slots, np.uint64), np.empty(slots, np.uint64), np.zeros(slots, np.int64)
+    loaded, held = np.full(3, -1, np.int64), np.array([-1, -1, 0, 0])
+    known = np.zeros((n, 3), np.int32)
+    return data, ends, scripts, known, space, tables, loaded, held
+
+
+@njit(cache=True, nogil=True)
+def _similar(texts: Any, i: int, j: int, least: float) -> float:
+    """The Jaccard index of two texts, or 0 where it is below the least that counts.
+
+    The n-grams of text i stay in the table for the next one that it is compared with.
+    """
+    data, ends, scripts, known, (points, grams), (table, other, asked), loaded, held = texts
+    if _is_same(data, ends, i, j):
+        return 1.0
+    for row in (i, j):
+        if known[row, 0] == 0:
+            n = _decode(data, ends[row], ends[row + 1], points)
+            known[row, 0] = _gram_size(points, n, scripts)
+    size = min(known[i, 0], known[j, 0])
+    if held[0] != i or held[1] != size:
+        held[0], held[1] = i, size
+        held[2] = _load(data, ends, i, size, points, grams, loaded)
+        known[i, 1], known[i, 2] = size, _fill(grams, held[2], table)
+    if known[j, 1] != size:
+        windows = _load(data, ends, j, size, points, grams, loaded)
+        known[j, 1], known[j, 2] = size, _fill(grams, windows, other)
+    total = known[i, 2] + known[j, 2]
+    need = max(0, int(least / (1 + least) * total) - 1)
+    while need / (total - need) < least:
+        need += 1
+    if need > min(known[i, 2], known[j, 2]):
         return 0.0
-    _decode(data, ends[j], ends[j + 1], theirs)
-    return _compare(filled[3], table, theirs, chars[j], size, other)
+    windows = _load(data, ends, j, size, points, grams, loaded)
+    held[3] += 1
+    shared = _shared(grams, windows, table, _shift(held[2]), asked, held[3], windows - need)
+    return shared / (total - shared) if shared >= need else 0.0
 
 
 @njit(cache=True, nogil=True)
-def _table(room: int) -> Any:
-    """A set of up to `room` n-grams: what they are, the round each is of, and the present one."""
-    size = 16
-    while size < 2 * room:
-        size *= 2
-    return np.empty(size, np.uint64), np.zeros(size, np.int64), np.zeros(1, np.int64)
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _gram(points: Any, at: int, width: int) -> Any:
-    """An n-gram as a number: itself up to three characters, beyond that a hash of 64 bits."""
-    x = _U64(0)
-    for i in range(at, at + min(width, 3)):
-        x = x << _U64(21) | _U64(points[i] + _U32(1))
-    if width > 3:
-        y = _U64(0)
-        for i in range(at + 3, at + width):
-            y = y << _U64(21) | _U64(points[i] + _U32(1))
-        x = _stir(x) ^ y
-    return x
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _slot(gram: Any, table: Any) -> Any:
-    """Where an n-gram is in a table, or belongs."""
-    grams, rounds, now = table
-    slot = np.int64(_stir(gram) & _U64(grams.shape[0] - 1))
-    while rounds[slot] == now[0] and grams[slot] != gram:
-        slot = (slot + 1) & (grams.shape[0] - 1)
-    return slot
+def _is_same(data: Any, ends: Any, i: int, j: int) -> bool:
+    """Whether two texts are equal, byte for byte."""
+    length = ends[i + 1] - ends[i]
+    if ends[j + 1] - ends[j] != length:
+        return False
+    for at in range(length):
+        if data[ends[i] + at] != data[ends[j] + at]:
+            return False
+    return True
 
 
 @njit(cache=True, nogil=True)
-def _fill(points: Any, n: int, size: int, table: Any) -> int:
-    """Make the table the n-grams of a text; returns how many there are, each counted once."""
-    grams, rounds, now = table
-    now[0] += 1
-    width, count = min(size, n), 0
-    for at in range(n - width + 1):
-        gram = _gram(points, at, width)
-        slot = _slot(gram, table)
-        if rounds[slot] != now[0]:
-            grams[slot], rounds[slot] = gram, now[0]
-            count += 1
+def _load(data: Any, ends: Any, row: int, size: int, points: Any, grams: Any, loaded: Any) -> int:
+    """Write the n-grams of a text; returns how many there are, repeated ones too.
+
+    An n-gram is a number but 0: itself up to three characters, beyond that a hash of 64 bits. A
+    product by an odd number loses nothing and leaves the highest bits well mixed.
+    """
+    if loaded[0] == row and loaded[1] == size:
+        return loaded[2]
+    n = _decode(data, ends[row], ends[row + 1], points)
+    width = min(size, n)
+    windows = n - width + 1
+    grams[:windows] = 1
+    for at in range(width):
+        if at >= 3:
+            for i in range(windows):
+                x = grams[i] * _U64(0x9E3779B97F4A7C15)
+                grams[i] = x ^ (x >> _U64(32))
+        shift = _U64(21 if at < 3 else 0)
+        for i in range(windows):
+            grams[i] = (grams[i] << shift) + _U64(points[i + at])
+    for i in range(windows):
+        grams[i] *= _U64(0x9E3779B97F4A7C15)
+    loaded[0], loaded[1], loaded[2] = row, size, windows
+    return windows
+
+
+@njit(cache=True, nogil=True)
+def _shift(windows: int) -> Any:
+    """What leaves of an n-gram its slot in a table for so many."""
+    bits = 4
+    while 1 << bits < 2 * windows:
+        bits += 1
+    return 64 - bits
+
+
+@njit(cache=True, nogil=True)
+def _fill(grams: Any, windows: int, table: Any) -> int:
+    """Make the table these n-grams; returns how many there are, each counted once."""
+    shift = _shift(windows)
+    last, count = _U64((1 << (64 - shift)) - 1), 0
+    table[: last + _U64(1)] = 0
+    for at in range(windows):
+        gram = grams[at]
+        slot = gram >> _U64(shift)
+        while table[slot] != 0 and table[slot] != gram:
+            slot = (slot + _U64(1)) & last
+        count += table[slot] == 0
+        table[slot] = gram
     return count
 
 
 @njit(cache=True, nogil=True)
-def _compare(known: int, table: Any, points: Any, n: int, size: int, other: Any) -> float:
-    """The Jaccard index of a table of `known` n-grams and those of a text."""
-    grams, rounds, now = other
-    now[0] += 1
-    width, count, shared = min(size, n), 0, 0
-    for at in range(n - width + 1):
-        gram = _gram(points, at, width)
-        slot = _slot(gram, other)
-        if rounds[slot] != now[0]:
-            grams[slot], rounds[slot] = gram, now[0]
-            count += 1
-            shared += table[1][_slot(gram, table)] == table[2][0]
-    return shared / (known + count - shared)
+def _shared(
+    grams: Any, windows: int, table: Any, shift: int, asked: Any, now: int, spare: int
+) -> int:
+    """How many n-grams are in the table, each counted once; fewer when more than `spare` are not.
+
+    What was counted in this round (`now`) is marked in `asked`.
+    """
+    last, shared = _U64((1 << (64 - shift)) - 1), 0
+    for at in range(windows):
+        gram = grams[at]
+        slot = gram >> _U64(shift)
+        while table[slot] != 0 and table[slot] != gram:
+            slot = (slot + _U64(1)) & last
+        if table[slot] != 0 and asked[slot] != now:
+            asked[slot] = now
+            shared += 1
+        elif at - shared >= spare:
+            return shared
+    return shared

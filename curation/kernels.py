@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 _U32, _U64 = np.uint32, np.uint64
 _MOST = np.uint32(0xFFFFFFFF)
-_WIDE = 64
-"""From so many n-grams on a lane is a loop over n-grams, else an n-gram is a loop over lanes: the
-inner one runs in vector registers and wants to be long."""
+_WIDE, _STEP = 64, 16
+"""From so many n-grams on a lane is a loop over n-grams, in steps of a vector register or two; else
+an n-gram is a loop over lanes: the inner one wants to be long."""
 
 
 @njit(cache=True, nogil=True)
@@ -41,7 +41,7 @@ def sign(
     for i in range(offsets.shape[0] - 1):
         longest = max(longest, offsets[i + 1] - offsets[i])
     points, mixed = np.empty(longest, np.uint32), np.empty(longest, np.uint32)
-    hashes, best = np.empty(longest + _WIDE, np.uint32), np.empty(a.shape[0], np.uint32)
+    hashes, best = np.empty(longest + _STEP, np.uint32), np.empty(a.shape[0], np.uint32)
     found = 0
     for i in range(offsets.shape[0] - 1):
         n = _decode(data, offsets[i], offsets[i + 1], points)
@@ -68,26 +68,31 @@ def decode(data: NDArray[np.uint8], offsets: NDArray[np.int64], points: Any, end
 
 @njit(cache=True, nogil=True, inline="always")
 def _decode(data: Any, start: int, end: int, points: Any) -> int:
-    """The code points of valid UTF-8; returns how many."""
-    n, i = 0, start
-    while i < end:
+    """The code points of valid UTF-8; returns how many.
+
+    What the marks of the bytes add up to is taken off at the end. Places are unsigned, since for
+    others numba asks each time whether they count from the end.
+    """
+    n, i, last = _U64(0), _U64(start), _U64(end)
+    while i < last:
         c = _U32(data[i])
-        if c < 0x80:
-            i += 1
+        if 0xE0 <= c < 0xF0:
+            c = (c << _U32(6)) + _U32(data[i + _U64(1)])
+            c = (c << _U32(6)) + _U32(data[i + _U64(2)]) - _U32(0xE2080)
+            i += _U64(3)
+        elif c < 0x80:
+            i += _U64(1)
         elif c < 0xE0:
-            c = (c & _U32(0x1F)) << _U32(6) | _U32(data[i + 1]) & _U32(0x3F)
-            i += 2
-        elif c < 0xF0:
-            c = (c & _U32(0x0F)) << _U32(12) | (_U32(data[i + 1]) & _U32(0x3F)) << _U32(6)
-            c |= _U32(data[i + 2]) & _U32(0x3F)
-            i += 3
+            c = (c << _U32(6)) + _U32(data[i + _U64(1)]) - _U32(0x3080)
+            i += _U64(2)
         else:
-            c = (c & _U32(0x07)) << _U32(18) | (_U32(data[i + 1]) & _U32(0x3F)) << _U32(12)
-            c |= (_U32(data[i + 2]) & _U32(0x3F)) << _U32(6) | _U32(data[i + 3]) & _U32(0x3F)
-            i += 4
+            c = (c << _U32(6)) + _U32(data[i + _U64(1)])
+            c = (c << _U32(6)) + _U32(data[i + _U64(2)])
+            c = (c << _U32(6)) + _U32(data[i + _U64(3)]) - _U32(0x3C82080)
+            i += _U64(4)
         points[n] = c
-        n += 1
-    return n
+        n += _U64(1)
+    return np.int64(n)
 
 
 @njit(cache=True, nogil=True)
@@ -152,7 +157,7 @@ def _sign_hashes(hashes: Any, count: int, a: Any, b: Any, best: Any) -> None:
             for lane in range(a.shape[0]):
                 best[lane] = min(best[lane], _U32(a[lane] * h + b[lane]))
         return
-    whole = -(-count // _WIDE) * _WIDE
+    whole = -(-count // _STEP) * _STEP
     hashes[count:whole] = hashes[0]  # what is there twice changes no minimum
     for lane in range(a.shape[0]):
         least, by, plus = _MOST, a[lane], b[lane]

@@ -34,7 +34,7 @@ def mark_shared(
     for i in range(ends.shape[0]):
         row = start + i
         for at in range((ends[i - 1] if i else 0) + place, ends[i], step):
-            key = block[i] ^ _U64(bands[at])
+            key = _stir(block[i] ^ _U64(bands[at]))
             slot = _slot(key, keys, first)
             if first[slot] < 0:
                 first[slot], keys[slot] = row, key
@@ -55,24 +55,61 @@ def name_buckets(
     Row i has the bands up to `ends[i]`. Returns how many there are.
     """
     n, places = out.shape
-    keys, first = table_for(n)
-    named = 0
+    keys, entries, flat = np.empty(2 * n, np.uint64), np.empty(2 * n, np.int64), out.ravel()
+    words = 1
+    while 64 * words < 16 * n:
+        words *= 2
+    bits, named = np.empty((2, words), np.uint64), 0
     for place in range(step):
-        first[:] = -1
-        for i in range(n):
-            start = ends[i - 1] if i else 0
-            for at in range(place, min(places, ends[i] - start), step):
-                key = block[i] ^ _U64(bands[start + at])
-                slot = _slot(key, keys, first)
-                if first[slot] < 0:
-                    first[slot], keys[slot] = i * places + at, key
-                    continue
-                other, there = first[slot] // places, first[slot] % places
-                if out[other, there] < 0:
-                    out[other, there] = named
-                    named += 1
-                out[i, at] = out[other, there]
+        count = _sift(bands, ends, block, place, step, places, keys, entries, bits)
+        table, first = table_for(count // 2)
+        for at in range(count):
+            slot = _slot(keys[at], table, first)
+            if first[slot] < 0:
+                first[slot], table[slot] = entries[at], keys[at]
+                continue
+            if flat[first[slot]] < 0:
+                flat[first[slot]] = named
+                named += 1
+            flat[entries[at]] = flat[first[slot]]
     return named
+
+
+@njit(cache=True, nogil=True)
+def _sift(
+    bands: Any,
+    ends: Any,
+    block: Any,
+    place: int,
+    step: int,
+    places: int,
+    keys: Any,
+    entries: Any,
+    bits: Any,
+) -> Any:
+    """Write the keys of a place that may be there twice, and where each belongs; returns how many.
+
+    Each key has a bit among many, which was set before where it is there twice. Most keys are there
+    once: they are spared the table, which is much slower.
+    """
+    bits[:] = 0
+    once, twice = bits[0], bits[1]
+    last, met, count = _U64(once.shape[0] * 64 - 1), 0, 0
+    for i in range(ends.shape[0]):
+        start = ends[i - 1] if i else 0
+        for here in range(place, ends[i] - start, step):
+            key = _stir(block[i] ^ _U64(bands[start + here]))
+            word, bit = (key & last) >> _U64(6), _U64(1) << (key & _U64(63))
+            twice[word] |= once[word] & bit
+            once[word] |= bit
+            keys[met], entries[met] = key, i * places + here
+            met += 1
+    for at in range(met):
+        key = keys[at]
+        bit = twice[(key & last) >> _U64(6)] >> (key & _U64(63)) & _U64(1)
+        keys[count], entries[count] = key, entries[at]
+        count += np.int64(bit)
+    return count
 
 
 @njit(cache=True, nogil=True)
@@ -111,12 +148,18 @@ def table_for(rows: int) -> Any:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _slot(key: Any, keys: Any, first: Any) -> Any:
-    """Where a key is, or the free place where it goes (splitmix64)."""
+def _stir(key: Any) -> Any:
+    """splitmix64, which gives no two keys the same number."""
     x = key + _U64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> _U64(30))) * _U64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> _U64(27))) * _U64(0x94D049BB133111EB)
-    slot = np.int64((x ^ (x >> _U64(31))) & _U64(keys.shape[0] - 1))
+    return x ^ (x >> _U64(31))
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _slot(key: Any, keys: Any, first: Any) -> Any:
+    """Where a key is, or the free place where it goes; the key is well stirred."""
+    slot = np.int64((key >> _U64(32)) & _U64(keys.shape[0] - 1))
     while first[slot] >= 0 and keys[slot] != key:
         slot = (slot + 1) & (keys.shape[0] - 1)
     return slot

@@ -17,6 +17,11 @@ _MOST = np.uint32(0xFFFFFFFF)
 _WIDE, _STEP = 64, 16
 """From so many n-grams on a lane is a loop over n-grams, in steps of a vector register or two; else
 an n-gram is a loop over lanes: the inner one wants to be long."""
+OWN, SIZE, DISTINCT = range(3)
+"""What is known of a text: the size of its n-grams, and of one size how many distinct ones."""
+ROW, WINDOWS, ROUND = 0, 2, 3
+"""What a space holds beside the SIZE: whose n-grams, how many with those that repeat, and how often
+it was asked."""
 
 
 @njit(cache=True, nogil=True)
@@ -67,7 +72,7 @@ def decode(data: NDArray[np.uint8], offsets: NDArray[np.int64], points: Any, end
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _decode(data: Any, start: int, end: int, points: Any) -> int:
+def _decode(data: Any, start: int, end: int, points: Any) -> Any:
     """The code points of valid UTF-8; returns how many.
 
     What the marks of the bytes add up to is taken off at the end. Places are unsigned, since for
@@ -251,9 +256,8 @@ def _find_star(
 def _compared(texts: Any, scripts: Any) -> Any:
     """Texts to compare, what becomes known of each, and the space in which it is done.
 
-    Known are its own size, and in which size it has how many n-grams, each counted once. Loaded
-    are the n-grams of one text (which, size, windows); the table holds those of another (which,
-    size, windows, and how often it was asked).
+    `known` has the columns OWN, SIZE and DISTINCT. The n-grams of one text are `loaded`, those of
+    another `held` in the table, of each the ROW, the SIZE and the WINDOWS.
     """
     data, ends = texts
     n, room = ends.shape[0] - 1, 1
@@ -262,7 +266,7 @@ def _compared(texts: Any, scripts: Any) -> Any:
     slots = 1 << (64 - _shift(room))
     space = np.empty(room, np.uint32), np.empty(room, np.uint64)
     tables = np.empty(slots, np.uint64), np.empty(slots, np.uint64), np.zeros(slots, np.int64)
-    loaded, held = np.full(3, -1, np.int64), np.array([-1, -1, 0, 0])
+    loaded, held = np.full(3, -1, np.int64), np.array([-1, -1, -1, 0])
     known = np.zeros((n, 3), np.int32)
     return data, ends, scripts, known, space, tables, loaded, held
 
@@ -277,26 +281,27 @@ def _similar(texts: Any, i: int, j: int, least: float) -> float:
     if _is_same(data, ends, i, j):
         return 1.0
     for row in (i, j):
-        if known[row, 0] == 0:
+        if known[row, OWN] == 0:
             n = _decode(data, ends[row], ends[row + 1], points)
-            known[row, 0] = _gram_size(points, n, scripts)
-    size = min(known[i, 0], known[j, 0])
-    if held[0] != i or held[1] != size:
-        held[0], held[1] = i, size
-        held[2] = _load(data, ends, i, size, points, grams, loaded)
-        known[i, 1], known[i, 2] = size, _fill(grams, held[2], table)
-    if known[j, 1] != size:
+            known[row, OWN] = _gram_size(points, n, scripts)
+    size = min(known[i, OWN], known[j, OWN])
+    if held[ROW] != i or held[SIZE] != size:
+        held[ROW], held[SIZE] = i, size
+        held[WINDOWS] = _load(data, ends, i, size, points, grams, loaded)
+        known[i, SIZE], known[i, DISTINCT] = size, _fill(grams, held[WINDOWS], table)
+    if known[j, SIZE] != size:
         windows = _load(data, ends, j, size, points, grams, loaded)
-        known[j, 1], known[j, 2] = size, _fill(grams, windows, other)
-    total = known[i, 2] + known[j, 2]
+        known[j, SIZE], known[j, DISTINCT] = size, _fill(grams, windows, other)
+    total = known[i, DISTINCT] + known[j, DISTINCT]
     need = max(0, int(least / (1 + least) * total) - 1)
     while need / (total - need) < least:
         need += 1
-    if need > min(known[i, 2], known[j, 2]):
+    if need > min(known[i, DISTINCT], known[j, DISTINCT]):
         return 0.0
     windows = _load(data, ends, j, size, points, grams, loaded)
-    held[3] += 1
-    shared = _shared(grams, windows, table, _shift(held[2]), asked, held[3], windows - need)
+    held[ROUND] += 1
+    shift, now = _shift(held[WINDOWS]), held[ROUND]
+    shared = _shared(grams, windows, table, shift, asked, now, windows - need)
     return shared / (total - shared) if shared >= need else 0.0
 
 
@@ -306,21 +311,21 @@ def _is_same(data: Any, ends: Any, i: int, j: int) -> bool:
     length = ends[i + 1] - ends[i]
     if ends[j + 1] - ends[j] != length:
         return False
-    for at in range(length):
-        if data[ends[i] + at] != data[ends[j] + at]:
-            return False
-    return True
+    at = 0
+    while at < length and data[ends[i] + at] == data[ends[j] + at]:
+        at += 1
+    return at == length
 
 
 @njit(cache=True, nogil=True)
 def _load(data: Any, ends: Any, row: int, size: int, points: Any, grams: Any, loaded: Any) -> int:
-    """Write the n-grams of a text; returns how many there are, repeated ones too.
+    """Write the n-grams of a text; returns how many windows it has, so that many n-grams.
 
     An n-gram is a number but 0: itself up to three characters, beyond that a hash of 64 bits. A
     product by an odd number loses nothing and leaves the highest bits well mixed.
     """
-    if loaded[0] == row and loaded[1] == size:
-        return loaded[2]
+    if loaded[ROW] == row and loaded[SIZE] == size:
+        return loaded[WINDOWS]
     n = _decode(data, ends[row], ends[row + 1], points)
     width = min(size, n)
     windows = n - width + 1
@@ -335,7 +340,7 @@ def _load(data: Any, ends: Any, row: int, size: int, points: Any, grams: Any, lo
             grams[i] = (grams[i] << shift) + _U64(points[i + at])
     for i in range(windows):
         grams[i] *= _U64(0x9E3779B97F4A7C15)
-    loaded[0], loaded[1], loaded[2] = row, size, windows
+    loaded[ROW], loaded[SIZE], loaded[WINDOWS] = row, size, windows
     return windows
 
 

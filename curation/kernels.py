@@ -20,8 +20,7 @@ an n-gram is a loop over lanes: the inner one wants to be long."""
 OWN, SIZE, DISTINCT = range(3)
 """What is known of a text: the size of its n-grams, and of one size how many distinct ones."""
 ROW, WINDOWS, ROUND = 0, 2, 3
-"""What a space holds beside the SIZE: whose n-grams, how many with those that repeat, and how often
-it was asked."""
+"""What a space holds beside the SIZE: whose n-grams, how many, and how often it was asked."""
 
 
 @njit(cache=True, nogil=True)
@@ -194,8 +193,7 @@ def merge_stars(
     prompts: tuple[Any, Any],
     answers: tuple[Any, Any],
     labels: tuple[Any, Any, Any],
-    buckets: NDArray[np.int32],
-    n_buckets: int,
+    members: tuple[Any, Any, int],
     threshold: float,
     scripts: tuple[int, ...],
     into: NDArray[np.int64],
@@ -204,39 +202,51 @@ def merge_stars(
     """Greedy stars: each row, the best first, goes into the nearest kept row it is equal to.
 
     `prompts` and `answers` are data and offsets as `sign` takes them, `labels` three numbers
-    (uint64) for each row. Compared are rows with the same first label that share a bucket
-    (`buckets` has -1 for none). Two are equal when the Jaccard index of their prompts is at least
-    the threshold and their answers agree: the second label is the same, or the third is, is not 0,
-    and the answers are as near. `into` is the row, -1 for a kept one, `similarity` the smaller of
-    the two indices.
+    (uint64) for each row. Compared are rows with the same first label that share a bucket;
+    `members` are those of `bucket_kernel.name_buckets`. Two are equal when the Jaccard index of
+    their prompts is at least the threshold and their answers agree: the second label is the same,
+    or the third is, is not 0, and the answers are as near. `into` is the row, -1 for a kept one,
+    `similarity` the smaller of the two indices.
     """
-    n, places = buckets.shape
-    heads, links = np.full(n_buckets, -1, np.int64), np.full(n * places, -1, np.int64)
-    seen = np.full(n, -1, np.int64)
+    n, (rows, names, n_buckets) = into.shape[0], members
+    buckets, ends = _group(rows, names, n)
+    kept, firsts = _group(names, rows, n_buckets)
+    last, seen = firsts[:-1].copy(), np.full(n, -1, np.int32)
+    stars = kept, firsts, last, seen
     prompt, answer = _compared(prompts, scripts), _compared(answers, scripts)
     for i in range(n):
-        into[i], similarity[i] = _find_star(
-            i, prompt, answer, labels, buckets, (heads, links, seen), threshold
-        )
-        for place in range(places if into[i] < 0 else 0):
-            if buckets[i, place] >= 0:
-                entry, bucket = i * places + place, buckets[i, place]
-                links[entry], heads[bucket] = heads[bucket], entry
+        mine = buckets[ends[i] : ends[i + 1]]
+        into[i], similarity[i] = _find_star(i, prompt, answer, labels, mine, stars, threshold)
+        if into[i] < 0:
+            for bucket in mine:
+                kept[last[bucket]] = i
+                last[bucket] += 1
+
+
+@njit(cache=True, nogil=True)
+def _group(keys: Any, values: Any, n: int) -> Any:
+    """The values (int32) in the order of their keys, those below n, and where each key starts."""
+    starts, out = np.zeros(n + 1, np.int64), np.empty(keys.shape[0], np.int32)
+    for key in keys:
+        starts[key] += 1
+    starts = starts.cumsum()  # where each ends, until it has been filled from its end on
+    for at in range(keys.shape[0] - 1, -1, -1):
+        starts[keys[at]] -= 1
+        out[starts[keys[at]]] = values[at]
+    return out, starts
 
 
 @njit(cache=True, nogil=True)
 def _find_star(
-    i: int, prompt: Any, answer: Any, labels: Any, buckets: Any, chains: Any, threshold: float
+    i: int, prompt: Any, answer: Any, labels: Any, buckets: Any, stars: Any, threshold: float
 ) -> Any:
     """The nearest kept row that row i is equal to, the first of several, and how near; or -1."""
     block, same, alike = labels
-    heads, links, seen = chains
-    places = buckets.shape[1]
+    kept, firsts, last, seen = stars
     best, most, agreed = -1, 0.0, 0.0
-    for place in range(places):
-        entry = heads[buckets[i, place]] if buckets[i, place] >= 0 else -1
-        while entry >= 0:
-            j, entry = entry // places, links[entry]
+    for bucket in buckets:
+        for at in range(firsts[bucket], last[bucket]):
+            j = np.int64(kept[at])
             agree = same[j] == same[i] or (alike[j] == alike[i] and alike[i] != 0)
             if seen[j] == i or block[j] != block[i] or not agree:
                 continue
@@ -263,8 +273,7 @@ def _compared(texts: Any, scripts: Any) -> Any:
     n, room = ends.shape[0] - 1, 1
     for i in range(n):
         room = max(room, ends[i + 1] - ends[i])
-    slots = 1 << (64 - _shift(room))
-    space = np.empty(room, np.uint32), np.empty(room, np.uint64)
+    space, slots = (np.empty(room, np.uint32), np.empty(room, np.uint64)), 1 << (64 - _shift(room))
     tables = np.empty(slots, np.uint64), np.empty(slots, np.uint64), np.zeros(slots, np.int64)
     loaded, held = np.full(3, -1, np.int64), np.array([-1, -1, -1, 0])
     known = np.zeros((n, 3), np.int32)
@@ -272,7 +281,7 @@ def _compared(texts: Any, scripts: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _similar(texts: Any, i: int, j: int, least: float) -> float:
+def _similar(texts: Any, i: int, j: Any, least: float) -> float:
     """The Jaccard index of two texts, or 0 where it is below the least that counts.
 
     The n-grams of text i stay in the table for the next one that it is compared with.
@@ -347,10 +356,10 @@ def _load(data: Any, ends: Any, row: int, size: int, points: Any, grams: Any, lo
 @njit(cache=True, nogil=True)
 def _shift(windows: int) -> Any:
     """What leaves of an n-gram its slot in a table for so many."""
-    bits = 4
-    while 1 << bits < 2 * windows:
-        bits += 1
-    return 64 - bits
+    shift = 60
+    while 1 << (64 - shift) < 2 * windows:
+        shift -= 1
+    return shift
 
 
 @njit(cache=True, nogil=True)

@@ -77,6 +77,7 @@ def test_a_row_only_goes_because_of_one_that_stays():
 def test_nothing_is_merged_of_nothing():
     rows = signed_rows(3, seed=1, track="general", threshold=0.8).clear()
     assert merge_stars(rows, threshold=0.8, engine="kernel").is_empty()
+    assert merge_texts(pl.Series([], dtype=pl.String)).is_empty()
 
 
 def compared_with_all(texts, threshold):
@@ -122,9 +123,9 @@ def test_the_kernel_stops_early_only_where_a_pair_is_not_near_enough(kind, thres
     texts = some_texts(kind)
     n, buffers = len(texts), text_buffers(pl.Series(texts))
     into, similarity, none = np.empty(n, np.int64), np.empty(n), np.zeros(n, np.uint64)
-    one_bucket = np.zeros((n, 1), np.int32)
+    one_bucket = np.arange(n, dtype=np.int32), np.zeros(n, np.int32), 1
     kernels.merge_stars(
-        buffers, buffers, (none, none, none), one_bucket, 1, threshold, SCRIPTS, into, similarity
+        buffers, buffers, (none, none, none), one_bucket, threshold, SCRIPTS, into, similarity
     )
     found = {i: (into[i], similarity[i]) for i in range(n) if into[i] >= 0}
     assert found == compared_with_all(texts, threshold) and len(found) > 20
@@ -136,18 +137,16 @@ def test_a_bucket_has_a_number_where_two_bands_of_a_block_are_the_same(sets):
     ends = (rng.integers(*sets, size=3_000, endpoint=True) * step).cumsum()
     bands = rng.integers(0, 20_000, ends[-1]).astype(np.uint32)
     block = rng.integers(0, 2, len(ends)).astype(np.uint64) << np.uint64(40)
-    out = np.full((len(ends), sets[1] * step), -1, np.int32)
-    number = name_buckets(bands, ends, block, step, out)
+    rows, names, number = name_buckets(bands, ends, block, step)
     owners = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=0))
     places = np.arange(len(bands)) - np.concatenate([[0], ends])[owners]
-    rows = pl.DataFrame(
-        {"place": places % step, "block": block[owners], "band": bands, "is": out[owners, places]}
-    )
-    met = rows.group_by("place", "block", "band").agg("is", n=pl.len())
-    alone, shared = met.filter(n=1)["is"].explode(), met.filter(pl.col("n") > 1)["is"]
-    assert set(alone) == {-1} and (out >= 0).sum() == shared.list.len().sum()
-    names = shared.list.unique().explode().sort()
-    assert names.to_list() == list(range(number)) and number == len(shared) > 400
+    keys = {"place": places % step, "block": block[owners], "band": bands}
+    met = pl.DataFrame({**keys, "row": owners}).group_by(*keys).agg(pl.col("row").sort())
+    shared = met.filter(pl.col("row").list.len() > 1)["row"]
+    found = pl.DataFrame({"row": rows, "name": names}).cast(pl.Int64)
+    found = found.group_by("name").agg(pl.col("row").sort())
+    assert sorted(found["name"]) == list(range(number)) and number > 400
+    assert sorted(found["row"].to_list()) == sorted(shared.to_list())
 
 
 @pytest.mark.parametrize("track", ["domain", "general"])

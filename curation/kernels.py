@@ -14,9 +14,13 @@ from numpy.typing import NDArray
 
 _U32, _U64 = np.uint32, np.uint64
 _MOST = np.uint32(0xFFFFFFFF)
-_WIDE = 64
-"""From so many n-grams on a lane is a loop over n-grams, else an n-gram is a loop over lanes: the
-inner one runs in vector registers and wants to be long."""
+_WIDE, _STEP = 64, 16
+"""From so many n-grams on a lane is a loop over n-grams, in steps of a vector register or two; else
+an n-gram is a loop over lanes: the inner one wants to be long."""
+OWN, SIZE, DISTINCT = range(3)
+"""What is known of a text: the size of its n-grams, and of one size how many distinct ones."""
+ROW, WINDOWS, ROUND = 0, 2, 3
+"""What a space holds beside the SIZE: whose n-grams, how many, and how often it was asked."""
 
 
 @njit(cache=True, nogil=True)
@@ -41,7 +45,7 @@ def sign(
     for i in range(offsets.shape[0] - 1):
         longest = max(longest, offsets[i + 1] - offsets[i])
     points, mixed = np.empty(longest, np.uint32), np.empty(longest, np.uint32)
-    hashes, best = np.empty(longest + _WIDE, np.uint32), np.empty(a.shape[0], np.uint32)
+    hashes, best = np.empty(longest + _STEP, np.uint32), np.empty(a.shape[0], np.uint32)
     found = 0
     for i in range(offsets.shape[0] - 1):
         n = _decode(data, offsets[i], offsets[i + 1], points)
@@ -67,27 +71,32 @@ def decode(data: NDArray[np.uint8], offsets: NDArray[np.int64], points: Any, end
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _decode(data: Any, start: int, end: int, points: Any) -> int:
-    """The code points of valid UTF-8; returns how many."""
-    n, i = 0, start
-    while i < end:
+def _decode(data: Any, start: int, end: int, points: Any) -> Any:
+    """The code points of valid UTF-8; returns how many.
+
+    What the marks of the bytes add up to is taken off at the end. Places are unsigned, since for
+    others numba asks each time whether they count from the end.
+    """
+    n, i, last = _U64(0), _U64(start), _U64(end)
+    while i < last:
         c = _U32(data[i])
-        if c < 0x80:
-            i += 1
+        if 0xE0 <= c < 0xF0:
+            c = (c << _U32(6)) + _U32(data[i + _U64(1)])
+            c = (c << _U32(6)) + _U32(data[i + _U64(2)]) - _U32(0xE2080)
+            i += _U64(3)
+        elif c < 0x80:
+            i += _U64(1)
         elif c < 0xE0:
-            c = (c & _U32(0x1F)) << _U32(6) | _U32(data[i + 1]) & _U32(0x3F)
-            i += 2
-        elif c < 0xF0:
-            c = (c & _U32(0x0F)) << _U32(12) | (_U32(data[i + 1]) & _U32(0x3F)) << _U32(6)
-            c |= _U32(data[i + 2]) & _U32(0x3F)
-            i += 3
+            c = (c << _U32(6)) + _U32(data[i + _U64(1)]) - _U32(0x3080)
+            i += _U64(2)
         else:
-            c = (c & _U32(0x07)) << _U32(18) | (_U32(data[i + 1]) & _U32(0x3F)) << _U32(12)
-            c |= (_U32(data[i + 2]) & _U32(0x3F)) << _U32(6) | _U32(data[i + 3]) & _U32(0x3F)
-            i += 4
+            c = (c << _U32(6)) + _U32(data[i + _U64(1)])
+            c = (c << _U32(6)) + _U32(data[i + _U64(2)])
+            c = (c << _U32(6)) + _U32(data[i + _U64(3)]) - _U32(0x3C82080)
+            i += _U64(4)
         points[n] = c
-        n += 1
-    return n
+        n += _U64(1)
+    return np.int64(n)
 
 
 @njit(cache=True, nogil=True)
@@ -152,7 +161,7 @@ def _sign_hashes(hashes: Any, count: int, a: Any, b: Any, best: Any) -> None:
             for lane in range(a.shape[0]):
                 best[lane] = min(best[lane], _U32(a[lane] * h + b[lane]))
         return
-    whole = -(-count // _WIDE) * _WIDE
+    whole = -(-count // _STEP) * _STEP
     hashes[count:whole] = hashes[0]  # what is there twice changes no minimum
     for lane in range(a.shape[0]):
         least, by, plus = _MOST, a[lane], b[lane]
@@ -184,8 +193,7 @@ def merge_stars(
     prompts: tuple[Any, Any],
     answers: tuple[Any, Any],
     labels: tuple[Any, Any, Any],
-    buckets: NDArray[np.int32],
-    n_buckets: int,
+    members: tuple[Any, Any, int],
     threshold: float,
     scripts: tuple[int, ...],
     into: NDArray[np.int64],
@@ -194,158 +202,199 @@ def merge_stars(
     """Greedy stars: each row, the best first, goes into the nearest kept row it is equal to.
 
     `prompts` and `answers` are data and offsets as `sign` takes them, `labels` three numbers
-    (uint64) for each row. Compared are rows with the same first label that share a bucket
-    (`buckets` has -1 for none). Two are equal when the Jaccard index of their prompts is at least
-    the threshold and their answers agree: the second label is the same, or the third is, is not 0,
-    and the answers are as near. `into` is the row, -1 for a kept one, `similarity` the smaller of
-    the two indices.
+    (uint64) for each row. Compared are rows with the same first label that share a bucket;
+    `members` are those of `bucket_kernel.name_buckets`. Two are equal when the Jaccard index of
+    their prompts is at least the threshold and their answers agree: the second label is the same,
+    or the third is, is not 0, and the answers are as near. `into` is the row, -1 for a kept one,
+    `similarity` the smaller of the two indices.
     """
-    n, places = buckets.shape
-    heads, links = np.full(n_buckets, -1, np.int64), np.full(n * places, -1, np.int64)
-    seen = np.full(n, -1, np.int64)
-    room = 1
+    n, (rows, names, n_buckets) = into.shape[0], members
+    buckets, ends = _group(rows, names, n)
+    kept, firsts = _group(names, rows, n_buckets)
+    last, seen = firsts[:-1].copy(), np.full(n, -1, np.int32)
+    stars = kept, firsts, last, seen
+    prompt, answer = _compared(prompts, scripts), _compared(answers, scripts)
     for i in range(n):
-        for ends in (prompts[1], answers[1]):
-            room = max(room, ends[i + 1] - ends[i])
-    points = np.empty(room, np.uint32), np.empty(room, np.uint32)
-    scratch = (*points, _table(room), _table(room), np.full(4, -1, np.int64))
-    prompt = (*prompts, *_measure(prompts, scripts, points[0]))
-    answer = (*answers, *_measure(answers, scripts, points[0]))
-    for i in range(n):
-        into[i], similarity[i] = _find_star(
-            i, prompt, answer, labels, buckets, (heads, links, seen), threshold, scratch
-        )
-        for place in range(places if into[i] < 0 else 0):
-            if buckets[i, place] >= 0:
-                entry, bucket = i * places + place, buckets[i, place]
-                links[entry], heads[bucket] = heads[bucket], entry
+        mine = buckets[ends[i] : ends[i + 1]]
+        into[i], similarity[i] = _find_star(i, prompt, answer, labels, mine, stars, threshold)
+        if into[i] < 0:
+            for bucket in mine:
+                kept[last[bucket]] = i
+                last[bucket] += 1
 
 
 @njit(cache=True, nogil=True)
-def _measure(texts: Any, scripts: Any, points: Any) -> Any:
-    """Characters of each text, and of its n-grams."""
-    data, ends = texts
-    n = ends.shape[0] - 1
-    chars, sizes = np.empty(n, np.int32), np.empty(n, np.int32)
-    for i in range(n):
-        chars[i] = _decode(data, ends[i], ends[i + 1], points)
-        sizes[i] = _gram_size(points, chars[i], scripts)
-    return chars, sizes
+def _group(keys: Any, values: Any, n: int) -> Any:
+    """The values (int32) in the order of their keys, those below n, and where each key starts."""
+    starts, out = np.zeros(n + 1, np.int64), np.empty(keys.shape[0], np.int32)
+    for key in keys:
+        starts[key] += 1
+    starts = starts.cumsum()  # where each ends, until it has been filled from its end on
+    for at in range(keys.shape[0] - 1, -1, -1):
+        starts[keys[at]] -= 1
+        out[starts[keys[at]]] = values[at]
+    return out, starts
 
 
 @njit(cache=True, nogil=True)
 def _find_star(
-    i: int,
-    prompt: Any,
-    answer: Any,
-    labels: Any,
-    buckets: Any,
-    chains: Any,
-    threshold: float,
-    scratch: Any,
+    i: int, prompt: Any, answer: Any, labels: Any, buckets: Any, stars: Any, threshold: float
 ) -> Any:
     """The nearest kept row that row i is equal to, the first of several, and how near; or -1."""
     block, same, alike = labels
-    heads, links, seen = chains
-    places = buckets.shape[1]
+    kept, firsts, last, seen = stars
     best, most, agreed = -1, 0.0, 0.0
-    for place in range(places):
-        entry = heads[buckets[i, place]] if buckets[i, place] >= 0 else -1
-        while entry >= 0:
-            j, entry = entry // places, links[entry]
+    for bucket in buckets:
+        for at in range(firsts[bucket], last[bucket]):
+            j = np.int64(kept[at])
             agree = same[j] == same[i] or (alike[j] == alike[i] and alike[i] != 0)
             if seen[j] == i or block[j] != block[i] or not agree:
                 continue
             seen[j] = i
-            found = _similar(0, prompt, i, j, threshold, scratch)
-            if found < threshold or found < most or (found == most and j > best):
+            found = _similar(prompt, i, j, max(threshold, most))
+            if found == 0 or (found == most and j > best):
                 continue
             least = found
             if same[j] != same[i]:
-                least = min(found, _similar(1, answer, i, j, threshold, scratch))
+                least = min(found, _similar(answer, i, j, threshold))
             if least >= threshold:
                 best, most, agreed = j, found, least
     return best, agreed
 
 
 @njit(cache=True, nogil=True)
-def _similar(which: int, text: Any, i: int, j: int, threshold: float, scratch: Any) -> float:
-    """The Jaccard index of two texts, or 0 where it is below the threshold at a glance.
+def _compared(texts: Any, scripts: Any) -> Any:
+    """Texts to compare, what becomes known of each, and the space in which it is done.
 
-    The n-grams of text i stay in a table for the next one that it is compared with.
+    `known` has the columns OWN, SIZE and DISTINCT. The n-grams of one text are `loaded`, those of
+    another `held` in the table, of each the ROW, the SIZE and the WINDOWS.
     """
-    data, ends, chars, sizes = text
-    ours, theirs, table, other, filled = scratch
-    size = min(sizes[i], sizes[j])
-    if filled[0] != which or filled[1] != i or filled[2] != size:
-        _decode(data, ends[i], ends[i + 1], ours)
-        filled[0], filled[1], filled[2] = which, i, size
-        filled[3] = _fill(ours, chars[i], size, table)
-    if max(1, chars[j]) < threshold * filled[3]:  # at most one n-gram for each character
+    data, ends = texts
+    n, room = ends.shape[0] - 1, 1
+    for i in range(n):
+        room = max(room, ends[i + 1] - ends[i])
+    space, slots = (np.empty(room, np.uint32), np.empty(room, np.uint64)), 1 << (64 - _shift(room))
+    tables = np.empty(slots, np.uint64), np.empty(slots, np.uint64), np.zeros(slots, np.int64)
+    loaded, held = np.full(3, -1, np.int64), np.array([-1, -1, -1, 0])
+    known = np.zeros((n, 3), np.int32)
+    return data, ends, scripts, known, space, tables, loaded, held
+
+
+@njit(cache=True, nogil=True)
+def _similar(texts: Any, i: int, j: Any, least: float) -> float:
+    """The Jaccard index of two texts, or 0 where it is below the least that counts.
+
+    The n-grams of text i stay in the table for the next one that it is compared with.
+    """
+    data, ends, scripts, known, (points, grams), (table, other, asked), loaded, held = texts
+    if _is_same(data, ends, i, j):
+        return 1.0
+    for row in (i, j):
+        if known[row, OWN] == 0:
+            n = _decode(data, ends[row], ends[row + 1], points)
+            known[row, OWN] = _gram_size(points, n, scripts)
+    size = min(known[i, OWN], known[j, OWN])
+    if held[ROW] != i or held[SIZE] != size:
+        held[ROW], held[SIZE] = i, size
+        held[WINDOWS] = _load(data, ends, i, size, points, grams, loaded)
+        known[i, SIZE], known[i, DISTINCT] = size, _fill(grams, held[WINDOWS], table)
+    if known[j, SIZE] != size:
+        windows = _load(data, ends, j, size, points, grams, loaded)
+        known[j, SIZE], known[j, DISTINCT] = size, _fill(grams, windows, other)
+    total = known[i, DISTINCT] + known[j, DISTINCT]
+    need = max(0, int(least / (1 + least) * total) - 1)
+    while need / (total - need) < least:
+        need += 1
+    if need > min(known[i, DISTINCT], known[j, DISTINCT]):
         return 0.0
-    _decode(data, ends[j], ends[j + 1], theirs)
-    return _compare(filled[3], table, theirs, chars[j], size, other)
+    windows = _load(data, ends, j, size, points, grams, loaded)
+    held[ROUND] += 1
+    shift, now = _shift(held[WINDOWS]), held[ROUND]
+    shared = _shared(grams, windows, table, shift, asked, now, windows - need)
+    return shared / (total - shared) if shared >= need else 0.0
 
 
 @njit(cache=True, nogil=True)
-def _table(room: int) -> Any:
-    """A set of up to `room` n-grams: what they are, the round each is of, and the present one."""
-    size = 16
-    while size < 2 * room:
-        size *= 2
-    return np.empty(size, np.uint64), np.zeros(size, np.int64), np.zeros(1, np.int64)
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _gram(points: Any, at: int, width: int) -> Any:
-    """An n-gram as a number: itself up to three characters, beyond that a hash of 64 bits."""
-    x = _U64(0)
-    for i in range(at, at + min(width, 3)):
-        x = x << _U64(21) | _U64(points[i] + _U32(1))
-    if width > 3:
-        y = _U64(0)
-        for i in range(at + 3, at + width):
-            y = y << _U64(21) | _U64(points[i] + _U32(1))
-        x = _stir(x) ^ y
-    return x
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _slot(gram: Any, table: Any) -> Any:
-    """Where an n-gram is in a table, or belongs."""
-    grams, rounds, now = table
-    slot = np.int64(_stir(gram) & _U64(grams.shape[0] - 1))
-    while rounds[slot] == now[0] and grams[slot] != gram:
-        slot = (slot + 1) & (grams.shape[0] - 1)
-    return slot
+def _is_same(data: Any, ends: Any, i: int, j: int) -> bool:
+    """Whether two texts are equal, byte for byte."""
+    length = ends[i + 1] - ends[i]
+    if ends[j + 1] - ends[j] != length:
+        return False
+    at = 0
+    while at < length and data[ends[i] + at] == data[ends[j] + at]:
+        at += 1
+    return at == length
 
 
 @njit(cache=True, nogil=True)
-def _fill(points: Any, n: int, size: int, table: Any) -> int:
-    """Make the table the n-grams of a text; returns how many there are, each counted once."""
-    grams, rounds, now = table
-    now[0] += 1
-    width, count = min(size, n), 0
-    for at in range(n - width + 1):
-        gram = _gram(points, at, width)
-        slot = _slot(gram, table)
-        if rounds[slot] != now[0]:
-            grams[slot], rounds[slot] = gram, now[0]
-            count += 1
+def _load(data: Any, ends: Any, row: int, size: int, points: Any, grams: Any, loaded: Any) -> int:
+    """Write the n-grams of a text; returns how many windows it has, so that many n-grams.
+
+    An n-gram is a number but 0: itself up to three characters, beyond that a hash of 64 bits. A
+    product by an odd number loses nothing and leaves the highest bits well mixed.
+    """
+    if loaded[ROW] == row and loaded[SIZE] == size:
+        return loaded[WINDOWS]
+    n = _decode(data, ends[row], ends[row + 1], points)
+    width = min(size, n)
+    windows = n - width + 1
+    grams[:windows] = 1
+    for at in range(width):
+        if at >= 3:
+            for i in range(windows):
+                x = grams[i] * _U64(0x9E3779B97F4A7C15)
+                grams[i] = x ^ (x >> _U64(32))
+        shift = _U64(21 if at < 3 else 0)
+        for i in range(windows):
+            grams[i] = (grams[i] << shift) + _U64(points[i + at])
+    for i in range(windows):
+        grams[i] *= _U64(0x9E3779B97F4A7C15)
+    loaded[ROW], loaded[SIZE], loaded[WINDOWS] = row, size, windows
+    return windows
+
+
+@njit(cache=True, nogil=True)
+def _shift(windows: int) -> Any:
+    """What leaves of an n-gram its slot in a table for so many."""
+    shift = 60
+    while 1 << (64 - shift) < 2 * windows:
+        shift -= 1
+    return shift
+
+
+@njit(cache=True, nogil=True)
+def _fill(grams: Any, windows: int, table: Any) -> int:
+    """Make the table these n-grams; returns how many there are, each counted once."""
+    shift = _shift(windows)
+    last, count = _U64((1 << (64 - shift)) - 1), 0
+    table[: last + _U64(1)] = 0
+    for at in range(windows):
+        gram = grams[at]
+        slot = gram >> _U64(shift)
+        while table[slot] != 0 and table[slot] != gram:
+            slot = (slot + _U64(1)) & last
+        count += table[slot] == 0
+        table[slot] = gram
     return count
 
 
 @njit(cache=True, nogil=True)
-def _compare(known: int, table: Any, points: Any, n: int, size: int, other: Any) -> float:
-    """The Jaccard index of a table of `known` n-grams and those of a text."""
-    grams, rounds, now = other
-    now[0] += 1
-    width, count, shared = min(size, n), 0, 0
-    for at in range(n - width + 1):
-        gram = _gram(points, at, width)
-        slot = _slot(gram, other)
-        if rounds[slot] != now[0]:
-            grams[slot], rounds[slot] = gram, now[0]
-            count += 1
-            shared += table[1][_slot(gram, table)] == table[2][0]
-    return shared / (known + count - shared)
+def _shared(
+    grams: Any, windows: int, table: Any, shift: int, asked: Any, now: int, spare: int
+) -> int:
+    """How many n-grams are in the table, each counted once; fewer when more than `spare` are not.
+
+    What was counted in this round (`now`) is marked in `asked`.
+    """
+    last, shared = _U64((1 << (64 - shift)) - 1), 0
+    for at in range(windows):
+        gram = grams[at]
+        slot = gram >> _U64(shift)
+        while table[slot] != 0 and table[slot] != gram:
+            slot = (slot + _U64(1)) & last
+        if table[slot] != 0 and asked[slot] != now:
+            asked[slot] = now
+            shared += 1
+        elif at - shared >= spare:
+            return shared
+    return shared

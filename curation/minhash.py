@@ -42,8 +42,7 @@ def sign_keys(
     that limit. Without an `engine` the number of texts decides. Raises `ValueError` for a threshold
     that is no Jaccard index.
     """
-    if not 0 < threshold <= 1:
-        raise ValueError(f"the threshold is {threshold!r}, not a Jaccard index in 0..1")
+    _check_threshold(threshold)
     engine = engine or ("kernel" if len(keys) >= _MANY else "numpy")
     sign = _sign_compiled if engine == "kernel" else _sign_each
     pieces = [pl.Series([], dtype=pl.Binary)]
@@ -51,6 +50,30 @@ def sign_keys(
         bands, sets = sign(piece, threshold, permutations, seed, engine)
         pieces.append(pack_bands(bands, sets * bands.shape[1]))
     return pl.concat(pieces)
+
+
+def sign_flat(keys: pl.Series, *, threshold: float) -> tuple[Any, Any, int]:
+    """What `flat_bands` reads of `sign_keys`, and how many bands a set has.
+
+    It is signed where it stays, without the bytes between, which would be as much memory again.
+    """
+    import numpy as np
+
+    _check_threshold(threshold)
+    bands, _ = solve_bands(threshold, 128)
+    out = np.empty((2 * len(keys), bands), np.uint32)  # what is not written to takes no memory
+    sets, found = np.empty(len(keys), np.int8), 0
+    for at in range(0, len(keys), _SLICE):
+        piece = keys[at : at + _SLICE]
+        room = out[found : found + 2 * len(piece)]
+        sets[at : at + _SLICE] = _sign_into(room, piece, threshold, 128, 1)
+        found += int(sets[at : at + _SLICE].sum())
+    return out[:found].ravel(), sets.cumsum(dtype=np.int64) * bands, bands
+
+
+def _check_threshold(threshold: float) -> None:
+    if not 0 < threshold <= 1:
+        raise ValueError(f"the threshold is {threshold!r}, not a Jaccard index in 0..1")
 
 
 def hash_gram(gram: str) -> int:
@@ -97,20 +120,44 @@ def text_buffers(texts: pl.Series) -> tuple[Any, Any]:
     return np.frombuffer(data or b"", np.uint8), starts
 
 
+def gather_buffers(texts: pl.Series, places: Any) -> tuple[Any, Any]:
+    """`text_buffers` of the texts at these places, which are never in memory twice."""
+    import numpy as np
+
+    offsets = np.zeros(len(places) + 1, np.int64)
+    texts.str.len_bytes().gather(places).to_numpy().cumsum(out=offsets[1:])
+    data = np.empty(offsets[-1], np.uint8)
+    for at in range(0, len(places), _SLICE):
+        piece, starts = text_buffers(texts.gather(places[at : at + _SLICE]))
+        piece = piece[starts[0] : starts[-1]]
+        data[offsets[at] :][: len(piece)] = piece
+    for made in (data, offsets):
+        made.setflags(write=False)  # as others are: numba compiles anew for what can be written
+    return data, offsets
+
+
 def _sign_compiled(
     keys: pl.Series, threshold: float, permutations: int, seed: int, _: Engine
 ) -> tuple[Any, Any]:
     """Sets of bands (sets, bands) in the order of the texts, and how many sets each text has."""
     import numpy as np
 
+    out = np.empty((2 * len(keys), solve_bands(threshold, permutations)[0]), np.uint32)
+    sets = _sign_into(out, keys, threshold, permutations, seed)
+    return out[: sets.sum()], sets
+
+
+def _sign_into(out: Any, keys: pl.Series, threshold: float, permutations: int, seed: int) -> Any:
+    """Write the sets of bands of the texts, and return how many sets each text has."""
+    import numpy as np
+
     from curation import kernels
 
     bands, rows = solve_bands(threshold, permutations)
     a, b = (lanes[: bands * rows] for lanes in permutations_of(permutations, seed))
-    out = np.empty((2 * len(keys), bands), np.uint32)
     owner = np.empty(len(out), np.int64)
     found = kernels.sign(*text_buffers(keys), threshold, SCRIPTS, a, b, rows, out, owner)
-    return out[:found], np.bincount(owner[:found], minlength=len(keys))
+    return np.bincount(owner[:found], minlength=len(keys))
 
 
 def _sign_each(

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from curation.minhash import flat_bands, pack_bands, sign_keys, text_buffers
+from curation.minhash import flat_bands, gather_buffers, pack_bands, sign_flat, text_buffers
 from curation.progress import Progress, Report, silent
 from curation.similarity import SCRIPTS, NearIndex, is_short, jaccard
 from curation.text import meaning_marks
@@ -53,19 +53,24 @@ def merge_texts(
     import numpy as np
 
     from curation import kernels
+    from curation.bucket_kernel import name_buckets
 
-    bands = sign_keys(keys, threshold=threshold, engine="kernel")
-    report(f"{len(keys):,} texts are signed")
-    buckets, n_buckets = _name_buckets(bands, pl.zeros(len(keys), dtype=pl.UInt64, eager=True))
-    busy = np.flatnonzero((buckets >= 0).any(axis=1))
-    texts, none = text_buffers(keys.gather(busy)), np.zeros(len(busy), np.uint64)
-    into, similarity = np.empty(len(busy), np.int64), np.empty(len(busy), np.float64)
+    n = len(keys)
+    bands, ends, step = sign_flat(keys, threshold=threshold)
+    report(f"{n:,} texts are signed")
+    rows, names, n_buckets = name_buckets(bands, ends, np.zeros(n, np.uint64), step)
+    del bands
+    shares = np.zeros(n, np.bool_)
+    shares[rows] = True
+    lines, places = np.flatnonzero(shares), shares.cumsum(dtype=np.int32) - np.int32(1)
+    texts, none = gather_buffers(keys, lines), np.zeros(len(lines), np.uint64)
+    into, similarity = np.empty(len(lines), np.int64), np.empty(len(lines), np.float64)
+    members = places[rows], names, n_buckets
     kernels.merge_stars(
-        texts, texts, (none, none, none), buckets[busy], n_buckets, threshold, SCRIPTS,
-        into, similarity,
-    )  # fmt: skip
+        texts, texts, (none, none, none), members, threshold, SCRIPTS, into, similarity
+    )
     gone = into >= 0
-    found = {"line": busy[gone], "into": busy[into[gone]], "similarity": similarity[gone]}
+    found = {"line": lines[gone], "into": lines[into[gone]], "similarity": similarity[gone]}
     return pl.DataFrame(found)
 
 
@@ -138,34 +143,22 @@ def _merge_compiled(rows: pl.DataFrame, threshold: float) -> pl.DataFrame:
     import numpy as np
 
     from curation import kernels
+    from curation.bucket_kernel import name_buckets
 
     rows = rows.filter("certain" | ~_short("prompt_text"))
     prompt = _marks(rows.with_columns(skip=pl.col("certain")), "prompt_text")
     free = ~pl.col("labelled") & ~_short("answer_text")
     alike = _marks(rows.with_columns(skip=~free), "answer_text")
     block = (blocks(rows).to_frame().select(pl.struct("block", prompt).hash()))["block"]
-    buckets, n_buckets = _name_buckets(rows["bands"], block)
+    bands, ends = flat_bands(rows["bands"])
+    members = name_buckets(bands, ends, block.to_numpy(), _step(_places(ends)))
     into, similarity = np.empty(rows.height, np.int64), np.empty(rows.height, np.float64)
     prompts, answers = text_buffers(rows["prompt_text"]), text_buffers(rows["answer_text"])
     labels = (block.to_numpy(), rows["answer"].to_numpy(), alike.to_numpy())
-    kernels.merge_stars(
-        prompts, answers, labels, buckets, n_buckets, threshold, SCRIPTS, into, similarity
-    )
+    kernels.merge_stars(prompts, answers, labels, members, threshold, SCRIPTS, into, similarity)
     found = rows.select("id", into=pl.Series(into), similarity=pl.Series(similarity))
     found = found.filter(pl.col("into") >= 0)
     return found.with_columns(into=rows["id"].gather(found["into"]))
-
-
-def _name_buckets(packed: pl.Series, block: pl.Series) -> tuple[Any, int]:
-    """A number for each band that two rows of a block share, -1 for others: (rows, places)."""
-    import numpy as np
-
-    from curation.bucket_kernel import name_buckets
-
-    bands, ends = flat_bands(packed)
-    places = _places(ends)
-    buckets = np.full((len(packed), places), -1, np.int32)
-    return buckets, name_buckets(bands, ends, block.to_numpy(), _step(places), buckets)
 
 
 def _places(ends: Any) -> int:
@@ -176,8 +169,8 @@ def _places(ends: Any) -> int:
 
 
 def _step(places: int) -> int:
-    """How many bands a set has; of an even number half, which may be two sets or one."""
-    return places if places % 2 else places // 2
+    """How many bands a set has, one of nothing; of an even number half, two sets or one."""
+    return max(1, places if places % 2 else places // 2)
 
 
 def _marks(rows: pl.DataFrame, name: str) -> pl.Series:

@@ -3,6 +3,7 @@
 import random
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from datasketch import MinHash, MinHashLSH
@@ -12,12 +13,15 @@ from hypothesis import strategies as st
 from curation.minhash import (
     _sign_by_numpy,
     flat_bands,
+    gather_buffers,
     hash_gram,
     permutations_of,
+    sign_flat,
     sign_keys,
     signed_sizes,
+    text_buffers,
 )
-from curation.similarity import gram_size, grams, jaccard
+from curation.similarity import gram_size, grams, jaccard, solve_bands
 
 TEXTS = st.text(st.sampled_from("打开关闭空调🚗ab cé1٣\U00020000か"), max_size=60)
 
@@ -90,3 +94,23 @@ def test_bands_are_read_as_they_were_signed_also_from_the_middle():
     (some, where), start = flat_bands(packed[1:]), ends[0]
     assert some.tolist() == bands[start:].tolist() and where.tolist() == (ends[1:] - start).tolist()
     assert [part.tolist() for part in flat_bands(packed[:0])] == [[], []]
+
+
+def test_what_is_signed_flat_is_what_is_read_of_signed_keys():
+    texts = pl.Series(["打开空调", "打开左边的车窗然后播放一首歌吧" * 3, "", "关上右边车窗 " * 3])
+    keys = texts.sample(40_000, with_replacement=True, seed=1)
+    bands, ends, step = sign_flat(keys, threshold=0.7)
+    read = flat_bands(sign_keys(keys, threshold=0.7))
+    assert (bands == read[0]).all() and (ends == read[1]).all()
+    assert step == solve_bands(0.7, 128)[0] and {*np.diff(ends)} == {step, 2 * step}
+    with pytest.raises(ValueError, match="80"):
+        sign_flat(keys, threshold=80)
+
+
+def test_gathered_texts_are_read_as_those_of_a_series():
+    texts = pl.Series(["打开空调", "", "close it", "关上右边车窗"])
+    places = np.random.default_rng(1).integers(0, 4, 40_000)
+    for at in (places, places[:1], places[:0]):
+        found, wanted = gather_buffers(texts, at), text_buffers(texts.gather(at))
+        assert all(a.tobytes() == b.tobytes() for a, b in zip(found, wanted, strict=True))
+        assert not any(array.flags.writeable for array in found)

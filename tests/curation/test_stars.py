@@ -2,13 +2,16 @@
 
 import random
 
+import numpy as np
 import polars as pl
 import pytest
 
-from curation import stars
+from curation import kernels, stars
+from curation.bucket_kernel import name_buckets
 from curation.dedup import sign_rows, with_texts
+from curation.minhash import text_buffers
 from curation.rows import dialogue, make_row, rows_frame
-from curation.similarity import jaccard
+from curation.similarity import SCRIPTS, jaccard
 from curation.stars import merge_stars, merge_texts, share_bands
 from curation.tasks.json_slots import json_slots
 
@@ -74,23 +77,76 @@ def test_a_row_only_goes_because_of_one_that_stays():
 def test_nothing_is_merged_of_nothing():
     rows = signed_rows(3, seed=1, track="general", threshold=0.8).clear()
     assert merge_stars(rows, threshold=0.8, engine="kernel").is_empty()
+    assert merge_texts(pl.Series([], dtype=pl.String)).is_empty()
+
+
+def compared_with_all(texts, threshold):
+    """(into, similarity) of each text that goes, when all pairs are compared in Python."""
+    kept, gone = [], {}
+    for i, text in enumerate(texts):
+        near = [(jaccard(text, texts[j]), -j) for j in kept]
+        similarity, into = max(near, default=(0.0, 0))
+        if similarity >= threshold:
+            gone[i] = (-into, similarity)
+        else:
+            kept.append(i)
+    return gone
 
 
 def test_of_bare_texts_those_near_a_better_one_go():
     rng = random.Random(5)
     texts = ["".join(rng.choices(WORDS, k=rng.randint(6, 14))) for _ in range(150)]
     texts += [text.replace(rng.choice(WORDS), "", 1) for text in texts]
-    kept: list[int] = []
-    gone = {}
-    for i, text in enumerate(texts):
-        near = [(jaccard(text, texts[j]), -j) for j in kept]
-        best = max(near, default=(0.0, 0))
-        if best[0] >= 0.8:
-            gone[i] = (-best[1], best[0])
-        else:
-            kept.append(i)
+    gone = compared_with_all(texts, 0.8)
     found = merge_texts(pl.Series(texts), threshold=0.8)
     assert {line: (into, near) for line, into, near in found.iter_rows()} == gone and len(gone) > 50
+
+
+def some_texts(kind):
+    """Texts that are hard to compare, of each kind some that are near each other."""
+    rng = random.Random(7)
+    if kind == "few characters":
+        return ["".join(rng.choices("开关a1\U00020000é", k=rng.randint(0, 5))) for _ in range(300)]
+    if kind == "repeated":
+        return [
+            "".join(rng.choices(("开窗", "关", "ha "), k=rng.randint(9, 99))) for _ in range(300)
+        ]
+    texts = ["".join(rng.choices(WORDS, k=rng.randint(2, 60))) for _ in range(75)]
+    if kind == "equal":
+        return texts * 4
+    return texts + [t + " and then open it" * rng.randint(1, 4) + t[:9] for t in texts] * 2
+
+
+@pytest.mark.parametrize("kind", ["few characters", "repeated", "equal", "of two scripts"])
+@pytest.mark.parametrize("threshold", [0.2, 1 / 3, 0.5, 2 / 3, 0.7, 0.75, 1.0])
+def test_the_kernel_stops_early_only_where_a_pair_is_not_near_enough(kind, threshold):
+    texts = some_texts(kind)
+    n, buffers = len(texts), text_buffers(pl.Series(texts))
+    into, similarity, none = np.empty(n, np.int64), np.empty(n), np.zeros(n, np.uint64)
+    one_bucket = np.arange(n, dtype=np.int32), np.zeros(n, np.int32), 1
+    kernels.merge_stars(
+        buffers, buffers, (none, none, none), one_bucket, threshold, SCRIPTS, into, similarity
+    )
+    found = {i: (into[i], similarity[i]) for i in range(n) if into[i] >= 0}
+    assert found == compared_with_all(texts, threshold) and len(found) > 20
+
+
+@pytest.mark.parametrize("sets", [(1, 1), (1, 2), (2, 2)])
+def test_a_bucket_has_a_number_where_two_bands_of_a_block_are_the_same(sets):
+    rng, step = np.random.default_rng(3), 5
+    ends = (rng.integers(*sets, size=3_000, endpoint=True) * step).cumsum()
+    bands = rng.integers(0, 20_000, ends[-1]).astype(np.uint32)
+    block = rng.integers(0, 2, len(ends)).astype(np.uint64) << np.uint64(40)
+    rows, names, number = name_buckets(bands, ends, block, step)
+    owners = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=0))
+    places = np.arange(len(bands)) - np.concatenate([[0], ends])[owners]
+    keys = {"place": places % step, "block": block[owners], "band": bands}
+    met = pl.DataFrame({**keys, "row": owners}).group_by(*keys).agg(pl.col("row").sort())
+    shared = met.filter(pl.col("row").list.len() > 1)["row"]
+    found = pl.DataFrame({"row": rows, "name": names}).cast(pl.Int64)
+    found = found.group_by("name").agg(pl.col("row").sort())
+    assert sorted(found["name"]) == list(range(number)) and number > 400
+    assert sorted(found["row"].to_list()) == sorted(shared.to_list())
 
 
 @pytest.mark.parametrize("track", ["domain", "general"])

@@ -84,7 +84,8 @@ def corpus() -> list[str]:
     texts += [make(draw) for make in LOOK_ALIKES.values() for _ in range(20)]
     plain = ["打开空调并把温度调到二十六度", "please open the window now"]
     texts += [break_(text, draw) for break_ in GARBLED.values() for text in plain]
-    return [*texts, *MARKERS, *REFUSALS, *plain, ""]
+    spelt = ["[\u200bINST]", "﹇INST﹈", "［/inst］", "﹤s﹥", "＜s>", '["INST",[1]]']
+    return [*texts, *MARKERS, *spelt, *REFUSALS, *plain, ""]
 
 
 @pytest.mark.parametrize("name", MEASURES)

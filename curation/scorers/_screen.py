@@ -56,11 +56,11 @@ def weigh_texts(texts: pl.Series, weights: Any) -> Any:
     sums = [np.zeros(0, np.int64)]
     for start in range(0, len(texts), _TOGETHER):
         some = texts.slice(start, _TOGETHER)
-        ends = np.cumsum(some.str.len_chars().to_numpy(), dtype=np.int64)
-        joined = "".join(some).encode("utf-32-le", "surrogatepass")
-        found = weights[np.frombuffer(joined, np.uint32)]
-        before = np.concatenate([[0], np.cumsum(found, dtype=np.int64)])[np.append(0, ends)]
-        sums.append(np.diff(before))
+        lengths = some.str.len_chars().to_numpy().astype(np.int64)
+        joined = "".join(some.to_list()).encode("utf-32-le", "surrogatepass")
+        found = np.pad(weights[np.frombuffer(joined, np.uint32)], (0, 1))  # the last may be empty
+        each = np.add.reduceat(found, np.cumsum(lengths) - lengths, dtype=np.int64)
+        sums.append(np.where(lengths > 0, each, 0))
     return np.concatenate(sums)
 
 

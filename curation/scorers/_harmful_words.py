@@ -60,12 +60,12 @@ class HarmfulWords:
         All words are looked up in one pass over all texts; only a text that holds a word of each
         list of a rule is looked at closely, a hundredth of them.
         """
-        plain = self._read(texts)
+        plain = _plain(texts)
         held = self._hold(plain)
         found: list[set[str]] = [set() for _ in range(len(texts))]
         for rule in self.rules:
             if places := sorted(set.intersection(*(held[name] for name in rule.lists))):
-                near = self._part(plain.gather(places))
+                near = self._part(self._pass_over(plain.gather(places)))
                 for place in near.str.contains(rule.pattern).arg_true():
                     found[places[place]].add(rule.category)
         return [sorted(categories) for categories in found]
@@ -73,11 +73,11 @@ class HarmfulWords:
     def unreachable(self) -> list[str]:
         """Words that are never found, since a harmless word or one that parts is in them."""
         words = pl.Series([word for listed in self.lists.values() for word in listed])
-        return words.filter(self._part(self._read(words)) != words).to_list()
+        return words.filter(self._part(self._pass_over(words)) != words).to_list()
 
-    def _read(self, texts: pl.Series) -> pl.Series:
-        """The texts in one form, without harmless words."""
-        return _plain(texts).str.replace_many(dict.fromkeys(self.harmless, _PASSED))
+    def _pass_over(self, plain: pl.Series) -> pl.Series:
+        """The texts without harmless words."""
+        return plain.str.replace_many(dict.fromkeys(self.harmless, _PASSED))
 
     def _part(self, plain: pl.Series) -> pl.Series:
         """The texts with a stop for each word that parts others and each excused sentence."""
@@ -89,13 +89,14 @@ class HarmfulWords:
 
     def _hold(self, plain: pl.Series) -> dict[str, set[int]]:
         """The places of the texts that hold a word of each list."""
-        words = sorted({word for listed in self.lists.values() for word in listed})
-        seen = plain.str.extract_many(words, overlapping=True).list.unique()
-        places: dict[str, set[int]] = {word: set() for word in words}
-        for place, some in enumerate(seen):
-            for word in some:
-                places[word].add(place)
-        return {name: set().union(*(places[w] for w in ws)) for name, ws in self.lists.items()}
+        pairs = [(name, word) for name, words in self.lists.items() for word in words]
+        lists = pl.DataFrame(pairs, schema=["list", "word"], orient="row")
+        seen = plain.str.extract_many(lists["word"].unique().to_list(), overlapping=True)
+        found = pl.DataFrame({"word": seen}).with_row_index("place").explode("word")
+        held = found.join(lists, on="word").group_by("list").agg("place")
+        return {name: set() for name in self.lists} | {
+            name: set(places) for name, places in held.iter_rows()
+        }
 
 
 def _plain(texts: pl.Series) -> pl.Series:

@@ -109,6 +109,7 @@ def test_an_answer_is_valid_when_the_task_says_so_and_one_odd_row_costs_one_scor
         ("请拨打+86 138-1234-5678吧", "phone"),
         ("座机010-62345678。", "phone"),
         ("call (415) 555-2671 now", "phone"),
+        ("call +1 2345678 now", "phone"),
         ("Tel +44 20 7946 0958", "phone"),
         ("身份证11010519491231002X号", "id_number"),
         ("my SSN is 219-09-9999", "id_number"),

@@ -34,9 +34,10 @@ class Ngrams(NamedTuple):
 def enter(ngrams: Ngrams) -> None:
     """Fill the empty hash tables with all n-grams that were seen."""
     for size in range(1, ngrams.lines.shape[0] - 1):
+        slots = ngrams.slots[ngrams.parts[size] : ngrams.parts[size + 1]]
         for line in range(ngrams.lines[size], ngrams.lines[size + 1]):
             if ngrams.chances[line]:
-                ngrams.slots[_slot(ngrams, size, ngrams.keys[line])] = line
+                slots[_slot(slots, ngrams.keys, ngrams.keys[line])] = line
 
 
 @njit(cache=True, nogil=True)
@@ -65,7 +66,8 @@ def chances(
         part = out[start + text : start + text + n]
         part[:], before[: n + 1] = ngrams.chances[0], 0
         for size in range(1, ngrams.lines.shape[0] - 1):
-            _find(ngrams, size, _U64(64 - bits * size), packed[:n], before, found)
+            slots = ngrams.slots[ngrams.parts[size] : ngrams.parts[size + 1]]
+            _find(slots, ngrams.keys, _U64(64 - bits * size), packed[:n], before, found)
             _mix(ngrams, before, found, part)
             before[0], before[1 : n + 1] = ngrams.lines[size], found[:n]
         start = ends[text]
@@ -82,16 +84,16 @@ def _pack(points: Any, numbers: Any, bits: int, packed: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _find(ngrams: Ngrams, size: int, rest: Any, packed: Any, before: Any, found: Any) -> None:
+def _find(slots: Any, keys: Any, rest: Any, packed: Any, before: Any, found: Any) -> None:
     """The lines of the n-grams of a size that end in each character; -1 for one never seen.
 
     Where a shorter one was never seen, no longer one was.
     """
     for i in range(packed.shape[0]):
-        found[i] = -1
+        line = 0
         if before[i + 1] >= 0:
-            line = ngrams.slots[_slot(ngrams, size, (packed[i] << rest) >> rest)]
-            found[i] = line if line else -1
+            line = slots[_slot(slots, keys, (packed[i] << rest) >> rest)]
+        found[i] = line if line else -1
 
 
 @njit(cache=True, nogil=True)
@@ -104,14 +106,12 @@ def _mix(ngrams: Ngrams, before: Any, found: Any, out: Any) -> None:
             out[i] = ngrams.shares[before[i]] * out[i] / ngrams.totals[before[i]]
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _slot(ngrams: Any, size: Any, key: Any) -> Any:
-    """Where the line of an n-gram stands in `slots`, or the free place where it goes."""
-    last = ngrams.parts[size + 1] - ngrams.parts[size] - 1
+@njit(cache=True, nogil=True)
+def _slot(slots: Any, keys: Any, key: Any) -> int:
+    """Where the line of an n-gram stands among those of its size, or the free place for it."""
+    last = slots.shape[0] - 1
     mixed = (key ^ (key >> _U64(32))) * _U64(0x9E3779B97F4A7C15)  # 2 ** 64 / the golden ratio
-    at = np.int64(mixed >> _U64(32)) & last
-    slot = ngrams.parts[size] + at
-    while ngrams.slots[slot] and ngrams.keys[ngrams.slots[slot]] != key:
-        at = (at + 1) & last
-        slot = ngrams.parts[size] + at
+    slot = np.int64(mixed >> _U64(32)) & last
+    while slots[slot] and keys[slots[slot]] != key:
+        slot = (slot + 1) & last
     return slot

@@ -4,7 +4,7 @@ Rows are sorted by length and batched by a token budget; a row's number does not
 neighbours beyond float noise, and a row that cannot be scored gives `None` and costs nobody else.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,10 @@ from curation.progress import Progress, Report, silent
 ADAPTER = "adapter_model.safetensors"
 _AT_ONCE = 1_024
 """Positions whose logits are taken to single precision together: of a large vocabulary many GB."""
+
+_CPU_TOKENS = 1_024
+"""Tokens that a CPU reads together at most: it is busy with few, and has no cache for more. Models
+of 4 and of 64 million parameters take a quarter and a third less time than with 8,192."""
 
 
 def load_causal_lm(model: Path | str, *, adapter: Path | None = None, revision: str = "") -> Any:
@@ -95,7 +99,7 @@ def answer_losses(
     usable = [i for i, (ids, _) in enumerate(encoded) if any(answers[i]) and len(ids) <= limit]
     results: list[tuple[float, int] | None] = [None] * len(encoded)
     progress = Progress(len(usable), what, report)
-    for batch in length_batches([len(encoded[i][0]) for i in usable], max_tokens=batch_tokens):
+    for batch in model_batches(model, [len(encoded[i][0]) for i in usable], batch_tokens):
         rows = [usable[b] for b in batch]
         nats = _batch_nats(
             model, tokenizer, [encoded[r][0] for r in rows], [answers[r] for r in rows]
@@ -227,7 +231,7 @@ def _classify(
     usable = [place for place, ids in enumerate(sequences) if ids]
     results: list[list[float] | None] = [None] * len(sequences)
     progress = Progress(len(usable), what, report)
-    for batch in length_batches([len(sequences[i]) for i in usable], max_tokens=batch_tokens):
+    for batch in model_batches(model, [len(sequences[i]) for i in usable], batch_tokens):
         rows = [usable[b] for b in batch]
         # The classifier looks for its last token from the right, so padding goes there.
         inputs = pad_batch([sequences[r] for r in rows], pad=model.config.pad_token_id, left=False)
@@ -238,6 +242,12 @@ def _classify(
             results[row] = values
         progress.step(len(rows))
     return results
+
+
+def model_batches(model: Any, lengths: Sequence[int], batch_tokens: int) -> Iterable[list[int]]:
+    """Indices of the sequences that are read together."""
+    most = min(batch_tokens, _CPU_TOKENS) if model.device.type == "cpu" else batch_tokens
+    return length_batches(lengths, max_tokens=most)
 
 
 def _batch_nats(

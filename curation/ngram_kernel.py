@@ -4,91 +4,114 @@ They share no function with the other kernels: numba's cache on disk looks at th
 only.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 _U64 = np.uint64
-KEY, COUNT, TOTAL, KINDS = range(4)
-"""Columns of a table: a packed n-gram, how often it was seen, and what is known of it as a context.
 
-A line without count and total is free.
-"""
+
+class Ngrams(NamedTuple):
+    """The n-grams of a model size by size, from that of no character on, and where each is found.
+
+    Those of a size take the lines from `lines[size]` on; the first of them is that of edges only.
+    `slots` is a hash table for each size, from `parts[size]` on, a power of two in length: a line,
+    or 0 where none is. Shares and totals are of the contexts only, so not of the largest size.
+    """
+
+    lines: NDArray[np.int64]
+    keys: NDArray[np.uint64]
+    chances: NDArray[np.float64]
+    shares: NDArray[np.float64]
+    totals: NDArray[np.float64]
+    parts: NDArray[np.int64]
+    slots: NDArray[np.int32]
 
 
 @njit(cache=True, nogil=True)
-def put(
-    table: NDArray[np.uint64],
-    first: int,
-    lines: int,
-    keys: NDArray[np.uint64],
-    column: int,
-    values: Any,
-) -> None:
-    """Set a column (count, total or kinds) of n-grams in their part of the table."""
-    for i in range(keys.shape[0]):
-        slot = _slot(table, first, lines, keys[i])
-        table[slot, KEY] = keys[i]
-        table[slot, column] = values[i]
+def enter(ngrams: Ngrams) -> None:
+    """Fill the empty hash tables with all n-grams that were seen."""
+    for size in range(1, ngrams.lines.shape[0] - 1):
+        slots = ngrams.slots[ngrams.parts[size] : ngrams.parts[size + 1]]
+        for line in range(ngrams.lines[size], ngrams.lines[size + 1]):
+            if ngrams.chances[line]:
+                slots[_slot(slots, ngrams.keys, ngrams.keys[line])] = line
 
 
 @njit(cache=True, nogil=True)
 def chances(
+    ngrams: Ngrams,
     points: NDArray[np.uint32],
     ends: NDArray[np.int64],
     numbers: NDArray[np.uint16],
     bits: int,
-    table: NDArray[np.uint64],
-    firsts: NDArray[np.int64],
-    discounts: NDArray[np.float64],
-    unseen: float,
     out: NDArray[np.float64],
 ) -> None:
     """P of each character and of the end of each text, which has the points up to its end.
 
-    The n-grams of a size have the lines from its first on up to that of the next (a power of two
-    of them), those of no character the first of all. `out` has a place for each point and one for
-    each end. The context of a character is the n-gram before it, so each is looked up once.
+    `out` has a place for each point and one for each end. A text is looked up size by size: no look
+    waits for what another one finds, and looking is most of the time.
     """
-    order = firsts.shape[0] - 2
-    total, kinds = np.empty(order + 1), np.empty(order + 1)
-    start = done = 0
+    longest, start = 1, 0
+    for end in ends:
+        longest, start = max(longest, end - start + 1), end
+    packed, found = np.zeros(longest, np.uint64), np.zeros(longest, np.int64)
+    before = np.zeros(longest + 1, np.int64)  # the n-gram, one shorter, that ends before each
+    start = 0
     for text in range(ends.shape[0]):
-        packed = _U64(0)
-        for size in range(order):
-            slot = _slot(table, firsts[size], firsts[size + 1] - firsts[size], packed)
-            total[size], kinds[size] = table[slot, TOTAL], table[slot, KINDS]
-        for at in range(start, ends[text] + 1):
-            code = _U64(numbers[points[at]]) if at < ends[text] else _U64(0)
-            packed = (packed << _U64(bits)) | code
-            chance, before_total, before_kinds = unseen, total[0], kinds[0]
-            for size in range(1, order + 1):
-                rest = _U64(64 - bits * size)
-                gram = (packed << rest) >> rest
-                slot = _slot(table, firsts[size], firsts[size + 1] - firsts[size], gram)
-                if before_total > 0:
-                    discount = discounts[size - 1]
-                    seen = max(np.float64(table[slot, COUNT]) - discount, 0.0)
-                    chance = (seen + discount * before_kinds * chance) / before_total
-                before_total, before_kinds = total[size], kinds[size]
-                total[size] = np.float64(table[slot, TOTAL])
-                kinds[size] = np.float64(table[slot, KINDS])
-            out[done] = chance
-            done += 1
+        n = ends[text] - start + 1
+        _pack(points[start : ends[text]], numbers, bits, packed)
+        part = out[start + text : start + text + n]
+        part[:], before[: n + 1] = ngrams.chances[0], 0
+        for size in range(1, ngrams.lines.shape[0] - 1):
+            slots = ngrams.slots[ngrams.parts[size] : ngrams.parts[size + 1]]
+            _find(slots, ngrams.keys, _U64(64 - bits * size), packed[:n], before, found)
+            _mix(ngrams, before, found, part)
+            before[0], before[1 : n + 1] = ngrams.lines[size], found[:n]
         start = ends[text]
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _slot(table: Any, first: Any, lines: Any, key: Any) -> Any:
-    """Where a key is in its part of the table, or the free line where it goes (splitmix64)."""
-    x = key + _U64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> _U64(30))) * _U64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> _U64(27))) * _U64(0x94D049BB133111EB)
-    at = np.int64((x ^ (x >> _U64(31))) & _U64(lines - 1))
-    slot = first + at
-    while table[slot, KEY] != key and (table[slot, COUNT] or table[slot, TOTAL]):
-        at = (at + 1) & (lines - 1)
-        slot = first + at
+@njit(cache=True, nogil=True)
+def _pack(points: Any, numbers: Any, bits: int, packed: Any) -> None:
+    """The last characters up to each one, and up to the end (an edge, number 0), as one number."""
+    key = _U64(0)
+    for i in range(points.shape[0]):
+        key = (key << _U64(bits)) | _U64(numbers[points[i]])
+        packed[i] = key
+    packed[points.shape[0]] = key << _U64(bits)
+
+
+@njit(cache=True, nogil=True)
+def _find(slots: Any, keys: Any, rest: Any, packed: Any, before: Any, found: Any) -> None:
+    """The lines of the n-grams of a size that end in each character; -1 for one never seen.
+
+    Where a shorter one was never seen, no longer one was.
+    """
+    for i in range(packed.shape[0]):
+        line = 0
+        if before[i + 1] >= 0:
+            line = slots[_slot(slots, keys, (packed[i] << rest) >> rest)]
+        found[i] = line if line else -1
+
+
+@njit(cache=True, nogil=True)
+def _mix(ngrams: Ngrams, before: Any, found: Any, out: Any) -> None:
+    """P by the n-grams found, where `out` has it by those one shorter."""
+    for i in range(out.shape[0]):
+        if found[i] >= 0:
+            out[i] = ngrams.chances[found[i]]
+        elif before[i] >= 0 and ngrams.totals[before[i]]:
+            out[i] = ngrams.shares[before[i]] * out[i] / ngrams.totals[before[i]]
+
+
+@njit(cache=True, nogil=True)
+def _slot(slots: Any, keys: Any, key: Any) -> int:
+    """Where the line of an n-gram stands among those of its size, or the free place for it."""
+    last = slots.shape[0] - 1
+    mixed = (key ^ (key >> _U64(32))) * _U64(0x9E3779B97F4A7C15)  # 2 ** 64 / the golden ratio
+    slot = np.int64(mixed >> _U64(32)) & last
+    while slots[slot] and keys[slots[slot]] != key:
+        slot = (slot + 1) & last
     return slot

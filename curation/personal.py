@@ -44,6 +44,8 @@ _EMAIL = re.compile(
     r"(?!example\.)(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9-])"
 )
 _CARD = re.compile(r"(?<![0-9A-Za-z.])[3-6][0-9]{3}(?:[ -]?[0-9]){11,15}(?![0-9A-Za-z])")
+_NUMBER = re.compile(rf"[0-9](?:[-. ()]{{0,2}}[0-9]){{{DIGITS - 1}}}")
+"""What stands in every number looked for, however it is parted."""
 _NETWORKS = re.compile(r"[3-6][0-9]{15}|3[47][0-9]{13}|62[0-9]{15,17}|4[0-9]{18}")
 """Lengths of card numbers: 16, American Express 15, UnionPay also 17 to 19, Visa also 19."""
 _ID_FACTORS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
@@ -85,6 +87,8 @@ def find_personal(text: str) -> list[Span]:
     if not _may_hold(text):
         return []
     seen, starts, ends = fold_text(text)
+    if "@" not in seen and not _NUMBER.search(seen):
+        return []
     found = [
         Span(kind, starts[match.start()], ends[match.end() - 1], match[0])
         for kind, pattern in _PATTERNS
@@ -111,6 +115,8 @@ def fold_text(text: str) -> tuple[str, Sequence[int], Sequence[int]]:
     becomes several counts as a whole for each of them. A JSON escape is the character it means: in
     `"电话\\n13812345678"` no letter n stands before the number.
     """
+    if text.isascii() and "\\" not in text:
+        return text, range(len(text)), range(1, len(text) + 1)
     units = _UNIT.findall(text) if "\\" in text else text
     seen = [_meant(unit) for unit in units]
     if len(units) == len(text) and all(len(said) == 1 for said in seen):

@@ -8,12 +8,14 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 
 from curation.progress import Report, silent
 from curation.tasks._base import Task
+
+Learned = TypeVar("Learned")
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,18 @@ def score_each(
     return pl.Series([_try(measure, value) for value in values], dtype=dtype)
 
 
+def learn_once(learn: Callable[[pl.DataFrame], Learned]) -> Callable[[pl.DataFrame], Learned]:
+    """`learn` of a reference, kept until it is asked for another: rows come in many batches."""
+    last: list[tuple[pl.DataFrame, Learned]] = []
+
+    def learned(reference: pl.DataFrame) -> Learned:
+        if not last or last[0][0] is not reference:
+            last[:] = [(reference, learn(reference))]
+        return last[0][1]
+
+    return learned
+
+
 def full_text(rows: pl.DataFrame) -> pl.Series:
     """Everything that stands in each row: contents and tool calls, turns apart by newlines."""
     return _join_turns(rows, pl.element().struct.field("role").is_not_null(), calls=True)
@@ -60,7 +74,7 @@ def spoken_text(rows: pl.DataFrame) -> pl.Series:
 
 def fold_of(row_id: str, folds: int) -> int:
     """The fold, 0 … folds - 1, of a row: by its id, so it is the same beside any other rows."""
-    return int(hashlib.sha256(f"fold:{row_id}".encode()).hexdigest()[:8], 16) % folds
+    return int.from_bytes(hashlib.sha256(f"fold:{row_id}".encode()).digest()[:4], "big") % folds
 
 
 def _join_turns(rows: pl.DataFrame, which: pl.Expr, *, calls: bool) -> pl.Series:

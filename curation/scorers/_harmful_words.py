@@ -89,13 +89,14 @@ class HarmfulWords:
 
     def _hold(self, plain: pl.Series) -> dict[str, set[int]]:
         """The places of the texts that hold a word of each list."""
-        words = sorted({word for listed in self.lists.values() for word in listed})
-        seen = plain.str.extract_many(words, overlapping=True).list.unique()
-        places: dict[str, set[int]] = {word: set() for word in words}
-        for place, some in enumerate(seen):
-            for word in some:
-                places[word].add(place)
-        return {name: set().union(*(places[w] for w in ws)) for name, ws in self.lists.items()}
+        pairs = [(name, word) for name, words in self.lists.items() for word in words]
+        lists = pl.DataFrame(pairs, schema=["list", "word"], orient="row")
+        seen = plain.str.extract_many(lists["word"].unique().to_list(), overlapping=True)
+        found = pl.DataFrame({"word": seen}).with_row_index("place").explode("word")
+        held = found.join(lists, on="word").group_by("list").agg("place")
+        return {name: set() for name in self.lists} | {
+            name: set(places) for name, places in held.iter_rows()
+        }
 
 
 def _plain(texts: pl.Series) -> pl.Series:

@@ -11,6 +11,8 @@ from typing import Any
 
 import polars as pl
 
+from curation.scorers._base import score_each
+
 _TOGETHER = 20_000
 _LAST_FOLDED = 0x20000
 """No character from here on is folded into ASCII."""
@@ -29,15 +31,22 @@ def score_some(
     `weights` (numpy, by code point) are whole numbers; those of a text are added up. Null where
     `measure` raises, so that one odd text costs one score.
     """
+    chosen = pl.Series(weigh_texts(texts.fill_null(""), weights) >= least, dtype=pl.Boolean)
+    return score_where(chosen, texts, measure, otherwise=otherwise)
+
+
+def score_where(
+    chosen: pl.Series,
+    texts: pl.Series,
+    measure: Callable[[str], float | bool | None],
+    *,
+    otherwise: float | bool,
+) -> pl.Series:
+    """`measure` of the chosen texts, `otherwise` of all others, and null where `measure` raises."""
     kind = pl.Boolean if isinstance(otherwise, bool) else pl.Float64
-    texts = texts.fill_null("")
-    scores: list[float | bool | None] = [otherwise] * len(texts)
-    for place in (weigh_texts(texts, weights) >= least).nonzero()[0].tolist():
-        try:
-            scores[place] = measure(texts[place])
-        except Exception:  # whatever a text does to a measure, its score is unknown
-            scores[place] = None
-    return pl.Series(scores, dtype=kind)
+    places = chosen.fill_null(False).arg_true()
+    scores = pl.repeat(otherwise, len(texts), dtype=kind, eager=True)
+    return scores.scatter(places, score_each(texts.gather(places), measure, dtype=kind))
 
 
 def weigh_texts(texts: pl.Series, weights: Any) -> Any:
@@ -47,11 +56,11 @@ def weigh_texts(texts: pl.Series, weights: Any) -> Any:
     sums = [np.zeros(0, np.int64)]
     for start in range(0, len(texts), _TOGETHER):
         some = texts.slice(start, _TOGETHER)
-        ends = np.cumsum(some.str.len_chars().to_numpy(), dtype=np.int64)
-        joined = "".join(some).encode("utf-32-le", "surrogatepass")
-        found = weights[np.frombuffer(joined, np.uint32)]
-        before = np.concatenate([[0], np.cumsum(found, dtype=np.int64)])[np.append(0, ends)]
-        sums.append(np.diff(before))
+        lengths = some.str.len_chars().to_numpy().astype(np.int64)
+        joined = "".join(some.to_list()).encode("utf-32-le", "surrogatepass")
+        found = np.pad(weights[np.frombuffer(joined, np.uint32)], (0, 1))  # the last may be empty
+        each = np.add.reduceat(found, np.cumsum(lengths) - lengths, dtype=np.int64)
+        sums.append(np.where(lengths > 0, each, 0))
     return np.concatenate(sums)
 
 

@@ -4,11 +4,15 @@ A model that is shown a few answers in the wrong language falls into it at the w
 translations and answers of a few letters have no language of their own.
 """
 
+from functools import cache
+from typing import Any
+
 import polars as pl
 
 from curation.plugins import plugin
 from curation.rows import ANSWER, UTTERANCE
 from curation.scorers._base import ScoreContext, Scorer
+from curation.scorers._screen import weigh_texts
 
 _CODE = (
     r"(?s)```.*?(?:```|\z)|`[^`\n]*`|https?://\S+|<[^<>\n]{1,200}>"
@@ -18,7 +22,11 @@ _NAMES_A_LANGUAGE = (
     r"(?i)翻译|译成|译为|[英中汉法德俄日韩]文|[英汉法德俄日韩]语|外语|普通话|"
     r"\btranslat|\b(?:english|chinese|mandarin|french|german|spanish|japanese|korean|russian)\b"
 )
-_HAN, _LATIN = "[\u3400-\u9fff\uf900-\ufaff]", "[A-Za-z]"
+_HAN, _LATIN, _LETTER = "[\u3400-\u9fff\uf900-\ufaff]", "[A-Za-z]", r"\p{L}"
+_LAST_LETTER = 0x40000
+"""No code point from here on is one."""
+_BITS = 20
+"""Of a number that holds a count of each of them: enough for `_HEAD` characters."""
 _HEAD = 400
 """Characters that tell the language."""
 _LEAST = 12
@@ -44,9 +52,7 @@ def language_match() -> Scorer:
 
 def match_languages(prompts: pl.Series, answers: pl.Series) -> pl.Series:
     """Whether each two are in one language, or it cannot be told, or another one was asked for."""
-    texts = pl.DataFrame({"asked": prompts, "said": answers})
-    languages = texts.select(asked=_language(pl.col("asked")), said=_language(pl.col("said")))
-    one, other = languages.get_columns()
+    one, other = _languages(prompts), _languages(answers)
     crossed = (((one == "zh") & (other == "en")) | ((one == "en") & (other == "zh"))).fill_null(
         False
     )
@@ -55,15 +61,29 @@ def match_languages(prompts: pl.Series, answers: pl.Series) -> pl.Series:
     return (~crossed).scatter(places, named).alias("language_match")
 
 
-def _language(text: pl.Expr) -> pl.Expr:
+def _languages(texts: pl.Series) -> pl.Series:
     """`zh` or `en`, null where a text is in both, in neither, or too short to tell.
 
     As `rows.guess_language` has it: four Latin letters carry about as much as one Han character.
     """
-    prose = text.str.replace_all(_CODE, " ").str.head(_HEAD)
-    han, latin = prose.str.count_matches(_HAN), prose.str.count_matches(_LATIN)
-    letters = prose.str.count_matches(r"\p{L}")
+    prose = texts.str.replace_all(_CODE, " ").str.head(_HEAD)
+    counts = weigh_texts(prose, _counted())
+    fields = [counts >> (_BITS * field) & (1 << _BITS) - 1 for field in range(3)]
+    han, latin, letters = pl.DataFrame(fields, schema=["han", "latin", "letters"])
     share = han / (han + latin / 4)
-    told = pl.when(4 * letters.cast(pl.Int64) - 3 * latin.cast(pl.Int64) >= _LEAST)
+    told = pl.when(4 * letters - 3 * latin >= _LEAST)
     language = pl.when(share > 0.5).then(pl.lit("zh")).when(share <= 0.1).then(pl.lit("en"))
-    return told.then(language)
+    return pl.select(told.then(language)).to_series()
+
+
+@cache
+def _counted() -> Any:
+    """By code point (numpy, int64), what it adds to the counts of Han, Latin and all letters."""
+    import numpy as np
+
+    points = np.r_[:0xD800, 0xE000:_LAST_LETTER]
+    characters = pl.Series(map(chr, points.tolist()), dtype=pl.String)
+    table = np.zeros(0x110000, np.int64)
+    for field, kind in enumerate((_HAN, _LATIN, _LETTER)):
+        table[points] += characters.str.contains(kind).to_numpy().astype(np.int64) << _BITS * field
+    return table

@@ -6,15 +6,16 @@ trusted. It finds garbled text, wrong languages and foreign matter, not wrong an
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import cache, cached_property
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
 from curation.plugins import plugin
-from curation.scorers._base import ScoreContext, Scorer, fold_of, spoken_text
+from curation.scorers._base import ScoreContext, Scorer, fold_of, learn_once, spoken_text
 
 _EDGE, _UNKNOWN = 0, 1  # character numbers; the known ones follow
 _TOGETHER = 500_000
@@ -36,18 +37,15 @@ def perplexity(
     if not 1 <= order <= 4 or folds < 2:
         raise ValueError(f"order {order!r} is not 1 to 4, or folds {folds!r} is under 2")
 
+    models = learn_once(lambda reference: _learn(reference, order, folds, max_chars, min_rows))
+
     def score(rows: pl.DataFrame, context: ScoreContext) -> pl.Series:
-        known = _with_texts(context.reference, folds).sort("id")
+        learned = models(context.reference)
         asked = _with_texts(rows, folds).with_row_index("place")
-        common = known["lang"].value_counts().filter(pl.col("count") >= min_rows)["lang"]
         scores: list[float | None] = [None] * rows.height
         for (fold, lang), part in sorted(asked.group_by("fold", "lang"), key=lambda g: str(g[0])):
-            learned = known.filter(pl.col("fold") != fold)
-            if lang in common:
-                learned = learned.filter(pl.col("lang") == lang)
-            texts = _first_chars(learned["text"], max_chars)
-            if texts:
-                found = perplexities(train_ngrams(texts, order=order), part["text"].to_list())
+            if model := learned(fold, lang):
+                found = perplexities(model, part["text"].to_list())
                 for place, value in zip(part["place"], found, strict=True):
                     scores[place] = value
         return pl.Series(scores, dtype=pl.Float64)
@@ -55,32 +53,62 @@ def perplexity(
     return score
 
 
+def _learn(
+    reference: pl.DataFrame, order: int, folds: int, max_chars: int, min_rows: int
+) -> Callable[[object, object], "NgramModel | None"]:
+    """The model for the rows of a fold and a language, counted when it is first asked for."""
+    known = _with_texts(reference, folds).sort("id")
+    common = set(known["lang"].value_counts().filter(pl.col("count") >= min_rows)["lang"])
+
+    @cache
+    def model(fold: object, lang: object) -> "NgramModel | None":
+        learned = known.filter(pl.col("fold") != fold)
+        if lang in common:
+            learned = learned.filter(pl.col("lang") == lang)
+        texts = _first_chars(learned["text"], max_chars)
+        return train_ngrams(texts, order=order) if texts else None
+
+    return lambda fold, lang: model(fold, lang if lang in common else "")
+
+
 Engine = Literal["kernel", "numpy"]
 
 
 @dataclass(frozen=True)
 class NgramModel:
-    """Counts of each order, lowest first, and a number for each of the `known` characters."""
+    """The n-grams of each size, from that of no character on, one size after another.
 
-    numbers: np.ndarray  # uint16, by code point
-    known: int
-    tables: tuple["_Table", ...]
+    Those of a size are the lines from `lines[size]` on, sorted; the first of them is that of edges
+    only, whether it was seen or not. After a context, what never followed it has its share / total
+    of the P it has after a context one shorter.
+    """
 
-
-@dataclass(frozen=True)
-class _Table:
-    """Packed n-grams with their counts, and their contexts with sums and numbers of kinds."""
-
-    grams: np.ndarray  # uint64, sorted
-    counts: np.ndarray
-    contexts: np.ndarray  # uint64, sorted
+    numbers: np.ndarray  # of the known characters: uint16, by code point
+    lines: np.ndarray
+    keys: np.ndarray  # uint64: n-grams, packed
+    chances: np.ndarray  # P of the last character after the others, 0 for what was never seen
+    shares: np.ndarray  # 0 for what is no context
     totals: np.ndarray
-    kinds: np.ndarray
-    discount: float
+
+    @property
+    def order(self) -> int:
+        return len(self.lines) - 2
+
+    @cached_property
+    def ngrams(self) -> Any:
+        """The same with hash tables, as the kernel reads it."""
+        from curation import ngram_kernel as kernel
+
+        parts = np.cumsum([0, *(1 << (2 * int(n)).bit_length() for n in np.diff(self.lines))])
+        slots = np.zeros(parts[-1], np.int32)
+        held = self.lines, self.keys, self.chances, self.shares, self.totals
+        ngrams = kernel.Ngrams(*held, parts, slots)
+        kernel.enter(ngrams)
+        return ngrams
 
 
 def train_ngrams(texts: Sequence[str], *, order: int) -> NgramModel:
-    """Counts for an interpolated Kneser-Ney model.
+    """An interpolated Kneser-Ney model.
 
     Formulas: Chen and Goodman (1999), section 3.1: the highest order counts n-grams, each lower one
     in how many contexts an n-gram was seen; the discount is n1 / (n1 + 2 n2).
@@ -88,13 +116,48 @@ def train_ngrams(texts: Sequence[str], *, order: int) -> NgramModel:
     characters = sorted(set("".join(texts)))[: 2**_BITS - 2]
     numbers = np.full(sys.maxunicode + 1, _UNKNOWN, np.uint16)
     numbers[_points(characters)] = np.arange(2, len(characters) + 2)
-    keys, counts = np.unique(_grams(texts, numbers, order), return_counts=True)
-    tables = [_count_contexts(keys, counts)]
-    for shorter in range(order - 1, 0, -1):
-        mask = np.uint64((1 << (_BITS * shorter)) - 1)
-        keys, counts = np.unique(keys & mask, return_counts=True)
-        tables.append(_count_contexts(keys, counts))
-    return NgramModel(numbers, len(characters), tuple(reversed(tables)))
+    counted = [np.unique(_grams(texts, numbers, order), return_counts=True)]
+    for size in range(order - 1, 0, -1):
+        counted.append(np.unique(_last(counted[-1][0], size), return_counts=True))
+    edges = np.zeros(1, np.uint64)
+    sizes = [(edges, np.ones(1, np.int64)), *(_with_edges(*pair) for pair in reversed(counted))]
+    lines = np.cumsum([0, *(len(grams) for grams, _ in sizes)])
+    model = NgramModel(
+        numbers,
+        lines,
+        np.concatenate([grams for grams, _ in sizes]),
+        np.full(lines[-1], 1 / (len(characters) + 2)),
+        np.zeros(lines[-2]),
+        np.zeros(lines[-2]),
+    )
+    for size, (_, counts) in enumerate(sizes[1:], start=1):
+        _learn_size(model, size, counts)
+    return model
+
+
+def _with_edges(grams: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """N-grams and their counts with that of edges only, 0 times if it was not seen."""
+    unseen = int(grams[0] != _EDGE)
+    return np.pad(grams, (unseen, 0)), np.pad(counts, (unseen, 0))
+
+
+def _learn_size(model: NgramModel, size: int, counts: np.ndarray) -> None:
+    """Fill in the n-grams of a size, and their contexts, where all shorter ones are."""
+    own, shorter = (slice(*model.lines[n : n + 2]) for n in (size, size - 1))
+    contexts = model.keys[own] >> np.uint64(_BITS)
+    first = np.flatnonzero(np.diff(contexts, prepend=contexts[:1] + np.uint64(1)))
+    once, twice = int((counts == 1).sum()), int((counts == 2).sum())
+    # Bounded, so that a tiny or regular reference still leaves something for what it never saw.
+    discount = min(max(once / max(1, once + 2 * twice), 0.1), 0.9)
+    share = discount * np.add.reduceat((counts > 0).astype(np.int64), first)
+    total = np.add.reduceat(counts, first)
+    at = np.searchsorted(model.keys[shorter], contexts[first]) + shorter.start
+    model.shares[at], model.totals[at] = share, total
+    kinds = np.diff(np.append(first, len(counts)))
+    ends = np.searchsorted(model.keys[shorter], _last(model.keys[own], size - 1))
+    unseen = np.repeat(share, kinds) * model.chances[shorter][ends]
+    mixed = (np.maximum(counts - discount, 0) + unseen) / np.repeat(total, kinds)
+    model.chances[own] = np.where(counts > 0, mixed, 0)
 
 
 def perplexities(
@@ -127,17 +190,18 @@ def log_losses(model: NgramModel, texts: Sequence[str]) -> np.ndarray:
 
 def _chances(model: NgramModel, texts: Sequence[str]) -> Iterator[tuple[Sequence[str], np.ndarray]]:
     """Some texts, and P of their characters and ends; what many share is looked up once."""
-    order = len(model.tables)
     for some in _batches(texts):
-        grams, places = np.unique(_grams(some, model.numbers, order), return_inverse=True)
-        chance = np.full(len(grams), 1 / (model.known + 2))
-        for size, table in enumerate(model.tables, start=1):
-            own = grams & np.uint64((1 << (_BITS * size)) - 1)
-            total = _look_up(table.contexts, table.totals, own >> np.uint64(_BITS))
-            kinds = _look_up(table.contexts, table.kinds, own >> np.uint64(_BITS))
-            seen = np.maximum(_look_up(table.grams, table.counts, own) - table.discount, 0)
-            mixed = (seen + table.discount * kinds * chance) / np.maximum(total, 1)
-            chance = np.where(total > 0, mixed, chance)
+        grams, places = np.unique(_grams(some, model.numbers, model.order), return_inverse=True)
+        chance = np.full(len(grams), model.chances[0])
+        for size in range(1, model.order + 1):
+            own = _last(grams, size)
+            seen = _look_up(model, model.chances, size, own)
+            share, total = (
+                _look_up(model, values, size - 1, own >> np.uint64(_BITS))
+                for values in (model.shares, model.totals)
+            )
+            unseen = np.where(total > 0, share * chance / np.maximum(total, 1), chance)
+            chance = np.where(seen > 0, seen, unseen)
         yield some, chance[places]
 
 
@@ -147,36 +211,11 @@ def _compiled_chances(
     """The same from hash tables, each n-gram looked up once."""
     from curation import ngram_kernel as kernel
 
-    grams = [np.zeros(0, np.uint64), *(table.grams for table in model.tables)]
-    begun = [*(table.contexts for table in model.tables), np.zeros(0, np.uint64)]
-    # Twice as many lines as n-grams and contexts of a size can be together, and never none.
-    lines = [1 << (2 * max(map(len, both))).bit_length() for both in zip(grams, begun, strict=True)]
-    firsts = np.cumsum([0, *lines])
-    hashed = np.zeros((firsts[-1], 4), np.uint64)
-    for size, table in enumerate(model.tables):
-        for at, keys, column, values in (
-            (size, table.contexts, kernel.TOTAL, table.totals),
-            (size, table.contexts, kernel.KINDS, table.kinds),
-            (size + 1, table.grams, kernel.COUNT, table.counts),
-        ):
-            kernel.put(hashed, firsts[at], lines[at], keys, column, values)
-    discounts = np.array([table.discount for table in model.tables])
     for some in _batches(texts):
         ends = np.cumsum([len(text) for text in some])
-        out = np.empty(ends[-1] + len(some))
-        points, unseen = _points(some), 1 / (model.known + 2)
-        kernel.chances(points, ends, model.numbers, _BITS, hashed, firsts, discounts, unseen, out)
+        out, points = np.empty(ends[-1] + len(some)), _points(some)
+        kernel.chances(model.ngrams, points, ends, model.numbers, _BITS, out)
         yield some, out
-
-
-def _count_contexts(grams: np.ndarray, counts: np.ndarray) -> _Table:
-    contexts, first = np.unique(grams >> np.uint64(_BITS), return_index=True)
-    totals = np.add.reduceat(counts, first)
-    kinds = np.diff(np.append(first, len(grams)))
-    once, twice = int((counts == 1).sum()), int((counts == 2).sum())
-    # Bounded, so that a tiny or regular reference still leaves something for what it never saw.
-    discount = min(max(once / max(1, once + 2 * twice), 0.1), 0.9)
-    return _Table(grams, counts, contexts, totals, kinds, discount)
 
 
 def _grams(texts: Sequence[str], numbers: np.ndarray, order: int) -> np.ndarray:
@@ -213,8 +252,14 @@ def _batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:
         yield texts[start:]
 
 
-def _look_up(keys: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """The value of each wanted key, 0 where there is none."""
+def _last(grams: np.ndarray, size: int) -> np.ndarray:
+    """The last characters of n-grams, so many of them."""
+    return grams & np.uint64((1 << (_BITS * size)) - 1)
+
+
+def _look_up(model: NgramModel, values: np.ndarray, size: int, wanted: np.ndarray) -> np.ndarray:
+    """The value of each wanted n-gram of a size, 0 where there is none."""
+    keys, values = (array[slice(*model.lines[size : size + 2])] for array in (model.keys, values))
     places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return np.where(keys[places] == wanted, values[places], 0)
 

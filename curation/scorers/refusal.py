@@ -10,7 +10,8 @@ import polars as pl
 
 from curation.plugins import plugin
 from curation.rows import ANSWER
-from curation.scorers._base import ScoreContext, Scorer, score_each
+from curation.scorers._base import ScoreContext, Scorer
+from curation.scorers._screen import score_where
 
 
 def _any(*words: str) -> str:
@@ -66,12 +67,23 @@ _DECLINES = re.compile(
 )
 
 
+_NEEDED = [
+    *("无法", "不能", "没有", "没办法", "不便", "不会"),
+    *("can't", "cant", "cannot", "can not", "not able", "unable", "won't", "ll not"),
+    *("don't have", "do not have"),
+]
+"""One of these stands in each refusal, with whatever apostrophe."""
+
+
 @plugin()
 def refusal() -> Scorer:
     """True where the last answer declines in such words; write the rule as `not refusal`."""
+    needed = [spelt for word in _NEEDED for spelt in {word, word.replace("'", "’")}]
 
     def score(rows: pl.DataFrame, _context: ScoreContext) -> pl.Series:
-        return score_each(rows.select(a=ANSWER)["a"], declines, dtype=pl.Boolean)
+        answers = rows.select(a=ANSWER)["a"]
+        may = answers.str.contains_any(needed, ascii_case_insensitive=True)
+        return score_where(may, answers, declines, otherwise=False)
 
     return score
 

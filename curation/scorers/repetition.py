@@ -8,34 +8,51 @@ things, so of a question only the stuttering counts.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import polars as pl
 
 from curation.plugins import plugin
 from curation.rows import ANSWER, UTTERANCE
-from curation.scorers._base import ScoreContext, Scorer, score_each
+from curation.scorers._base import ScoreContext, Scorer
 
 # A unit of one to four characters, beginning with a letter, four times or more: 哈哈哈哈, ha ha ha.
 _LONGEST_UNIT, _TIMES = 4, 4
 _RUN = re.compile(rf"([^\W\d_].{{0,{_LONGEST_UNIT - 1}}}?)\1{{{_TIMES - 1},}}", re.DOTALL)
 _SHORTEST_RUN = 8
+_MANY = 2_000_000
+"""Characters from which on the compiled kernel is worth loading."""
 _NO_WORDS = re.compile(r"[\W\d_]{6,}")  # rulers, tables and round numbers repeat and say nothing
 
 
 @plugin()
 def repetition(*, n: int = 6) -> Scorer:
     """The larger of an answer's share of repeated `n`-grams and of its longest stutter."""
+    if n < 1:
+        raise ValueError(f"repetition: n is {n!r}; at least 1")
 
     def score(rows: pl.DataFrame, _context: ScoreContext) -> pl.Series:
         asked = rows.select(text=UTTERANCE)["text"].fill_null("").to_list()
         said = [_words(text) for text in rows.select(text=ANSWER)["text"].fill_null("")]
-        runs = zip(measure_runs(asked), measure_runs(said), strict=True)
-        pairs = zip(said, runs, strict=True)
-        return score_each(pairs, lambda p: max(measure_share(p[0], n), *p[1]))
+        shares = zip(measure_shares(said, n), measure_runs(said), measure_runs(asked), strict=True)
+        return pl.Series(map(max, shares), dtype=pl.Float64)
 
     return score
+
+
+def measure_shares(texts: Sequence[str], n: int) -> list[float]:
+    """`measure_share` of each text."""
+    if sum(map(len, texts)) < _MANY:
+        return [measure_share(text, n) for text in texts]
+    import numpy as np
+
+    from curation.repeat_kernel import count_different
+
+    lengths = np.array([len(text) for text in texts])
+    different = np.zeros(len(texts), np.int64)
+    count_different(_points(texts), np.cumsum(lengths), n, different)
+    return np.where(lengths >= n, 1 - different / np.maximum(lengths - n + 1, 1), 0.0).tolist()
 
 
 def measure_share(words: str, n: int) -> float:
@@ -65,7 +82,7 @@ def _may_stutter(texts: Sequence[str]) -> list[int]:
     """
     import numpy as np
 
-    points = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32)
+    points = _points(texts)
     ends, found = np.cumsum([len(text) for text in texts]), set[int]()
     for unit in range(1, _LONGEST_UNIT + 1):
         least = max(_TIMES * unit, _SHORTEST_RUN) - unit
@@ -73,6 +90,13 @@ def _may_stutter(texts: Sequence[str]) -> list[int]:
         runs = same[: 1 - least][same[least - 1 :] - same[: 1 - least] == least - 1]
         found.update(np.searchsorted(ends, runs, side="right").tolist())
     return sorted(found)
+
+
+def _points(texts: Sequence[str]) -> Any:
+    """The code points of all texts, one after another (numpy, uint32)."""
+    import numpy as np
+
+    return np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32)
 
 
 def _words(text: str) -> str:
@@ -89,8 +113,9 @@ def _values(text: str) -> str:
         return text
 
 
-def _leaves(value: Any) -> list[str]:
-    if isinstance(value, dict | list):
-        inner = value.values() if isinstance(value, dict) else value
-        return [leaf for v in inner for leaf in _leaves(v)]
-    return [str(value)]
+def _leaves(value: dict | list) -> Iterator[str]:
+    for inner in value.values() if isinstance(value, dict) else value:
+        if isinstance(inner, dict | list):
+            yield from _leaves(inner)
+        else:
+            yield str(inner)

@@ -8,10 +8,14 @@ import polars as pl
 
 from curation.plugins import plugin
 from curation.scorers._base import ScoreContext, Scorer, full_text
-from curation.scorers._screen import count_folded, score_some
+from curation.scorers._screen import score_where
 from curation.unsafe_text import find_markers
 
 __all__ = ["find_markers", "special_tokens"]
+
+_OPENING = r'[<\u{FE64}\u{FF1C}]|[\[\u{FE47}\u{FF3B}][^\s0-9"{}\[\]]'
+"""What a marker begins with, in all that folds into `<` or `[`. No marker goes on as JSON does
+behind a `[`: every other answer may be JSON."""
 
 
 @plugin()
@@ -20,7 +24,8 @@ def special_tokens() -> Scorer:
 
     def score(rows: pl.DataFrame, _context: ScoreContext) -> pl.Series:
         texts = full_text(rows) + "\n" + rows["tools"]
-        opening = count_folded("<[")
-        return score_some(texts, opening, 1, lambda t: bool(find_markers(t)), otherwise=False)
+        return score_where(
+            texts.str.contains(_OPENING), texts, lambda t: bool(find_markers(t)), otherwise=False
+        )
 
     return score

@@ -6,6 +6,7 @@ Spaces, width and case are typography; digits, points, signs and the letters of 
 
 import re
 import unicodedata
+from functools import lru_cache
 
 _HAN_DIGIT = "零〇一二三四五六七八九十百千两"
 _MINUS = str.maketrans("−–", "--")
@@ -13,6 +14,7 @@ _MINUS = str.maketrans("−–", "--")
 _SPACE = re.compile("(?<![a-z0-9]) | (?![a-z0-9])|(?<=[a-z]) (?=[0-9])|(?<=[0-9]) (?=[a-z])")
 
 
+@lru_cache(1 << 12)  # values are few, and each is looked at several times a row
 def normal_text(text: str) -> str:
     """NFKC, small letters, one minus sign, no spaces but between two letters or two digits."""
     text = unicodedata.normalize("NFKC", text.translate(_MINUS)).casefold()

@@ -2,10 +2,13 @@
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from curation.rows import ROW_SCHEMA, dialogue, make_row
 from curation.scorers._base import ScoreContext
-from curation.scorers.language_match import language_match, match_languages
+from curation.scorers._screen import weigh_texts
+from curation.scorers.language_match import _counted, language_match, match_languages
 from curation.tasks.free_text import free_text
 
 ENGLISH = "You can lower the window with the switch on the door."
@@ -52,3 +55,11 @@ def test_a_row_of_the_domain_answers_in_the_form_of_its_task():
     rows = pl.DataFrame(pairs, schema=ROW_SCHEMA)
     context = ScoreContext(task=free_text(), reference=ROW_SCHEMA.to_frame())
     assert language_match()(rows, context).to_list() == [True, False]
+
+
+@given(st.lists(st.text() | st.text("好a ㄱé😀Ａ9\n", max_size=30), max_size=6))
+def test_characters_are_counted_as_the_patterns_say(texts):
+    counts = weigh_texts(said := pl.Series(texts, dtype=pl.String), _counted())
+    for field, kind in enumerate(("[\u3400-\u9fff\uf900-\ufaff]", "[A-Za-z]", r"\p{L}")):
+        found = (counts >> 20 * field & (1 << 20) - 1).tolist()
+        assert found == said.str.count_matches(kind).to_list()

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from curation.chat import encode_chats, length_batches, load_tokenizer
-from curation.models import load_causal_lm
+from curation.models import answer_losses, load_causal_lm
 from curation.rows import dialogue, make_row, rows_frame
 from curation.scorers._base import ScoreContext
 from curation.scorers.model_perplexity import model_perplexity
@@ -53,6 +53,16 @@ def test_batches_hold_every_row_once_within_the_budget() -> None:
     batches = list(length_batches(lengths, max_tokens=100))
     assert sorted(i for b in batches for i in b) == list(range(len(lengths)))
     assert all(len(b) == 1 or len(b) * max(lengths[i] for i in b) <= 100 for b in batches)
+
+
+def test_a_cpu_reads_few_tokens_together(tiny_base: Path) -> None:
+    model, read = load_causal_lm(tiny_base).to("cpu"), list[int]()
+    model.register_forward_hook(
+        lambda _model, _args, given, _out: read.append(given["input_ids"].numel()),
+        with_kwargs=True,
+    )
+    answer_losses(model, load_tokenizer(tiny_base), copy_rows(90)["messages"].to_list())
+    assert max(read) <= 1_024 < sum(read)
 
 
 def _direct(base: Path, chat: list[dict[str, str]]) -> float:

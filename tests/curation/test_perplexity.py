@@ -105,6 +105,13 @@ def test_a_score_depends_on_the_row_and_never_on_its_neighbours():
     assert scores(rows.reverse(), rows.reverse()) == whole
 
 
+def test_a_scorer_that_has_learned_from_one_reference_learns_from_the_next():
+    rows, scorer = rows_of(zh()[:60]), perplexity()
+    for reference in (rows_of(zh()), rows_of(zh()[:60] + en())):
+        context = ScoreContext(task=free_text(), reference=reference)
+        assert dict(zip(rows["id"], scorer(rows, context), strict=True)) == scores(rows, reference)
+
+
 def test_without_a_reference_there_is_no_score():
     rows = rows_of(zh()[:3])
     assert list(scores(rows, ROW_SCHEMA.to_frame()).values()) == [None] * 3

@@ -62,6 +62,20 @@ def test_an_answer_is_none(answer):
     assert not declines(answer)
 
 
+def test_a_refusal_is_found_however_the_model_says_that_it_cannot():
+    zh = ("无法", "不能", "没有办法", "没办法", "不便", "不会", "暂时不能", "还没办法直接")
+    en = ("can't", "can’t", "cant", "CANNOT", "can not", "am not able to", "am UNABLE to")
+    texts = [f"很抱歉，我{word}提供这些信息。" for word in zh]
+    texts += [f"I'm sorry, but I {word} help." for word in (*en, "won't", "won’t", "will not")]
+    texts += ["作为人工智能，我没有感情。", "作为一个大模型，我并没有眼睛。"]
+    texts += [
+        f"As an AI, I {word} feelings." for word in ("don't have", "don’t have", "do not have")
+    ]
+    rows = pl.DataFrame([make_row(dialogue("问", text)) for text in texts], schema=ROW_SCHEMA)
+    context = ScoreContext(task=free_text(), reference=ROW_SCHEMA.to_frame())
+    assert rows.filter(~refusal()(rows, context)).is_empty() and all(map(declines, texts))
+
+
 def test_only_the_beginning_of_the_last_answer_counts():
     late = "先看第一步：检查电源。" * 20 + REFUSALS[0]
     turns = [*dialogue("问", REFUSALS[0]), *dialogue("再问", "答")]

@@ -12,7 +12,7 @@ from curation.personal import find_personal, kinds_of
 from curation.plugins import find_plugin, plugin_uses
 from curation.rows import ROW_SCHEMA, dialogue, make_row, rows_frame
 from curation.scorers._base import ScoreContext, fold_of, full_text, spoken_text
-from curation.scorers.repetition import measure_run, measure_runs
+from curation.scorers.repetition import measure_run, measure_runs, measure_share, measure_shares
 from curation.scorers.special_tokens import find_markers
 from curation.scorers.task_valid import find_reasons
 from curation.tasks.json_slots import JsonSlots, json_slots
@@ -70,6 +70,22 @@ def test_every_stutter_is_found_among_many_texts(texts):
     assert measure_runs(texts) == [measure_run(text) for text in texts]
 
 
+@given(
+    st.lists(st.text("哈ha1好", max_size=40) | st.text(max_size=9), max_size=6), st.integers(1, 7)
+)
+def test_the_shares_of_many_texts_are_those_of_each(texts, n):
+    texts = [*texts, "打开空调" * 3, ""]
+    alone = [measure_share(text, n) for text in texts]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("curation.scorers.repetition._MANY", 0)
+        assert measure_shares(texts, n) == alone
+
+
+def test_repeated_runs_of_no_characters_are_refused():
+    with pytest.raises(ValueError, match="n is 0"):
+        score("repetition", frame(("问", "答")), n=0)
+
+
 def test_the_form_of_a_json_answer_is_no_repetition():
     answer = json.dumps([{"action": "open", "target": t} for t in ("window", "door", "roof")])
     assert score("repetition", frame(("问", answer), ("问", "好的" * 9))) == [0.0, 1.0]
@@ -93,6 +109,7 @@ def test_an_answer_is_valid_when_the_task_says_so_and_one_odd_row_costs_one_scor
         ("请拨打+86 138-1234-5678吧", "phone"),
         ("座机010-62345678。", "phone"),
         ("call (415) 555-2671 now", "phone"),
+        ("call +1 2345678 now", "phone"),
         ("Tel +44 20 7946 0958", "phone"),
         ("身份证11010519491231002X号", "id_number"),
         ("my SSN is 219-09-9999", "id_number"),

@@ -7,7 +7,7 @@ import pytest
 
 from curation.rows import ROW_SCHEMA, dialogue, make_row, rows_frame
 from curation.rules import judge_rows
-from curation.scorers._base import CannotScore, ScoreContext, full_text, score_each
+from curation.scorers._base import CannotScore, ScoreContext, full_text, learn_once, score_each
 from curation.scoring import FACT_SCHEMA, failed_scores, join_facts, score_rows
 from curation.tasks.free_text import free_text
 
@@ -101,6 +101,14 @@ def test_no_rows_make_no_facts():
 
 def test_one_row_that_cannot_be_measured_costs_one_score():
     assert score_each(["1", "x", "3"], float).to_list() == [1.0, None, 3.0]
+
+
+def test_a_reference_is_learned_once_until_another_one_comes():
+    seen: list[int] = []
+    learned = learn_once(lambda rows: seen.append(rows.height) or rows.height)
+    other = ROWS.head(2)
+    assert [learned(rows) for rows in (ROWS, ROWS, other, other, ROWS)] == [6, 6, 2, 2, 6]
+    assert seen == [6, 2, 6]
 
 
 def test_the_full_text_holds_every_turn():

@@ -13,15 +13,18 @@ from curation.rows import ROW_SCHEMA, dialogue, make_row, rows_frame
 from curation.scorers._base import ScoreContext
 from curation.scorers._screen import count_folded, score_some, weigh_texts
 from curation.scorers.garbled import measure_garbled
+from curation.scorers.refusal import declines
 from curation.tasks.free_text import free_text
 from curation.unsafe_text import find_markers
 from tests.curation.test_planted_defects import GARBLED, MARKERS
 from tests.curation.test_planted_pii import LOOK_ALIKES, PERSONAL, wide
+from tests.curation.test_refusal import REFUSALS
 
 MEASURES = {
     "pii": lambda text: bool(find_personal(text)),
     "special_tokens": lambda text: bool(find_markers(text)),
     "garbled": measure_garbled,
+    "refusal": declines,
 }
 PIECES = st.sampled_from(
     [
@@ -44,11 +47,16 @@ PIECES = st.sampled_from(
             "＜｜x｜＞",
             "[INST]",
             "［INST］",
+            "[\u200bINST]",
+            "﹇/inst]",
+            '["INST",{"<s>":[1]}]',
             "13812345678",
             "１３８１２３４５６７８",
             "①",
             "½",
         ),
+        *("抱歉，", "我无法", "没办法", "提供", "帮助", "I am ", "Sorry, ", "I CAN’T", "unable to"),
+        *(" help", " with this", "as an AI language model, ", "don't have", "ı won't", " give"),
         *("a@b.cn", "a＠b.cn", " ", "-", "+86 1", "😀", "abc", "0", "\n"),
     ]
 )
@@ -76,14 +84,15 @@ def corpus() -> list[str]:
     texts += [make(draw) for make in LOOK_ALIKES.values() for _ in range(20)]
     plain = ["打开空调并把温度调到二十六度", "please open the window now"]
     texts += [break_(text, draw) for break_ in GARBLED.values() for text in plain]
-    return [*texts, *MARKERS, *plain, ""]
+    spelt = ["[\u200bINST]", "﹇INST﹈", "［/inst］", "﹤s﹥", "＜s>", '["INST",[1]]']
+    return [*texts, *MARKERS, *spelt, *REFUSALS, *plain, ""]
 
 
 @pytest.mark.parametrize("name", MEASURES)
 def test_a_scorer_says_of_each_row_what_its_measure_says_of_the_text(name: str):
     texts = corpus()
     found = score(name, texts)
-    prefix = "" if name == "garbled" else "问\n"
+    prefix = "" if name in ("garbled", "refusal") else "问\n"
     assert found == [MEASURES[name](prefix + text) for text in texts]
     assert 0 < sum(map(bool, found)) < len(texts)
 

@@ -132,7 +132,7 @@ def test_a_users_mistake_is_one_line_and_adds_nothing(project, capsys, words, sa
     assert winnow(project, *words) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line == f"winnow: {said}"
-    assert not list((project.store.root / "verdicts").iterdir())
+    assert not [*(project.store.root / "verdicts").glob("*")]
 
 
 @pytest.mark.parametrize("name", ["list", "accept", "reject", "add"])

@@ -20,7 +20,7 @@ from curation.store import Made, Version
 from curation.tables import lookup
 
 
-@stage(GROUP, section=("split", "task"), checks=("conservation",), remembers=("once",))
+@stage(GROUP, section=("split", "task"), checks=("conservation",))
 def split_rows(
     job: Job,
     rows: Version,
@@ -39,12 +39,11 @@ def split_rows(
             before = since.input("unique_rows").lookup("rows", ids, texts=False)
             was = setting.settle(before, since.lookup("fates", ids), found.exam)
             changes = {name: replacing(ids, getattr(found, name)) for name in ("rows", "fates")}
-            whole = {name: getattr(found, name) for name in ("exam", "clusters", "once")}
+            whole = {name: getattr(found, name) for name in ("exam", "clusters")}
             books = resettle(since, was, settled)
             return Made({**changes, **whole}, since=since, memos=signatures.memos, **books)
     found, settled = setting.part(None)
-    names = ("exam", "fates", "clusters", "once")
-    tables: dict[str, Any] = {name: getattr(found, name) for name in names}
+    tables: dict[str, Any] = {name: getattr(found, name) for name in ("exam", "fates", "clusters")}
     del found  # and the candidates with it
     tables["rows"] = read_kept(unique_rows, tables["fates"])
     return Made(tables, memos=signatures.memos, **settled)
@@ -79,12 +78,6 @@ class _Setting:
         examined = (pl.col("track") == "domain") | (pl.col("split") != "train")
         return self.rows.table("rows", ["id", "split", "track", "source"], where=examined)
 
-    @property
-    def once(self) -> pl.DataFrame | None:
-        """What the version before remembers, whatever code or options made it."""
-        before = self.job.previous
-        return before.table("once") if before and "once" in before.tables else None
-
     def part(self, partly: _Partly | None) -> tuple[Exam, Settled]:
         """The exam and the verdicts on some rows, or on all of them."""
 
@@ -109,15 +102,13 @@ class _Setting:
         else:
             unique = self.unique_rows.table("rows", [*LABELS, "prompt_id"])
         if partly and partly.examined is not None:
-            then = (partly.since.table(name) for name in ("exam", "clusters", "once"))
-            exam, clusters, once = then
+            exam, clusters = (partly.since.table(name) for name in ("exam", "clusters"))
             options |= {name: said[name] for name in ("threshold",) if name in said}
             options["examined"] = partly.examined
-            found = keep_exam(exam, clusters, once, unique, cases, pairs, **options)
+            found = keep_exam(exam, clusters, unique, cases, pairs, **options)
         else:
             edges = self.augmented_rows.table("edges")
-            given = (unique, self.imported, cases, edges, pairs, self.once)
-            found = set_exam(*given, **options, **said)
+            found = set_exam(unique, self.imported, cases, edges, pairs, **options, **said)
         return found, self.settle(unique, found.fates, found.exam)
 
     def settle(self, unique: pl.DataFrame, fates: pl.DataFrame, exam: pl.DataFrame) -> Settled:

@@ -21,7 +21,6 @@ from curation.frames import Bare
 from curation.leakage import count_kinds, find_leakage
 from curation.line import STRATA, TOPIC
 from curation.mix import count_topics, mix_tracks
-from curation.once import withdrawn_prompts
 from curation.rows import ROW_SCHEMA, digest
 from curation.runs import SLICE
 from curation.store import Made, Version
@@ -125,8 +124,7 @@ def _leakage_check(
     a version in which a row leaks does not come about.
     """
     since = job.same_code
-    of_exam = [(split_rows, table) for table in ("exam", "once")]
-    asked = [*of_exam, (augmented_rows, "edges"), (bad_cases, "rows")]
+    asked = ((split_rows, "exam"), (augmented_rows, "edges"), (bad_cases, "rows"))
     if since and all(_is_same(since, version, table) for version, table in asked):
         known = since.lookup("rows", trained["id"], ["id", "track"])
         some = trained.join(known, on=["id", "track"], how="anti", maintain_order="left")
@@ -136,9 +134,8 @@ def _leakage_check(
     exam = split_rows.table("exam").filter("guarded")
     held = bad_cases.table("rows", ["id", "half"]).filter(pl.col("half") == "hold")["id"]
     edges = augmented_rows.table("edges", ["child", "parent"])
-    withdrawn = withdrawn_prompts(split_rows.table("once"), exam)["prompt"]
     options = {"task": job.recipe.task, "templates": templates_of(job)}
-    found = find_leakage(texts, exam, edges, held, withdrawn, **options)
+    found = find_leakage(texts, exam, edges, held, **options)
     counts = ", ".join(f"{n:,} {kind}" for kind, n in count_kinds(found).items())
     said = f"{counts} of {trained.height:,} rows give away one of {exam.height:,} of the exam"
     if found.is_empty():

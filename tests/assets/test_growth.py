@@ -5,15 +5,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import polars as pl
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from curation import band_index
 from curation.bad_cases import add_bad_cases
 from curation.exam import set_exam
-from curation.once import REASON, name_prompts
 from curation.reviews import add_verdicts
 from curation.store import Store
 from tests.assets._project import (
@@ -50,7 +48,6 @@ LINES = st.one_of(
     st.sampled_from(talk(6)),
     st.sampled_from(["{", "[1]", '{"prompt": "没有答案"}', "不是 JSON"]),
 )  # fmt: skip
-TESTED = [command(what) for what in ANSWERS]
 DELIVERY = st.tuples(
     st.sampled_from(["append", "write", "write", "remove", "wrong", "judge"]),
     st.sampled_from(["seeds", "general", "exam", "traffic"]),
@@ -64,8 +61,6 @@ DELIVERY = st.tuples(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
-@example([("write", "exam", "1.jsonl", TESTED), ("write", "exam", "1.jsonl", []),
-          ("write", "seeds", "3.jsonl", TESTED)])  # fmt: skip
 @given(st.lists(DELIVERY, min_size=1, max_size=3))
 def test_a_store_that_grew_says_what_a_fresh_one_says(tiny_base, deliveries):
     with TemporaryDirectory() as folder:
@@ -90,7 +85,7 @@ def test_a_store_that_grew_says_what_a_fresh_one_says(tiny_base, deliveries):
             add_bad_cases(fresh, wrong)
             add_verdicts(fresh, said)
             grown.build(store=fresh)
-            require_as_fresh(grown, fresh)
+            require_same(grown, fresh)
             require_books(grown.head(LAST))
 
 
@@ -102,40 +97,16 @@ def judge(project: Project, file: str, lines: Sequence[Any]) -> list[dict[str, s
     return [{"id": row_id, "verdict": verdict, "by": file} for row_id in ids]
 
 
-def require_as_fresh(grown: Project, fresh: Store) -> None:
-    """The same in all; where a guarded row was withdrawn, but for what shares a cluster with it."""
-    ours, theirs = (grown.head("split_rows", store=store) for store in (None, fresh))
-    once = [version.table("once") for version in (ours, theirs)]
-    if once[0].equals(once[1]):
-        return require_same(grown, fresh)
-    require_same(grown, fresh, steps=("rows", "duplicates", "unique_rows"))
-    assert ours.table("exam").equals(theirs.table("exam"))
-    fates = ours.table("fates")
-    assert fates["id"].equals(theirs.table("fates")["id"])
-    others = fates.join(theirs.table("fates"), on=fates.columns, how="anti", nulls_equal=True)
-    assert {*others["reason"]} <= {REASON}
-    gone = once[0].join(once[1], on="prompt", how="anti")
-    rows = pl.concat(ours.input(name).table("rows") for name in ("rows", "augmented_rows"))
-    again = name_prompts(rows).join(gone, on="prompt", how="semi").select("id")
-    clusters = ours.table("clusters")
-    names = clusters.join(again, on="id", how="semi").select("cluster")
-    related = clusters.join(names, on="cluster", how="semi")
-    assert {*others["id"]} <= {*again["id"], *related["id"]}
-
-
 def test_a_row_that_becomes_a_general_one_is_judged_as_that(tmp_path, tiny_base):
-    """Of two sources with the same row the one that is named first says what it is.
-
-    All are of the half to learn from: what was held back would be remembered.
-    """
+    """Of two sources with the same row the one that is named first says what it is."""
     scorers = {"length": {}, "task_valid": {}}
     project = Project(tmp_path, tiny_base, sources=SOURCES, **PLAIN | {"scorers": scorers})
-    twice = [command("地图"), {"prompt": "打开地图", "answer": "不是命令"}]
+    twice = [command("车窗"), {"prompt": "打开车窗", "answer": "不是命令"}]
     project.write("seeds/1.jsonl", SEEDS)
     project.write("general/1.jsonl", talk(40))
     project.write("traffic/1.jsonl", twice)
     project.build()
-    project.write("general/2.jsonl", [*twice, {"prompt": "打开地图！", "answer": "好的"}])
+    project.write("general/2.jsonl", [*twice, {"prompt": "打开车窗！", "answer": "好的"}])
     build = project.build()
     fresh = Store(tmp_path / "fresh")
     project.build(store=fresh)
@@ -146,40 +117,6 @@ def test_a_row_that_becomes_a_general_one_is_judged_as_that(tmp_path, tiny_base)
     fresh = Store(tmp_path / "fresh again")
     project.build(store=fresh)
     require_same(project, fresh)
-
-
-def trained_prompts(project: Project) -> set[str]:
-    trained = project.head(LAST).table("rows")["messages"].to_list()
-    return {turn["content"] for turns in trained for turn in turns if turn["role"] == "user"}
-
-
-def test_a_withdrawn_test_row_is_not_trained_on_when_it_comes_again(tmp_path, tiny_base):
-    project = Project(tmp_path, tiny_base, sources=SOURCES, **PLAIN | {"keep": []})
-    project.write("exam/1.jsonl", [command("近灯")])
-    project.write("seeds/1.jsonl", SEEDS)
-    project.write("general/1.jsonl", talk(40))
-    project.build()
-    project.write("exam/2.jsonl", [command("远灯"), command("the fan")])
-    project.build()
-    (tmp_path / "exam" / "2.jsonl").unlink()
-    project.build()  # what was before; but the version of then has not seen the second file
-    assert project.head("split_rows").table("exam").height == 1
-    project.write("general/2.jsonl", talk(5, start=900))
-    project.build()  # while the exam stays, what is remembered stays too
-    project.change(split={"threshold": 0.7})
-    project.write("seeds/2.jsonl", [command("远灯"), command("the FAN"), command("雾灯")])
-    project.build()
-    version = project.head("split_rows")
-    again = version.table("fates").filter(reason=REASON)
-    assert again.height >= 2 and version.lookup("rows", again["id"]).is_empty()
-    asked = {*map(str.lower, trained_prompts(project))}
-    assert "请打开雾灯" in asked
-    assert not [prompt for prompt in asked if "远灯" in prompt or "fan" in prompt]
-    require_books(project.head(LAST))
-    assert project.build().recalled["split_rows"]
-    project.change(split={"threshold": 0.7, "edition": 2})
-    project.build()
-    assert {"请打开远灯", "请打开the FAN"} <= trained_prompts(project)
 
 
 @pytest.fixture

@@ -6,13 +6,20 @@ Exit codes: 0 answered, 1 nothing found or the answer is no, 2 the user's mistak
 import argparse
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pipelines import cli_answers as answers
 from pipelines import cli_cases as cases
-from pipelines.cli_parts import read_recipe, say_nothing, show, store_and_name
+from pipelines.cli_parts import (
+    Argument,
+    Command,
+    add_command,
+    read_recipe,
+    say_nothing,
+    show,
+    store_and_name,
+)
 
 LINEAGE_EXAMPLES = {
     "model": "winnow lineage model v2",
@@ -29,8 +36,6 @@ LINEAGE_EXAMPLES = {
     "lineage export": "winnow lineage export v2 --openlineage events.ndjson",
 }
 
-Command = Callable[[argparse.Namespace], int]
-
 
 def add_lineage(commands: Any, common: argparse.ArgumentParser) -> None:
     """Add the questions to the command line."""
@@ -39,22 +44,12 @@ def add_lineage(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     for name, (command, text, arguments) in _questions().items():
         example = LINEAGE_EXAMPLES.get(f"lineage {name}") or LINEAGE_EXAMPLES[name]
-        parser = group.add_parser(
-            name,
-            help=text,
-            description=text,
-            parents=[common],
-            epilog=f"example:\n  {example}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        for names, options in [*arguments, _JSON]:
-            parser.add_argument(*names, **options)
-        parser.set_defaults(command=command)
+        said = command, text, [*arguments, _JSON]
+        parser = add_command(group, name, said, example=example, common=common)
         if name == "export":
             _add_forms(parser.add_mutually_exclusive_group(required=True))
 
 
-Argument = tuple[tuple[str, ...], dict[str, Any]]
 _JSON: Argument = (("--json",), {"action": "store_true", "help": "for programs"})
 _VERSION: Argument = (
     ("version",),

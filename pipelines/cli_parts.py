@@ -4,7 +4,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,33 @@ from pipelines.cli_text import cut
 
 WRITTEN = ("to", "openlineage", "hf", "llama_factory")
 """Options that name a file or folder to write."""
+Command = Callable[[argparse.Namespace], int]
+Argument = tuple[tuple[str, ...], dict[str, Any]]
+"""The names of an argument, and what argparse wants to know of it."""
+
+
+def add_command(
+    group: Any,
+    name: str,
+    said: tuple[Command, str, list[Argument]],
+    *,
+    example: str,
+    common: argparse.ArgumentParser,
+) -> argparse.ArgumentParser:
+    """Add a command, what it is for and its arguments to a group of commands."""
+    command, text, arguments = said
+    parser = group.add_parser(
+        name,
+        help=text,
+        description=text,
+        parents=[common],
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for names, options in arguments:
+        parser.add_argument(*names, **options)
+    parser.set_defaults(command=command)
+    return parser
 
 
 def say_nothing(line: str) -> int:

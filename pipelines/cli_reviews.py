@@ -3,22 +3,20 @@
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.cli_parts import existing_store, show, store_and_name
+from pipelines.cli_parts import Argument, Command, add_command, existing_store, show, store_and_name
 from pipelines.cli_text import Lines, aligned, cut
 
 REVIEW_EXAMPLES = {
     "reviews list": "winnow reviews list --kind label_conflict",
-    "reviews accept": "winnow reviews accept 0f3a77c1b2d4 --by 'Han Meimei'",
+    "reviews accept": "winnow reviews accept 0f3a77c1b2d4 --by reviewer-1",
     "reviews reject": "winnow reviews reject 0f3a77c1b2d4 77c1e9 --reason 答非所问",
     "reviews add": "winnow reviews add verdicts.jsonl",
 }
 
-Command = Callable[[argparse.Namespace], int]
-Argument = tuple[tuple[str, ...], dict[str, Any]]
 _ROWS: Argument = (("ids",), {"nargs": "+", "metavar": "ID", "help": "of a row, or its beginning"})
 _REASON: Argument = (("--reason",), {"default": "", "metavar": "TEXT", "help": "why, in words"})
 _BY: Argument = (("--by",), {"default": "", "metavar": "NAME", "help": "who says so"})
@@ -36,18 +34,8 @@ def add_reviews(commands: Any, common: argparse.ArgumentParser) -> None:
     group = commands.add_parser(
         "reviews", help="what waits for people, and what they say of it"
     ).add_subparsers(required=True, metavar="COMMAND")
-    for name, (command, text, arguments) in _commands().items():
-        parser = group.add_parser(
-            name,
-            help=text,
-            description=text,
-            parents=[common],
-            epilog=f"example:\n  {REVIEW_EXAMPLES[f'reviews {name}']}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        for names, options in arguments:
-            parser.add_argument(*names, **options)
-        parser.set_defaults(command=command)
+    for name, said in _commands().items():
+        add_command(group, name, said, example=REVIEW_EXAMPLES[f"reviews {name}"], common=common)
 
 
 def _commands() -> dict[str, tuple[Command, str, list[Argument]]]:

@@ -7,9 +7,11 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
+
+from pipelines.cli_parts import Argument, Command, add_command
 
 STORE_EXAMPLES = {
     "check": "winnow store check --remove-damaged",
@@ -26,29 +28,16 @@ _GC = (
     "pin first what is deployed"
 )
 
-Command = Callable[[argparse.Namespace], int]
-
 
 def add_store(commands: Any, common: argparse.ArgumentParser) -> None:
     """Add the commands of the store to the command line."""
     group = commands.add_parser(
         "store", help="check, clean, pin and roll back what was built"
     ).add_subparsers(required=True, metavar="COMMAND")
-    for name, (command, text, arguments) in _commands().items():
-        parser = group.add_parser(
-            name,
-            help=text,
-            description=text,
-            parents=[common],
-            epilog=f"example:\n  {STORE_EXAMPLES[name]}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        for names, options in arguments:
-            parser.add_argument(*names, **options)
-        parser.set_defaults(command=command)
+    for name, said in _commands().items():
+        add_command(group, name, said, example=STORE_EXAMPLES[name], common=common)
 
 
-Argument = tuple[tuple[str, ...], dict[str, Any]]
 _JSON: Argument = (("--json",), {"action": "store_true", "help": "for programs"})
 _DRY: Argument = (("--dry-run",), {"action": "store_true", "help": "say it and do nothing"})
 _REMOVE: Argument = (

@@ -120,7 +120,7 @@ def test_when_all_answers_but_one_are_rejected_that_one_is_trained_on(project):
 def test_a_verdict_that_is_taken_back_brings_the_row_back(project):
     before = {name: project.head(name).data_version for name in ("duplicates", LAST)}
     for verdict in ("reject", "accept"):
-        say(project, verdict, SEEDS[0], by="Han Meimei")
+        say(project, verdict, SEEDS[0], by="reviewer-2")
         project.build()
         require_fresh(project)
     assert before == {name: project.head(name).data_version for name in before}

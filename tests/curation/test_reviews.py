@@ -40,7 +40,7 @@ def test_a_delivery_again_adds_nothing_and_takes_nothing_back(tmp_path):
 def test_the_later_word_of_a_reviewer_counts_and_he_may_go_back_to_the_first(tmp_path):
     store = Store(tmp_path)
     for at, said in enumerate(("reject", "accept", "reject")):
-        deliver(store, verdict(A, said, by="Han Meimei", at=f"2026-11-2{at}"))
+        deliver(store, verdict(A, said, by="reviewer-2", at=f"2026-11-2{at}"))
         assert decided(store) == {A: said}
     assert read_said(INBOX.read(store)).height == 1
 

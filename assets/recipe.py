@@ -8,7 +8,6 @@ is the schema, so a new option needs no second description.
 import importlib
 import inspect
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,52 +17,24 @@ from typing import Any
 import yaml
 
 from assets.plug import Plug
+from assets.recipe_keys import (
+    ARMS,
+    EVALUATE,
+    FROM_STAGE,
+    GIVEN,
+    GIVEN_TO,
+    KEYS,
+    NAME,
+    OPTIONAL,
+    PLUGINS,
+    SECTIONS,
+)
 from curation.engines._base import Engine
 from curation.ensemble import ENSEMBLE
 from curation.mix import require_spread
 from curation.plugins import check_options, find_plugin, nearest, plugin_names
 from curation.quantiles import SUFFIX
 from curation.rows import ROW_SCHEMA, digest
-
-SECTIONS = {
-    "feedback": "curation.bad_cases:find_error_types",
-    "dedup": "curation.dedup:find_duplicates",
-    "reference": "curation.scoring:take_reference",
-    "ensemble": "curation.verdicts:read_verdicts",
-    "guard": "curation.fates:require_share",
-    "split": "curation.exam:set_exam",
-    "mix": "curation.mix:mix_tracks",
-    "demo_model": "training.demo_model:pretrain_demo_model",
-    "reward_model": "training.reward:train_reward_model",
-    "train": "training.sft:train_sft",
-    "automation": "curation.bad_cases:rebuild_due",
-}
-"""Section -> the function whose keyword arguments it holds."""
-
-OPTIONAL = (ENSEMBLE,)
-"""Sections that may be left out although their functions need something."""
-
-GIVEN = {"task", "report", "out", "now", "system", "signed", "bands", "alike", "read", "engine"}
-"""Keyword arguments that the graph supplies; they never stand in a recipe."""
-GIVEN_TO = {"reward_model": {"base_model"}, "split": {"templates"}}
-"""Those of one section alone."""
-_FROM_STAGE = {"source", "system", "key", "put_texts", "report"}
-"""Those of `read_source`."""
-
-PLUGINS = {
-    "task": "curation.tasks",
-    "sources": "curation.sources",
-    "augment": "curation.augmenters",
-    "scorers": "curation.scorers",
-    "metrics": "evaluation.metrics",
-    "engine": "curation.engines",
-}
-EVALUATE = {"metrics", "few_shot", "max_new_tokens"}
-ARMS = ("base", "few_shot", "champion")
-NAME = re.compile("[A-Za-z0-9_][A-Za-z0-9_-]*")
-"""A source or scorer becomes part of an asset's key and of its place in the store."""
-_OTHERS = ("name", "task", "sources", "augment", "scorers", "keep", "evaluate", "gate", "engine")
-KEYS = [*_OTHERS, *SECTIONS]
 
 
 class RecipeError(ValueError):
@@ -283,7 +254,7 @@ class _Reader:
         unknown = [k for k in said if own and k not in {"use", *own, *shared}]
         self.errors += [f"{where}: unknown key {k!r}{nearest(k, [*own, *shared])}" for k in unknown]
         common = {k: v for k, v in said.items() if k in shared}
-        common, errors = self._check(read_source, common, where, _FROM_STAGE)
+        common, errors = self._check(read_source, common, where, FROM_STAGE)
         self.errors += errors
         rest = {k: v for k, v in said.items() if k not in shared and k not in unknown}
         return self._plug("sources", key, rest, where, common)
@@ -367,7 +338,7 @@ def _without_folders(said: Any) -> Any:
 
 def _common_keys(function: Callable[..., Any]) -> set[str]:
     names = inspect.signature(function).parameters.values()
-    return {p.name for p in names if p.kind is p.KEYWORD_ONLY} - _FROM_STAGE
+    return {p.name for p in names if p.kind is p.KEYWORD_ONLY} - FROM_STAGE
 
 
 def _read_yaml(path: Path) -> Mapping[str, Any]:

@@ -20,7 +20,8 @@ import pytest
 import yaml
 
 from assets.graph import build_stages
-from assets.recipe import EVALUATE, GIVEN, GIVEN_TO, KEYS, PLUGINS, SECTIONS, load_recipe
+from assets.recipe import load_recipe
+from assets.recipe_keys import EVALUATE, GIVEN, GIVEN_TO, KEYS, PLUGINS, SECTIONS
 from curation.bad_cases import FIELDS
 from curation.formats import read_record
 from curation.ingest import read_source

@@ -1,0 +1,45 @@
+"""What a recipe may hold: its sections with their functions, its kinds of plug-ins, its keys."""
+
+import re
+
+from curation.ensemble import ENSEMBLE
+
+SECTIONS = {
+    "feedback": "curation.bad_cases:find_error_types",
+    "dedup": "curation.dedup:find_duplicates",
+    "reference": "curation.scoring:take_reference",
+    "ensemble": "curation.verdicts:read_verdicts",
+    "guard": "curation.fates:require_share",
+    "split": "curation.exam:set_exam",
+    "mix": "curation.mix:mix_tracks",
+    "demo_model": "training.demo_model:pretrain_demo_model",
+    "reward_model": "training.reward:train_reward_model",
+    "train": "training.sft:train_sft",
+    "automation": "curation.bad_cases:rebuild_due",
+}
+"""Section -> the function whose keyword arguments it holds."""
+
+OPTIONAL = (ENSEMBLE,)
+"""Sections that may be left out although their functions need something."""
+
+GIVEN = {"task", "report", "out", "now", "system", "signed", "bands", "alike", "read", "engine"}
+"""Keyword arguments that the graph supplies; they never stand in a recipe."""
+GIVEN_TO = {"reward_model": {"base_model"}, "split": {"templates"}}
+"""Those of one section alone."""
+FROM_STAGE = {"source", "system", "key", "put_texts", "report"}
+"""Those of `read_source`."""
+
+PLUGINS = {
+    "task": "curation.tasks",
+    "sources": "curation.sources",
+    "augment": "curation.augmenters",
+    "scorers": "curation.scorers",
+    "metrics": "evaluation.metrics",
+    "engine": "curation.engines",
+}
+EVALUATE = {"metrics", "few_shot", "max_new_tokens"}
+ARMS = ("base", "few_shot", "champion")
+NAME = re.compile("[A-Za-z0-9_][A-Za-z0-9_-]*")
+"""A source or scorer becomes part of an asset's key and of its place in the store."""
+_OTHERS = ("name", "task", "sources", "augment", "scorers", "keep", "evaluate", "gate", "engine")
+KEYS = [*_OTHERS, *SECTIONS]

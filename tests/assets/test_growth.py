@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from curation import band_index
 from curation.bad_cases import add_bad_cases
 from curation.exam import set_exam
+from curation.lineage import explain_row
 from curation.reviews import add_verdicts
 from curation.store import Store
 from tests.assets._project import (
@@ -98,25 +99,56 @@ def judge(project: Project, file: str, lines: Sequence[Any]) -> list[dict[str, s
 
 
 def test_a_row_that_becomes_a_general_one_is_judged_as_that(tmp_path, tiny_base):
-    """Of two sources with the same row the one that is named first says what it is."""
+    """A row is of the domain while a source says so, though another calls it general."""
     scorers = {"length": {}, "task_valid": {}}
     project = Project(tmp_path, tiny_base, sources=SOURCES, **PLAIN | {"scorers": scorers})
     twice = [command("车窗"), {"prompt": "打开车窗", "answer": "不是命令"}]
     project.write("seeds/1.jsonl", SEEDS)
     project.write("general/1.jsonl", talk(40))
-    project.write("traffic/1.jsonl", twice)
+    project.write("seeds/2.jsonl", twice)
     project.build()
+    (tmp_path / "seeds" / "2.jsonl").unlink()
     project.write("general/2.jsonl", [*twice, {"prompt": "打开车窗！", "answer": "好的"}])
     build = project.build()
     fresh = Store(tmp_path / "fresh")
     project.build(store=fresh)
     require_same(project, fresh)
     assert build.counted["signatures"] == build.counted["task_valid"] == 3
-    (tmp_path / "general" / "2.jsonl").unlink()
+    project.write("seeds/2.jsonl", twice)
     project.build()
     fresh = Store(tmp_path / "fresh again")
     project.build(store=fresh)
     require_same(project, fresh)
+
+
+@pytest.mark.parametrize("source", ["exam", "traffic"])
+def test_a_training_row_that_another_source_holds_out_later_leaves_training(
+    tmp_path, tiny_base, source
+):
+    project = Project(tmp_path, tiny_base, sources=SOURCES, **PLAIN | {"keep": []})
+    project.write("seeds/1.jsonl", SEEDS)
+    project.write("general/1.jsonl", talk(40))
+    project.build()
+    trained = {SEEDS[1]["prompt"], SEEDS[-1]["prompt"]}
+    assert trained <= trained_prompts(project)
+    project.write(f"{source}/1.jsonl", [SEEDS[1], SEEDS[-1]])
+    project.build()
+    assert not trained & trained_prompts(project)
+    ids = project.head("rows").table("shared").filter(source="seeds", kept_source=source)["id"]
+    assert ids.len() == 2 and project.head("unique_rows").lookup("rows", ids).is_empty()
+    assert set(ids) <= set(project.head("split_rows").table("exam")["id"])
+    why = {explain_row(project.store, "delta", row_id)[0]["verdict"] for row_id in ids}
+    split = SOURCES[source]["split"]
+    assert why == {f"not a candidate: it belongs to the {split} split"}
+    require_books(project.head(LAST))
+    fresh = Store(tmp_path / "fresh")
+    project.build(store=fresh)
+    require_same(project, fresh)
+
+
+def trained_prompts(project: Project) -> set[str]:
+    trained = project.head(LAST).table("rows")["messages"].to_list()
+    return {turn["content"] for turns in trained for turn in turns if turn["role"] == "user"}
 
 
 @pytest.fixture

@@ -19,8 +19,11 @@ from curation.related import find_alike
 from curation.store import Made, Version
 from curation.tables import lookup
 
+_WHOLE = ("exam", "clusters", "once", "withdrawn")
+"""Tables that are small and written whole."""
 
-@stage(GROUP, section=("split", "task"), checks=("conservation",))
+
+@stage(GROUP, section=("split", "task"), checks=("conservation",), remembers=("once",))
 def split_rows(
     job: Job,
     rows: Version,
@@ -35,15 +38,15 @@ def split_rows(
     if partly := setting.partly():
         since, ids = partly.since, partly.ids
         found, settled = setting.part(partly)
-        if found.exam.equals(since.table("exam")):
+        if all(getattr(found, name).equals(since.table(name)) for name in ("exam", "withdrawn")):
             before = since.input("unique_rows").lookup("rows", ids, texts=False)
             was = setting.settle(before, since.lookup("fates", ids), found.exam)
             changes = {name: replacing(ids, getattr(found, name)) for name in ("rows", "fates")}
-            whole = {name: getattr(found, name) for name in ("exam", "clusters")}
+            whole = {name: getattr(found, name) for name in _WHOLE}
             books = resettle(since, was, settled)
             return Made({**changes, **whole}, since=since, memos=signatures.memos, **books)
     found, settled = setting.part(None)
-    tables: dict[str, Any] = {name: getattr(found, name) for name in ("exam", "fates", "clusters")}
+    tables: dict[str, Any] = {name: getattr(found, name) for name in (*_WHOLE, "fates")}
     del found  # and the candidates with it
     tables["rows"] = read_kept(unique_rows, tables["fates"])
     return Made(tables, memos=signatures.memos, **settled)
@@ -78,6 +81,12 @@ class _Setting:
         examined = (pl.col("track") == "domain") | (pl.col("split") != "train")
         return self.rows.table("rows", ["id", "split", "track", "source"], where=examined)
 
+    @property
+    def once(self) -> pl.DataFrame | None:
+        """What the version before remembers, whatever code or options made it."""
+        before = self.job.previous
+        return before.table("once") if before and "once" in before.tables else None
+
     def part(self, partly: _Partly | None) -> tuple[Exam, Settled]:
         """The exam and the verdicts on some rows, or on all of them."""
 
@@ -102,13 +111,16 @@ class _Setting:
         else:
             unique = self.unique_rows.table("rows", [*LABELS, "prompt_id"])
         if partly and partly.examined is not None:
-            exam, clusters = (partly.since.table(name) for name in ("exam", "clusters"))
+            then = (partly.since.table(name) for name in _WHOLE)
+            exam, clusters, once, withdrawn = then
             options |= {name: said[name] for name in ("threshold",) if name in said}
             options["examined"] = partly.examined
-            found = keep_exam(exam, clusters, unique, cases, pairs, **options)
+            given = (exam, clusters, once, withdrawn, unique, cases, pairs)
+            found = keep_exam(*given, **options)
         else:
             edges = self.augmented_rows.table("edges")
-            found = set_exam(unique, self.imported, cases, edges, pairs, **options, **said)
+            given = (unique, self.imported, cases, edges, pairs, self.once)
+            found = set_exam(*given, **options, **said)
         return found, self.settle(unique, found.fates, found.exam)
 
     def settle(self, unique: pl.DataFrame, fates: pl.DataFrame, exam: pl.DataFrame) -> Settled:

@@ -124,7 +124,8 @@ def _leakage_check(
     a version in which a row leaks does not come about.
     """
     since = job.same_code
-    asked = ((split_rows, "exam"), (augmented_rows, "edges"), (bad_cases, "rows"))
+    of_exam = [(split_rows, table) for table in ("exam", "withdrawn")]
+    asked = [*of_exam, (augmented_rows, "edges"), (bad_cases, "rows")]
     if since and all(_is_same(since, version, table) for version, table in asked):
         known = since.lookup("rows", trained["id"], ["id", "track"])
         some = trained.join(known, on=["id", "track"], how="anti", maintain_order="left")
@@ -134,8 +135,9 @@ def _leakage_check(
     exam = split_rows.table("exam").filter("guarded")
     held = bad_cases.table("rows", ["id", "half"]).filter(pl.col("half") == "hold")["id"]
     edges = augmented_rows.table("edges", ["child", "parent"])
+    withdrawn = split_rows.table("withdrawn")["prompt"]
     options = {"task": job.recipe.task, "templates": templates_of(job)}
-    found = find_leakage(texts, exam, edges, held, **options)
+    found = find_leakage(texts, exam, edges, held, withdrawn, **options)
     counts = ", ".join(f"{n:,} {kind}" for kind, n in count_kinds(found).items())
     said = f"{counts} of {trained.height:,} rows give away one of {exam.height:,} of the exam"
     if found.is_empty():

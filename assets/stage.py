@@ -69,7 +69,8 @@ class Stage:
     is the part of the recipe it follows; `reads` says what it reads outside the graph (files, the
     inbox) and `files` gives the state of such files, which must not change while they are read;
     `code` names plug-in modules; `options` are run-time options with their defaults; a
-    check listed in `guards` stops the run when it says no.
+    check listed in `guards` stops the run when it says no; `remembers` are tables that each version
+    takes over from the one before, so one that holds less than the head is not recalled.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Stage:
     options: Mapping[str, Any] = field(default_factory=dict)
     checks: tuple[str, ...] = ()
     guards: tuple[str, ...] = ("conservation",)
+    remembers: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
 
     @property
@@ -144,6 +146,7 @@ def run_stage(job: Job, stage: Stage) -> Outcome:
     )
     remembered = job.store.recall(key) or {}
     known = job.store.find_version(remembered["manifest"]) if remembered else None
+    known = None if known and _forgets(job, stage, known) else known
     if remembered and known is None:  # a run that dies while it makes the rest again is no memory
         job.store.forget(key)
     over = None if known else job.store.newest(f"{job.recipe.name}/{stage.name}")[1]
@@ -152,6 +155,21 @@ def run_stage(job: Job, stage: Stage) -> Outcome:
         job.store.remember(key, {"manifest": version.key, "seconds": time.monotonic() - start})
     job.store.publish(version, over=over)
     return Outcome(version, known is not None, time.monotonic() - start)
+
+
+def _forgets(job: Job, stage: Stage, known: Version) -> bool:
+    """Whether a version lacks something that the head remembers, as one from before it may."""
+    if not stage.remembers:
+        return False
+    try:
+        head = job.store.head(known.name)
+        if head is None or head.key == known.key:
+            return False
+        tables = [name for name in stage.remembers if name in head.tables]
+        sides = [(head.table(name), known.table(name)) for name in tables]
+    except Corrupt:  # a damaged head is no memory, here as when it is built on
+        return False
+    return any(ours.join(theirs, on=ours.columns, how="anti").height for ours, theirs in sides)
 
 
 def _build(

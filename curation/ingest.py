@@ -192,15 +192,15 @@ def merge_sources(sources: Sequence[pl.DataFrame]) -> tuple[pl.DataFrame, pl.Dat
     """All sources as one: the rows, and which source's copy of a row gave way to which other's.
 
     A row that several sources delivered stays once. Whose labels it keeps does not depend on the
-    order of `sources` (frames of `ROW_SCHEMA`): a test row stays a test row, then a row delivered
-    for training goes before held-out traffic (so a corrected bad case can be learned), then domain
+    order of `sources` (frames of `ROW_SCHEMA`): a test row goes before held-out traffic and that
+    before training, so what one source measures on no other puts into training; then domain goes
     before general, then the source's name. The second frame has `SHARED_SCHEMA`. Raises
     `ValueError` when two frames carry the same source.
     """
     _check_names(sources)
     given = pl.concat(sources) if sources else ROW_SCHEMA.to_frame()
     again = given["id"].is_duplicated()
-    order = [_rank("split", "test", "train", "heldout"), _rank("track", "domain", "general")]
+    order = [_rank("split", "test", "heldout", "train"), _rank("track", "domain", "general")]
     several = given.filter(again).sort(*order, "source", "revision")
     best = several.unique("id", keep="first", maintain_order=True)
     beaten = several.select("id", "source").join(best.select("id", kept_source="source"), on="id")

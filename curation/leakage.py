@@ -13,14 +13,16 @@ from typing import Any
 import polars as pl
 
 from curation.dedup import text_rows
+from curation.once import name_prompts
 from curation.similarity import gram_size, grams, is_short, jaccard
 from curation.tasks._base import Task
 from curation.templates import cut_templates
 from curation.text import meaning_marks, text_keys
 
 LEAKAGE_SCHEMA = pl.Schema({"id": pl.String, "of": pl.String, "kind": pl.String})
-"""A training row, the exam row or held-back case it gives away, and one of `KINDS`."""
-KINDS = ("exact", "sibling", "near")
+"""A training row, the exam row, held-back case or withdrawn prompt it gives away, and one of
+`KINDS`."""
+KINDS = ("exact", "sibling", "near", "withdrawn")
 _PAIR = ["id", "of"]
 
 
@@ -29,6 +31,7 @@ def find_leakage(
     exam: pl.DataFrame,
     edges: pl.DataFrame,
     held: Iterable[str] = (),
+    withdrawn: Iterable[str] = (),
     *,
     task: Task,
     threshold: float = 0.8,
@@ -43,13 +46,15 @@ def find_leakage(
     the threshold that says the same: its answer is the same in the task's canonical form; without
     slots to prove that, prompts must not be short and hold the same numbers, negations and
     opposites, and in free text the answer may be near, too. The `templates` are then no part of a
-    prompt (`find_duplicates`).
+    prompt (`find_duplicates`). `withdrawn` is a prompt that was in the exam once and is no more
+    (`withdrawn_prompts`).
 
     A row of several kinds counts as the first. `trained` and `exam` are full rows.
     """
+    gone = _withdrawn(trained, withdrawn)
     if exam.is_empty():
         known = pl.Series("id", [*held], dtype=pl.String)
-        return _sorted([_siblings(trained, edges, known)])
+        return _sorted([_siblings(trained, edges, known), gone])
     ours, theirs = (_cut(_prompts(rows), task, templates) for rows in (trained, exam))
     known = pl.concat([exam["id"], pl.Series("id", [*held], dtype=pl.String)])
     found = [_exact(ours, theirs), _siblings(trained, edges, known)]
@@ -60,7 +65,7 @@ def find_leakage(
 
     sides = texts(trained, pairs["id"]), texts(exam, pairs["of"])
     near = pairs.filter(_of_one_meaning(pairs, *sides, threshold))
-    return _sorted([*found, near.with_columns(kind=pl.lit("near"))])
+    return _sorted([*found, near.with_columns(kind=pl.lit("near")), gone])
 
 
 def count_kinds(leakage: pl.DataFrame) -> dict[str, int]:
@@ -131,6 +136,12 @@ def _exact(trained: pl.DataFrame, exam: pl.DataFrame) -> pl.DataFrame:
 def _siblings(trained: pl.DataFrame, edges: pl.DataFrame, known: pl.Series) -> pl.DataFrame:
     made = stemming_from(edges, known).join(trained.select("id"), on="id", how="semi")
     return made.with_columns(kind=pl.lit("sibling"))
+
+
+def _withdrawn(trained: pl.DataFrame, prompts: Iterable[str]) -> pl.DataFrame:
+    asked = pl.Series("prompt", [*prompts], dtype=pl.String)
+    found = name_prompts(trained).filter(pl.col("prompt").is_in(asked.implode()))
+    return found.select("id", of="prompt", kind=pl.lit("withdrawn"))
 
 
 def _near_pairs(trained: pl.DataFrame, exam: pl.DataFrame, threshold: float) -> pl.DataFrame:

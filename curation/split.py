@@ -65,6 +65,13 @@ def assign_clusters(
     return pl.DataFrame(found, schema=CLUSTER_SCHEMA, orient="row")
 
 
+def name_clusters(rows: pl.DataFrame) -> pl.DataFrame:
+    """`CLUSTER_SCHEMA` of domain rows: the cluster that a row's prompt alone puts it in."""
+    domain = rows.filter(pl.col("track") == "domain")
+    names = [digest(key) for key in text_keys(domain.select(u=UTTERANCE)["u"])]
+    return pl.DataFrame({"id": domain["id"], "cluster": names}, schema=CLUSTER_SCHEMA)
+
+
 def assign_splits(
     rows: pl.DataFrame,
     clusters: pl.DataFrame,

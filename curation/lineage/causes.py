@@ -111,7 +111,7 @@ def _fate_cause(sides: Sides, step: str, fate: Mapping[str, Any]) -> Cause:
     if step == "kept_rows":
         return _rule_cause(sides, fate)
     if step == "split_rows":
-        said = f"gives away {fate.get('into', 'an exam row')[:12]}"
+        said = f"gives away {fate['into'][:12]}" if "into" in fate else fate["reason"]
         return "leak guard", sides.say(f"no longer {said}", f"now {said}")
     if fate["fate"] == "not_sampled":
         return _mix_cause(sides)

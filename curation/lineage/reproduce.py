@@ -5,7 +5,7 @@ a digest of a source's files); the command line passes it, because only the grap
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ Present = Mapping[str, Mapping[str, Any]]
 _SEEDS = ("seed", "salt")
 FROZEN = ("base_model", "reference", "reward_model", "augmented_rows", "topics")
 """Steps that go on from what they were: a store begun later would make others of the same rows."""
+REMEMBERED = {"split_rows": ("once",)}
+"""Tables that a step takes over from its version before, although it makes its others anew."""
 AGAIN = "again"
 """The store that a version is made in again."""
 
@@ -70,7 +72,8 @@ def check_reproduction(store: Store, recipe: str, name: str, *, present: Present
 def write_reproduction(store: Store, recipe: str, name: str, to: Path) -> list[str]:
     """`--to`: recipe.yaml, bad_cases.jsonl, reproduce.json and a store in a folder; their names.
 
-    The store `again` holds what the version found frozen. Where people said something of rows it
+    The store `again` holds what the version found frozen, and the digests of prompts that are kept
+    out of training because they were in the exam once. Where people said something of rows it
     stands in verdicts.jsonl. Files that the recipe reads are not copied: they stand in the recipe
     by their path.
     """
@@ -93,6 +96,8 @@ def write_reproduction(store: Store, recipe: str, name: str, to: Path) -> list[s
     for step, version in view.steps.items():
         if step.partition("/")[0] in FROZEN:
             _copy(version, again)
+        elif step in REMEMBERED:
+            _copy_tables(version, REMEMBERED[step], again)
     return [*files, AGAIN]
 
 
@@ -126,6 +131,13 @@ def _copy(version: Version, store: Store) -> None:
         values=version.values,
     )
     store.publish(store.write_version(version.name, made, inputs={}, how=version.manifest["how"]))
+
+
+def _copy_tables(version: Version, names: Iterable[str], store: Store) -> None:
+    """These tables alone; so no code is said to have made them, and no step builds on the rest."""
+    made = Made(tables={name: version.table(name) for name in names})
+    how = {**version.manifest["how"], "code": ""}
+    store.publish(store.write_version(version.name, made, inputs={}, how=how))
 
 
 def _steps(view: View) -> dict[str, Version]:

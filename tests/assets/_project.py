@@ -139,9 +139,9 @@ def deliver(project: Project, kind: str, file: str, lines: Sequence[Any]) -> Non
         project.write(file, lines, append=kind == "append")
 
 
-def require_same(project: Project, fresh: Store) -> None:
-    """Every table of every step bit for bit, and with it the counts and accounts."""
-    for name in (*(f"sources/{source}" for source in project.recipe.sources), *COMPARED):
+def require_same(project: Project, fresh: Store, *, steps: Sequence[str] = COMPARED) -> None:
+    """Every table of the sources and steps bit for bit, and with it the counts and accounts."""
+    for name in (*(f"sources/{source}" for source in project.recipe.sources), *steps):
         ours, theirs = project.head(name), project.head(name, store=fresh)
         for table in theirs.tables:
             assert ours.table(table).equals(theirs.table(table)), (name, table)

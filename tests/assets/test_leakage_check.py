@@ -11,6 +11,7 @@ from curation.store import Made
 from tests.assets._project import LAST, SEEDS, SOURCES, Project, command, talk
 
 ASKED = command("后排左边的遮阳帘"), command("the rear left sunshade of my car")
+GONE = command("前排右边的阅读灯"), command("the front right reading lamp")
 EXAM = [make_row(dialogue(line["prompt"], line["answer"])) for line in ASKED]
 MADE = make_row(dialogue("取消香氛", ASKED[0]["answer"]))
 EDGES = pl.DataFrame(
@@ -21,12 +22,14 @@ EDGES = pl.DataFrame(
 
 @pytest.fixture
 def project(tmp_path: Path, tiny_base: Path) -> Project:
-    """A built project with an exam of two rows, Chinese and English."""
+    """A built project with an exam of two rows, Chinese and English; two more were in it once."""
     project = Project(tmp_path, tiny_base, sources=SOURCES)
     project.write("seeds/1.jsonl", SEEDS)
     project.write("general/1.jsonl", talk(30))
-    project.write("exam/1.jsonl", ASKED)
+    project.write("exam/1.jsonl", [*ASKED, *GONE])
     project.write("traffic/1.jsonl", [])
+    project.build()
+    project.write("exam/1.jsonl", ASKED)
     project.build()
     return project
 
@@ -52,7 +55,8 @@ def test_a_clean_training_set_says_that_nothing_leaks_and_what_was_compared(proj
     passed, said = version.checks["leakage"]
     n = version.tables["rows"]["rows"]
     assert passed
-    assert said == f"0 exact, 0 sibling, 0 near of {n} rows give away one of 2 of the exam"
+    zeros = "0 exact, 0 sibling, 0 near, 0 withdrawn"
+    assert said == f"{zeros} of {n} rows give away one of 2 of the exam"
 
 
 @pytest.mark.parametrize(
@@ -63,6 +67,8 @@ def test_a_clean_training_set_says_that_nothing_leaks_and_what_was_compared(proj
         (MADE["messages"][0]["content"], ASKED[0]["answer"], "0 exact, 1 sibling, 0 near"),
         (ASKED[0]["prompt"] + "吧", ASKED[0]["answer"], "0 exact, 0 sibling, 1 near"),
         (ASKED[1]["prompt"] + " ok", ASKED[1]["answer"], "0 exact, 0 sibling, 1 near"),
+        (GONE[0]["prompt"] + "！", "另一个答案", "0 exact, 0 sibling, 0 near, 1 withdrawn"),
+        (GONE[1]["prompt"].upper(), "{}", "0 exact, 0 sibling, 0 near, 1 withdrawn"),
     ],
 )
 def test_a_leak_behind_the_back_of_the_split_step_stops_the_build(project, prompt, answer, numbers):
@@ -71,7 +77,7 @@ def test_a_leak_behind_the_back_of_the_split_step_stops_the_build(project, promp
     plant(project, "augmented_rows", edges=EDGES)
     plant(project, "kept_rows", rows=leak)
     with pytest.raises(
-        CheckFailed, match=f"training_set: leakage: {numbers} of .* such as"
+        CheckFailed, match=f"training_set: leakage: {numbers}.* of .* such as"
     ) as stop:
         mix(project)
     assert leak["id"][0] in str(stop.value)

@@ -63,6 +63,30 @@ def test_a_stage_that_comes_out_equal_does_not_rerun_what_follows(job):
     assert run_stage(job, SECOND).recalled
 
 
+def collect(job, numbers):
+    """The numbers of now, and those of the versions before."""
+    before = [job.previous.table("seen")] if job.previous else []
+    return Made(tables={"seen": pl.concat([*before, numbers.table("rows")]).unique().sort("id")})
+
+
+def letters(*ids):
+    def numbers(job):
+        return Made(tables={"rows": pl.DataFrame({"id": ids})})
+
+    return Stage("numbers", "g", numbers, section=ids)
+
+
+def test_a_version_that_lacks_what_the_head_remembers_is_not_recalled(job):
+    stage = Stage("collect", "g", collect, ("numbers",), remembers=("seen",))
+    recalled = []
+    for ids in ("ab", "ac", "ab", "ab", "ac"):
+        run_stage(job, letters(*ids))
+        outcome = run_stage(job, stage)
+        recalled.append(outcome.recalled)
+    assert recalled == [False, False, False, True, True]
+    assert outcome.version.table("seen")["id"].to_list() == ["a", "b", "c"]
+
+
 def test_a_missing_upstream_is_named(job):
     with pytest.raises(NotBuilt, match="'numbers' has not been built yet"):
         run_stage(job, SECOND)

@@ -186,7 +186,8 @@ class _World:
         unique = keep_rows(entered, found.fates)
         exam = set_exam(unique, imported, cases.table("rows"), made.table("edges"), found.pairs,
                         task=TASK)  # fmt: skip
-        parts = {n: getattr(exam, n) for n in ("rows", "exam", "fates", "clusters")}
+        names = ("rows", "exam", "fates", "clusters", "once", "withdrawn")
+        parts = {name: getattr(exam, name) for name in names}
         split = self._judged("split_rows", parts, {**both, "bad_cases": cases,
                                                    "duplicates": duplicates})  # fmt: skip
         scored = exam.rows.join(_flags(found.facts), on="id", how="left")

@@ -107,17 +107,19 @@ def test_merging_keeps_one_row_and_says_whose_copies_gave_way_in_any_order():
     assert rows.height + shared.height == sum(p.rows.height for p in parts)
 
 
-def test_a_test_row_stays_one_and_a_corrected_heldout_row_is_trained_on():
+@pytest.mark.parametrize(("tested", "held"), [("打开空调", "关闭车窗"), ("turn it on", "the fan")])
+def test_a_row_that_one_source_holds_out_no_other_trains_on(tested, held):
+    both = records((tested, "1"), (held, "1"))
     parts = [
-        read_source(records(("a", "1"), ("b", "1")), source="a_train", split="train"),
-        read_source(records(("a", "1")), source="b_test", split="test"),
-        read_source(records(("b", "1")), source="a_heldout", split="heldout"),
+        read_source(both, source="a_train", split="train", track="domain"),
+        read_source(both, source="b_held", split="heldout", track="general"),
+        read_source(both[:1], source="c_test", split="test", track="general"),
     ]
-    rows, _ = merge_sources([part.rows for part in parts])
-    assert {r["messages"][0]["content"]: r["split"] for r in rows.to_dicts()} == {
-        "a": "test",
-        "b": "train",
-    }
+    for order in itertools.permutations(parts):
+        rows, shared = merge_sources([part.rows for part in order])
+        told = {r["messages"][0]["content"]: (r["split"], r["source"]) for r in rows.to_dicts()}
+        assert told == {tested: ("test", "c_test"), held: ("heldout", "b_held")}
+        assert sorted(shared["source"]) == ["a_train", "a_train", "b_held"]
 
 
 def test_two_sources_of_one_name_are_refused():

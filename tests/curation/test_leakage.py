@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from curation.leakage import LEAKAGE_SCHEMA, count_kinds, find_leakage, stemming_from
+from curation.once import name_prompts
 from curation.rows import EDGE_SCHEMA, dialogue, make_row, rows_frame
 from curation.similarity import gram_size, jaccard
 from curation.split import find_leaks
@@ -31,9 +32,9 @@ def edge(child, parent):
     return {"child": child, "parent": parent, "kind": "augment_seed", "call": ""}
 
 
-def kinds(trained, exam, *edges, held=(), task=TASK):
+def kinds(trained, exam, *edges, held=(), gone=(), task=TASK):
     links = pl.DataFrame(edges, schema=EDGE_SCHEMA) if edges else NONE
-    found = find_leakage(rows_frame(trained), rows_frame(exam), links, held, task=task)
+    found = find_leakage(rows_frame(trained), rows_frame(exam), links, held, gone, task=task)
     assert found.schema == LEAKAGE_SCHEMA and found["id"].is_sorted()
     return dict(found.select("id", "kind").iter_rows())
 
@@ -58,6 +59,19 @@ def test_a_prompt_of_the_exam_leaks_with_any_answer_and_a_near_one_with_the_same
     trained = row(prompt, answer)
     exam = [row(ZH), row(EN)]
     assert kinds([trained, row("打开音乐")], exam) == ({trained["id"]: kind} if kind else {})
+
+
+@pytest.mark.parametrize("exam", [[], [row("关闭空调")]])
+def test_a_prompt_that_was_in_the_exam_once_leaks_and_a_near_one_does_not(exam):
+    was = rows_frame([row(ZH), row(LONG_EN, track="general")])
+    gone = name_prompts(was)["prompt"]
+    again = [
+        row("麻煩你現在，把後排左邊的車窗打開一下！", OTHER),
+        row(LONG_EN, "42", track="general"),
+    ]
+    others = [row(ZH + "吧"), row(LONG_EN.upper(), track="general")]
+    found = kinds([*again, *others], exam, gone=gone)
+    assert found == {one["id"]: "withdrawn" for one in again}
 
 
 @pytest.mark.parametrize("text", [LONG_ZH, LONG_EN])
@@ -172,8 +186,9 @@ def test_every_turn_before_the_answer_is_the_prompt():
 
 def test_the_kinds_are_counted_with_those_that_are_none():
     found = find_leakage(rows_frame([row(ZH)]), rows_frame([row(ZH)]), NONE, task=TASK)
-    assert count_kinds(found) == {"exact": 1, "sibling": 0, "near": 0}
-    assert count_kinds(found.clear()) == {"exact": 0, "sibling": 0, "near": 0}
+    none = {"exact": 0, "sibling": 0, "near": 0, "withdrawn": 0}
+    assert count_kinds(found) == {**none, "exact": 1}
+    assert count_kinds(found.clear()) == none
 
 
 PARTS = (

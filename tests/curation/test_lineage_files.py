@@ -58,7 +58,11 @@ def test_what_is_written_can_be_delivered_again(store, tmp_path):
     names = write_reproduction(store, "w", "v1", tmp_path / "out")
     assert names == ["recipe.yaml", "bad_cases.jsonl", "reproduce.json", "again"]
     frozen = ["w/augmented_rows", "w/base_model", "w/reference", "w/topics/near"]
-    assert Store(tmp_path / "out" / "again").names() == frozen
+    again = Store(tmp_path / "out" / "again")
+    assert again.names() == sorted([*frozen, "w/split_rows"])
+    handed, was = (one.head("w/split_rows") for one in (again, store))
+    assert handed and [*handed.tables] == ["once"]  # of what was in the exam no text
+    assert was and handed.table("once").equals(was.table("once"))
     (line,) = (tmp_path / "out" / "bad_cases.jsonl").read_text().splitlines()
     assert json.loads(line)["prompt"] == LEARN["prompt"]
     assert json.loads((tmp_path / "out" / "reproduce.json").read_text())["version"] == "v1"

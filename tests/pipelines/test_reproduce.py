@@ -12,6 +12,7 @@ from assets.graph import build_stages
 from assets.recipe import load_recipe
 from assets.stage import Job, run_stage
 from curation.bad_cases import add_bad_cases
+from curation.once import REASON
 from curation.registry import find_version
 from curation.reviews import add_verdicts
 from curation.store import Store
@@ -22,22 +23,30 @@ CASES = [
     {"prompt": "导航去机场", "gold": '{"actions":[["导航","机场"]]}', "predicted": "{}"},
 ]
 MORE = [
-    {"prompt": f"请打开{what}", "answer": f'{{"actions":[["打开","{what}"]]}}'}
+    {"prompt": f"请打开{what}", "answer": f'{{"actions":[{{"do":"打开","what":"{what}"}}]}}'}
     for what in ("香氛", "除雾", "the fan")
 ]
+
+ASKED = {"use": "jsonl", "path": "asked.jsonl", "track": "domain", "split": "test"}
 
 
 @pytest.fixture
 def learned(tmp_path_factory) -> Project:
-    """v1, and v2 after bad cases, whose judges were frozen when v1 was made."""
+    """v1, and v2 after bad cases, whose judges were frozen when v1 was made.
+
+    A row was in the exam of v1 alone, and is delivered for training afterwards.
+    """
     folder = tmp_path_factory.mktemp("learned")
     (folder / "recipe.yaml").write_text(yaml.safe_dump(judged(), allow_unicode=True))
     for path in (ROOT / "pipelines" / "recipes" / "in_car", TINY.parent):
         for file in [*path.glob("*.jsonl"), *path.glob("*.yaml")]:
             shutil.copy(file, folder)
     project = Project(make_project(folder).folder, folder / "recipe.yaml")
-    recipe, store = load_recipe(project.recipe), Store(project.store)
-    for cases in ([], CASES):
+    store = Store(project.store)
+    for cases, asked in (([], MORE), (CASES, MORE[1:])):
+        lines = [json.dumps(line, ensure_ascii=False) + "\n" for line in asked]
+        (folder / "asked.jsonl").write_text("".join(lines), encoding="utf-8")
+        recipe = load_recipe(project.recipe)
         with (folder / "seeds.jsonl").open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(more, ensure_ascii=False) + "\n" for more in cases and MORE)
         add_bad_cases(store, [(str(i), case) for i, case in enumerate(cases)])
@@ -55,6 +64,7 @@ def judged() -> dict:
     for source in said["sources"].values():
         if source["use"] == "grammar":
             source["path"] = Path(source["path"]).name
+    said["sources"] = {"asked": ASKED, **said["sources"]}
     said["scorers"] |= {"perplexity": {}, "reward": {}}
     said["keep"] += ["perplexity < 300 or track = 'domain'"]
     return said | {"reward_model": {"epochs": 1}}
@@ -77,6 +87,8 @@ def test_the_commands_make_the_same_version_again(learned, tmp_path):
     # v1 was made of other rows, so its judges could not be made of these.
     first, second = (find_version(Store(learned.store), "tiny", v).upstream() for v in ("v1", "v2"))
     assert second["rows"].data_version != first["rows"].data_version
+    gone = second["split_rows"].table("fates").filter(reason=REASON)
+    assert {*gone["source"]} == {"seeds", "rules"}  # the row, and what was made from it
     for name in ("reference", "reward_model", "base_model"):
         assert second[name].data_version == first[name].data_version
     again, was = Store(tmp_path / "again"), Store(learned.store)

@@ -39,9 +39,8 @@ def main() -> int:
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
-        print(
-            json.dumps(post_from(int(args.child[0]), args.clients, args.seconds, *args.child[1:]))
-        )
+        port, size, name = args.child
+        print(json.dumps(post_from(int(port), args.clients, args.seconds, int(size), name)))
         return 0
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
         base = Path(folder)

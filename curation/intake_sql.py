@@ -63,28 +63,30 @@ def pull_sql(
 
 
 def _engine(url: str) -> Any:
-    import sqlalchemy
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        return sqlalchemy.create_engine(url)
-    except sqlalchemy.exc.SQLAlchemyError:  # its words may hold the URL with the password
+        return create_engine(url)
+    except SQLAlchemyError:  # its words may hold the URL with the password
         raise ValueError("no database URL; such as sqlite:///app.db or postgresql://…") from None
     except ModuleNotFoundError as error:
         raise ValueError(f"the database needs the package {error.name!r}: install it") from None
 
 
 def _rows(engine: Any, sql: str, place: _Place) -> Iterator[tuple[str, Any]]:
-    import sqlalchemy
+    from sqlalchemy import text
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
         with engine.connect() as connection:
             stream = connection.execution_options(yield_per=_AT_ONCE)
-            found = stream.execute(sqlalchemy.text(sql), {"cursor": place.cursor})
+            found = stream.execute(text(sql), {"cursor": place.cursor})
             for row in found.mappings():
                 key, value = next(iter(row.items()))
                 _move(place, key, value)
                 yield f"{key}={value}", _record(f"{key}={value}", row)
-    except sqlalchemy.exc.SQLAlchemyError as error:
+    except SQLAlchemyError as error:
         said = str(getattr(error, "orig", None) or error).strip().splitlines()
         raise ValueError(f"the database says: {said[0][:300] if said else error}") from None
     finally:

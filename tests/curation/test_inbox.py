@@ -79,6 +79,7 @@ def test_posts_that_come_together_share_a_delivery_and_hear_of_their_own_lines(t
     committer = Committer(store, found_by="甲")
     futures = [committer.submit(cases(i, i + 1)) for i in range(40)]
     committer.close()
+    assert all(future.done() for future in futures)
     said = [[one.outcome for one in future.result()] for future in futures]
     assert said[0] == ["new", "new"] and said[1:] == [["known", "new"]] * 39
     assert len(list((tmp_path / "intake").iterdir())) <= 3

@@ -157,6 +157,9 @@ def test_two_corrections_of_one_trace_are_two_cases():
 REFUSED: dict[str, tuple[Any, str]] = {
     "several turns": ({"messages": turns("那条呢？", "哪条？") + turns("新的", "好")},
                       "5 messages, 2 of the user"),
+    "two questions": ({"messages": turns("开窗") + turns("开灯", "好")},
+                      "4 messages, 2 of the user"),
+    "no question": ({"messages": turns("", "hi")[::2]}, "1 messages, 0 of the user"),
     "no assistant": ({"messages": turns("hi"), "gold": "x"}, "not the assistant's"),
     "picture": ({"messages": [{"role": "user", "content": [{"type": "image_url"}]},
                               {"role": "assistant", "content": "a cat"}]}, "is 'image_url'"),

@@ -3,6 +3,7 @@
 import http.client
 import json
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,28 @@ def test_a_body_without_a_length_is_cut_off_at_the_limit(server):
     connection.close()
     assert peak_mb(server) - before < 60
     assert server.ask("GET", "/health")[0] == 200
+
+
+def test_many_large_bodies_at_once_are_put_off_and_those_in_hand_go_on(server):
+    """Eight times the largest body may be held; who comes then is told to come later."""
+    body = json.dumps({**CASE, "predicted": "x" * (MB - 200)}).encode()
+    begun = []
+    for _ in range(9):
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        connection.putrequest("POST", "/v1/bad-cases")
+        connection.putheader("Authorization", f"Bearer {TOKEN}")
+        connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body[:-1])
+        begun.append(connection)
+    assert server.post(CASE)[0] in (200, 503)
+    statuses = []
+    for connection in begun:
+        with suppress(BrokenPipeError, ConnectionResetError):  # refused already
+            connection.send(b"}")
+        statuses.append(connection.getresponse().status)
+        connection.close()
+    assert sorted(statuses) == [200] * 8 + [503]
+    assert server.post(CASE)[0] == 200
 
 
 def test_a_gzip_bomb_is_refused_before_it_unfolds(server):

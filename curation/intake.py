@@ -56,11 +56,13 @@ def take_drops(
     """Put what was dropped into `folder` or under `prefix` since the last time into the inbox.
 
     A file is read once, known by its content; it is never changed or removed. One that changes
-    while it is read is read again the next time, and so is one that cannot be opened.
+    while it is read is read again the next time, and so is one that cannot be opened. Raises
+    `ValueError` for a form that is not known, `OSError` for a bucket out of reach.
     """
     places = [place for place in (folder, prefix) if place]
     if not places:
         return []
+    read_forms((), form=form)  # a wrong form is said although nothing was dropped
     deliveries = []
     with open_memory(store.root) as memory:
         taker = _Taker(store, memory, form, gold, found_by)

@@ -102,6 +102,11 @@ def test_a_drop_that_grows_is_read_again_and_its_first_lines_are_known(tmp_path)
     assert (len(second.new), second.duplicate, second.quarantined) == (1, 1, ())
 
 
+def test_a_wrong_form_is_said_although_nothing_was_dropped(tmp_path):
+    with pytest.raises(ValueError, match="did you mean 'langsmith'"):
+        take_drops(Store(tmp_path / "s"), folder=tmp_path, form="langsmyth")
+
+
 def test_a_file_that_was_just_written_is_waited_for(tmp_path):
     store, path = Store(tmp_path / "s"), tmp_path / "drop/a.jsonl"
     drop(path, lines(ZH), age_s=0.7)

@@ -7,6 +7,7 @@ from curation.accounts import Account
 from curation.bad_cases import INBOX as CASES
 from curation.bad_cases import account_inbox, find_error_types, inbox_digest, snapshot_inbox
 from curation.inbox import Inbox, Line
+from curation.intake import take_drops
 from curation.reviews import INBOX as VERDICTS
 from curation.reviews import UNDECIDED, account_verdicts, decide_rows, read_said, said_digest
 from curation.store import Made, Version
@@ -19,7 +20,7 @@ GROUP = "2_feedback"
     GROUP,
     section="task",
     options={"found_by": ""},
-    reads=lambda job: inbox_digest(_delivered_cases(job), job.options.get("found_by", "")),
+    reads=lambda job: _state_of_cases(job),
     checks=("conservation",),
 )
 def bad_cases(job: Job) -> Made:
@@ -48,6 +49,12 @@ def verdicts(job: Job) -> Made:
     counts = {name: (decided["verdict"] == verdict).sum() for verdict, name in names.items()}
     account = account_verdicts(delivered, said)
     return _snapshot({"rows": decided, "said": said}, {"verdicts": counts}, account)
+
+
+def _state_of_cases(job: Job) -> str:
+    """Which cases there are, once those that were dropped since are in the inbox."""
+    take_drops(job.store, report=job.report, **job.recipe.options["intake"])
+    return inbox_digest(_delivered_cases(job), job.options.get("found_by", ""))
 
 
 def _delivered_cases(job: Job) -> list[Line]:

@@ -5,6 +5,7 @@ import re
 from curation.ensemble import ENSEMBLE
 
 SECTIONS = {
+    "intake": "curation.intake:take_drops",
     "feedback": "curation.bad_cases:find_error_types",
     "dedup": "curation.dedup:find_duplicates",
     "reference": "curation.scoring:take_reference",

@@ -14,7 +14,8 @@ from typing import Any
 import polars as pl
 
 from curation.accounts import Account
-from curation.inbox import Delivery, Inbox, distinct_lines, tally_delivered, tally_lines
+from curation.delivery import Delivery, Unfinished
+from curation.inbox import Inbox, Known, distinct_lines, tally_delivered, tally_lines
 from curation.plugins import nearest
 from curation.rows import clean_text, dialogue, digest, row_id
 from curation.split import half_of
@@ -37,19 +38,26 @@ BAD_CASE_SCHEMA = pl.Schema(
 )
 FIELDS = ("prompt", "gold", "predicted")
 INBOX = Inbox("intake", FIELDS, "bad case")
+NO_GOLD = "no corrected answer"
 CLOCK_SLACK_H = 0.1  # by which clocks may differ, or be set back, without a word
 
 
 def add_bad_cases(
-    store: Store, records: Iterable[tuple[str, Any]], *, found_by: str = ""
+    store: Store,
+    records: Iterable[tuple[str, Any]],
+    *,
+    found_by: str = "",
+    known: Known | None = None,
 ) -> Delivery:
     """Put (position, record) pairs into the inbox; returns only after they are on disk.
 
-    A record needs `prompt`, `gold` and `predicted` as text; one that has not is kept in quarantine.
-    Raises `ValueError` for a `found_by` that may not stand in a text.
+    A record needs `prompt`, `gold` and `predicted` as text; one that has not is kept in quarantine,
+    and where only `gold` is missing whole, so that it can be corrected later. Records of other
+    forms come through `intake_forms.read_forms`. Raises `ValueError` for a `found_by` that may not
+    stand in a text. Who adds again and again keeps `known`.
     """
     found_by = clean_text(found_by)
-    return INBOX.add(store, records, lambda record: _read_case(record, found_by))
+    return INBOX.add(store, records, lambda record: _read_case(record, found_by), known=known)
 
 
 def read_deliveries(store: Store) -> list[dict[str, Any]]:
@@ -65,9 +73,32 @@ def read_inbox(store: Store) -> list[dict[str, Any]]:
     return distinct_lines(read_deliveries(store))
 
 
-def read_quarantine(store: Store) -> list[dict[str, str]]:
-    """`position`, `reason` and `raw` of each line that was no bad case, in order of delivery."""
-    return INBOX.quarantined(store)
+def read_quarantine(store: Store) -> list[dict[str, Any]]:
+    """`position`, `reason` and `raw` of each line that was no bad case, in order of delivery.
+
+    One that lacks nothing but the corrected answer has `prompt`, `predicted`, `found_by` and
+    `case`, the name to correct it by; once it was corrected it is no longer among them.
+    """
+    lines = INBOX.quarantined(store)
+    if not any("case" in line for line in lines):
+        return lines
+    corrected = {_case_name(case) for case in read_inbox(store)}
+    return [line for line in lines if line.get("case") not in corrected]
+
+
+def correct_case(store: Store, name: str, gold: str, *, by: str = "") -> Delivery:
+    """Give a bad case that waits for its corrected answer this one; it is in the inbox then.
+
+    `name` is that of `read_quarantine` or the beginning of it. Raises `LookupError` for a name of
+    none or of several, `ValueError` for an answer that may not be one.
+    """
+    waiting = {line["case"]: line for line in read_quarantine(store) if "case" in line}
+    found = [line for case, line in waiting.items() if case.startswith(name)]
+    if len(found) != 1 or not name:
+        raise LookupError(f"{len(found)} cases without a corrected answer begin with {name!r}")
+    record = {**{k: found[0][k] for k in ("prompt", "predicted")}, "gold": gold}
+    record["found_by"] = by or found[0]["found_by"]
+    return add_bad_cases(store, [(found[0]["position"], _read_case(record, ""))])
 
 
 def inbox_digest(delivered: Iterable[Mapping[str, Any]], found_by: str = "") -> str:
@@ -174,14 +205,23 @@ def rebuild_due(
 
 
 def _read_case(record: Mapping[str, Any], found_by: str) -> dict[str, Any]:
+    found_by = clean_text(str(record.get("found_by") or found_by))
     missing = [name for name in FIELDS if not isinstance(record.get(name), str)]
+    if missing == ["gold"] and record.get("gold") is None and record["prompt"].strip():
+        said = {name: clean_text(record[name]) for name in ("prompt", "predicted")}
+        raise Unfinished(NO_GOLD, {"case": _case_name(said), **said, "found_by": found_by})
     if missing:
         hint = nearest(missing[0], [str(k) for k in record]) if record else ""
         raise ValueError(f"no text under {missing[0]!r}{hint}")
     case = {name: clean_text(record[name]) for name in FIELDS}
     if not case["prompt"].strip() or not case["gold"].strip():
         raise ValueError("prompt or gold is empty")
-    return {**case, "found_by": clean_text(str(record.get("found_by") or found_by))}
+    return {**case, "found_by": found_by}
+
+
+def _case_name(case: Mapping[str, Any]) -> str:
+    """What a case is called that has no corrected answer yet."""
+    return digest([case["prompt"], case["predicted"]])
 
 
 def _chosen(cases: Iterable[dict[str, Any]], found_by: str) -> list[dict[str, Any]]:

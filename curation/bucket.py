@@ -9,7 +9,7 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -48,26 +48,12 @@ class BucketBlobs:
     at_once = 16
 
     def __init__(self, url: str, cache: Path, disk: Disk):
-        _check_url(url)
-        try:
-            from obstore.store import from_url
-        except ImportError:
-            raise ValueError(
-                f"a store at {url!r} needs obstore: pip install 'winnow-sft[s3]'"
-            ) from None
-        _check_token(os.environ)
-        plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
-        options: Any = _TIMEOUTS | ({"allow_http": True} if plain else {})
+        bucket = open_bucket(url)
         for part in ("objects", "tmp"):
             disk.make_folder(cache / part)
         self.url, self.root, self._cache = url, cache, LocalBlobs(cache, disk)
         self._sent: dict[str, float] = {}
-        with self._errors():
-            self._bucket = from_url(
-                url.rstrip("/"),
-                client_options=options,
-                retry_config=_RETRIES,  # type: ignore[arg-type]
-            )
+        self._bucket = bucket
         self._require_conditional_writes()
 
     def _require_conditional_writes(self) -> None:
@@ -174,21 +160,46 @@ class BucketBlobs:
     def settle_removed(self, folder: str) -> None:
         """What a bucket removed stays away."""
 
-    @contextmanager
-    def _errors(self, key: str = "") -> Iterator[None]:
-        """What went wrong as an `OSError` of one line."""
-        from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+    def _errors(self, key: str = "") -> AbstractContextManager[None]:
+        return bucket_errors(self.url, key)
 
-        try:
-            yield
-        except FileNotFoundError as error:
-            if "NoSuchBucket" in str(error):
-                raise OSError(f"the store {self.url!r} cannot be used: {_line(error)}") from None
-            raise FileNotFoundError(f"{key} is missing from {self.url!r}") from None
-        except (PermissionDeniedError, UnauthenticatedError) as error:
-            raise PermissionError(f"the store {self.url!r} refused: {_line(error)}") from None
-        except BaseError as error:
-            raise OSError(f"the store {self.url!r} cannot be used: {_line(error)}") from None
+
+def open_bucket(url: str) -> Any:
+    """The bucket and prefix of a URL, to be read and written by obstore.
+
+    Raises what `BucketBlobs` does, but for conditional writes, which it does not try.
+    """
+    _check_url(url)
+    try:
+        from obstore.store import from_url
+    except ImportError:
+        raise ValueError(f"{url!r} needs obstore: pip install 'winnow-sft[s3]'") from None
+    _check_token(os.environ)
+    plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
+    options: Any = _TIMEOUTS | ({"allow_http": True} if plain else {})
+    with bucket_errors(url):
+        return from_url(
+            url.rstrip("/"),
+            client_options=options,
+            retry_config=_RETRIES,  # type: ignore[arg-type]
+        )
+
+
+@contextmanager
+def bucket_errors(url: str, key: str = "") -> Iterator[None]:
+    """What went wrong with a key of a bucket as an `OSError` of one line."""
+    from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+
+    try:
+        yield
+    except FileNotFoundError as error:
+        if "NoSuchBucket" in str(error):
+            raise OSError(f"{url!r} cannot be used: {_line(error)}") from None
+        raise FileNotFoundError(f"{key} is missing from {url!r}") from None
+    except (PermissionDeniedError, UnauthenticatedError) as error:
+        raise PermissionError(f"{url!r} refused: {_line(error)}") from None
+    except BaseError as error:
+        raise OSError(f"{url!r} cannot be used: {_line(error)}") from None
 
 
 def _check_url(url: str) -> None:

@@ -226,7 +226,9 @@ def raw_text(record: Any, *, redact: bool = False) -> str:
     data = record.data if isinstance(record, Record) else record
     try:
         said = canonical_json(data)
-    except (TypeError, ValueError, RecursionError):
+    except RecursionError:
+        said = "nested too deeply to be written down"
+    except (TypeError, ValueError):
         said = repr(data)
     said = redact_text(said)[0] if redact else said  # before the cut, which may halve a number
     return printable(said[:_RAW_CHARS])

@@ -14,6 +14,7 @@ import dagster as dg
 from assets.io import Runtime
 from assets.recipe import Recipe
 from curation.bad_cases import rebuild_due, waiting_cases
+from curation.intake import take_drops
 from curation.registry import registered
 from curation.rows import digest
 from curation.store import Store
@@ -83,6 +84,7 @@ def decide_rebuild(
     now = time.time() if now is None else now
     if running := active_runs(instance):
         return dg.SkipReason(f"run {running[0].run_id[:8]} is still going")
+    take_drops(store, **recipe.options["intake"])
     waiting = waiting_cases(store, _consumed(store, recipe))
     due, reason = rebuild_due(waiting, now=now, **recipe.options["automation"])
     if not due:

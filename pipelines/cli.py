@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.cli_aurocs import AUROCS_EXAMPLE, add_aurocs
+from pipelines.cli_intake import INTAKE_EXAMPLES, add_intake
 from pipelines.cli_lineage import LINEAGE_EXAMPLES, add_lineage
 from pipelines.cli_parts import keep_out_of_store
 from pipelines.cli_preview import PREVIEW_EXAMPLE, add_preview
 from pipelines.cli_reviews import REVIEW_EXAMPLES, add_reviews
+from pipelines.cli_serve import SERVE_EXAMPLE, add_serve
 from pipelines.cli_store import add_store
 
 Command = Callable[[argparse.Namespace], int]
@@ -20,12 +22,12 @@ EXAMPLES = {
     "demo": "winnow demo",
     "run": "winnow run --recipe my_recipe.yaml --select rows duplicates unique_rows",
     "check": "winnow check my_recipe.yaml",
-    "add": "winnow bad-cases add wrong_answers.jsonl --found-by beta-testers",
-    "list": "winnow bad-cases list --quarantined",
     "export": "winnow export training_set --to train.jsonl --format sharegpt",
     "preview": PREVIEW_EXAMPLE,
     "aurocs": AUROCS_EXAMPLE,
     "doctor": "winnow doctor",
+    **INTAKE_EXAMPLES,
+    "serve": SERVE_EXAMPLE,
     **LINEAGE_EXAMPLES,
     **REVIEW_EXAMPLES,
 }
@@ -87,7 +89,8 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--select", nargs="+", metavar="ASSET", default=(), help="only these assets")
     check = _add(commands, "check", check_recipe, "check a recipe without running it", common)
     check.add_argument("file", nargs="?", help="the recipe")
-    _add_bad_cases(commands, common)
+    add_intake(commands, common)
+    add_serve(commands, common)
     add_reviews(commands, common)
     add_preview(commands, common)
     add_aurocs(commands, common)
@@ -154,33 +157,6 @@ def check_recipe(args: argparse.Namespace) -> int:
     return 0
 
 
-def add_cases(args: argparse.Namespace) -> int:
-    from curation.bad_cases import add_bad_cases
-    from curation.sources.jsonl import jsonl
-
-    if not args.file.is_file():
-        raise FileNotFoundError(f"there is no file {str(args.file)!r}")
-    records = ((record.position, record) for record in jsonl(path=args.file)())
-    delivery = add_bad_cases(_store(args), records, found_by=args.found_by)
-    for position, reason in delivery.quarantined:
-        print(f"{position}: {reason}", file=sys.stderr)
-    print(delivery.line())
-    return 1 if delivery.quarantined and not delivery.new and not delivery.duplicate else 0
-
-
-def list_cases(args: argparse.Namespace) -> int:
-    from curation.bad_cases import read_inbox, read_quarantine
-    from pipelines.cli_cases import say_inbox, say_quarantine
-    from pipelines.cli_parts import existing_store, show
-
-    store = existing_store(args)
-    quarantined = read_quarantine(store)
-    if args.quarantined:
-        return show(args, quarantined, say_quarantine(quarantined))
-    cases = read_inbox(store)
-    return show(args, cases, say_inbox(cases, len(quarantined)))
-
-
 def export_asset(args: argparse.Namespace) -> int:
     from assets.graph import build_stages
     from curation.export import export_rows
@@ -206,25 +182,6 @@ def run_doctor(args: argparse.Namespace) -> int:
     for finding in findings:
         print(finding.line())
     return 0 if all(finding.fine for finding in findings) else 1
-
-
-def _add_bad_cases(commands: Any, common: argparse.ArgumentParser) -> None:
-    group = commands.add_parser("bad-cases", help="what the model got wrong").add_subparsers(
-        required=True, metavar="COMMAND"
-    )
-    add = _add(
-        group,
-        "add",
-        add_cases,
-        "put a JSONL file of {prompt, gold, predicted} into the inbox",
-        common,
-    )
-    add.add_argument("file", type=Path)
-    add.add_argument("--found-by", default="", metavar="NAME", help="who or what found them")
-    text = "what is in the inbox; with --quarantined the lines that were no bad cases, and why"
-    shown = _add(group, "list", list_cases, text, common)
-    shown.add_argument("--quarantined", action="store_true", help="lines kept with their reason")
-    shown.add_argument("--json", action="store_true", help="for programs, nothing cut")
 
 
 def _add(

@@ -21,6 +21,8 @@ def say_quarantine(lines: Sequence[Answer]) -> Lines:
     for line in lines:
         yield f"{visible(line['position'])}: {visible(line['reason'])}"
         yield f"  {cut(visible(line['raw']), 200)}"
+        if "case" in line:
+            yield f"  winnow bad-cases correct {line['case'][:12]} --gold TEXT"
     yield f"{len(lines):,} lines quarantined"
 
 

@@ -36,7 +36,7 @@ PAGES = [*READMES, *sorted((ROOT / "docs").glob("*.md")), ROOT / "CHANGELOG.md"]
 TEXT = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
 REFERENCE = TEXT["docs/reference.md"]
 ENVIRONMENT = {"MY_API_KEY": "not a real key"}
-FILES = ("path", "synonyms", "verdicts", "vocabulary")
+FILES = ("path", "folder", "synonyms", "verdicts", "vocabulary")
 """Options that name a file; a recipe in the docs is loaded beside empty files of these names."""
 TITLES = {"Sources": "sources", "Tasks": "task", "Augmenters": "augment", "Scorers": "scorers"}
 TITLES |= {"Metrics": "metrics", "Engines": "engine"}

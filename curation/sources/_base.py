@@ -14,7 +14,8 @@ class Record:
     """One delivered input record: where it stood, what it held, or why it could not be read.
 
     `position` is stable for the same input ("line 7", "grammar #12"); `data` is None exactly when
-    `error` is filled; `raw` then keeps the unreadable text, cut by the source to a sane length.
+    `error` is filled; `raw` keeps what could not be read, or what `data` was made from, cut to
+    a sane length.
     """
 
     position: str

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import copy_rows
-from training.sft import _is_json, train_sft
+from training.checkpoints import is_json
+from training.sft import train_sft
 
 OPTIONS: dict[str, Any] = {"epochs": 4, "batch_rows": 8, "max_tokens": 128}
 
@@ -102,7 +103,7 @@ def _kill_after_first_checkpoint(base: Path, folder: Path) -> None:
     with open(folder / "log", "wb") as log:
         child = subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=log, stderr=log)
     deadline = time.monotonic() + 60
-    while not any(map(_is_json, (folder / "run").glob("checkpoints/*/trainer_state.json"))):
+    while not any(map(is_json, (folder / "run").glob("checkpoints/*/trainer_state.json"))):
         assert child.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()
         time.sleep(0.01)
     os.kill(child.pid, signal.SIGKILL)

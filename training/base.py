@@ -1,0 +1,55 @@
+"""The base model as it is loaded for training: where it runs, in which form, and why."""
+
+from pathlib import Path
+from typing import Any
+
+from curation.models import best_device
+from training.methods import METHODS, Name
+
+
+def load_base(base_model: Path | str, *, revision: str, method: Name) -> tuple[Any, Name, str]:
+    """The base model on the best device, the method that can run here, and why.
+
+    QLoRA becomes LoRA where no 4-bit layer can run. All weights are trained in single precision:
+    in half of it small updates round to nothing.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    device = best_device()
+    trouble = nf4_trouble(device) if METHODS[method].quantized else ""
+    used: Name = "lora" if trouble else method
+    half = device == "cuda" and used != "full"
+    dtype = torch.bfloat16 if half else torch.float32
+    quantization = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    model = AutoModelForCausalLM.from_pretrained(
+        str(base_model),
+        revision=revision or None,
+        trust_remote_code=False,
+        use_safetensors=True,
+        dtype=dtype,
+        device_map={"": device},
+        attn_implementation="sdpa",
+        quantization_config=quantization if METHODS[used].quantized else None,
+    )
+    return model, used, f"NF4 cannot run here: {trouble}" if trouble else "as the recipe asks"
+
+
+def nf4_trouble(device: str) -> str:
+    """Why a 4-bit layer cannot run on this machine; "" when it can."""
+    try:
+        import torch
+        from bitsandbytes import functional
+
+        packed, state = functional.quantize_4bit(
+            torch.ones(64, 64, device=device), quant_type="nf4"
+        )
+        functional.dequantize_4bit(packed, state)
+    except (ImportError, OSError, RuntimeError, NotImplementedError) as error:
+        return f"{type(error).__name__}: {error}"
+    return ""

@@ -37,6 +37,9 @@ def load_base(base_model: Path | str, *, revision: str, method: Name) -> tuple[A
         attn_implementation="sdpa",
         quantization_config=quantization if METHODS[used].quantized else None,
     )
+    for layer in model.modules():  # else a look at held rows repacks them for good, in other bits
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
     return model, used, f"NF4 cannot run here: {trouble}" if trouble else "as the recipe asks"
 
 

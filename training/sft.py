@@ -18,6 +18,7 @@ from curation.progress import Report, silent
 from training.advice import DataSize, TrainOptions, advise_options
 from training.base import load_base
 from training.checkpoints import FOLDER, newest_checkpoint, run_key, step_of
+from training.diagnose import diagnose
 from training.holdout import hold_out
 from training.methods import METHODS, Name
 from training.tokens import pack_rows, preflight, tokenise_rows
@@ -53,10 +54,10 @@ def train_sft(
     Returns method_used and method_reason (plain LoRA where NF4 cannot run), options, reasons, shown
     (three rows as they are trained), left (rows that could not be trained, by reason), loss (nats
     per trained token, one per optimizer step), history (the same with rate, gradient norm and the
-    losses of both tracks), best (step and losses of the weights that were kept), n_rows, n_tokens,
-    n_loss_tokens, n_held, rows_per_step, seconds, tokens_per_s, resumed_at (step, 0 for a fresh
-    run) and adapter, which for `full` holds the whole model. Raises `ValueError` when no row can be
-    trained on.
+    losses of both tracks), diagnosis (findings in words), best (step and losses of the weights that
+    were kept, null without a look), epochs (passes done), n_rows, n_tokens, n_loss_tokens, n_held,
+    rows_per_step, seconds, tokens_per_s, resumed_at (step, 0 for a fresh run) and adapter, which
+    for `full` holds the whole model. Raises `ValueError` when no row can be trained on.
     """
     quiet_libraries()
     import torch
@@ -77,7 +78,9 @@ def train_sft(
         held = hold_out(rows, share=options.validate, seed=seed)
         parts = _parts(tokens, held, options)
         trainer = build_trainer(model, tokenizer, parts, options, out=out, report=report)
-        run = _run_trainer(trainer, out=out, key=run_key(base_model, options, parts))
+        n_rows = dict(rows.group_by("track").len().iter_rows())
+        key = run_key(base_model, options, parts)
+        run = _run_trainer(trainer, out=out, key=key, n_rows=n_rows)
     _save_adapter(trainer.model, tokenizer, options, out=out)
     shutil.rmtree(out / FOLDER)
     return {
@@ -110,7 +113,7 @@ def _parts(
     return {name: part for name, part in bins.items() if part.height or name == TRAIN}
 
 
-def _run_trainer(trainer: Any, *, out: Path, key: str) -> dict[str, Any]:
+def _run_trainer(trainer: Any, *, out: Path, key: str, n_rows: dict[str, int]) -> dict[str, Any]:
     """Train to the end, from the newest checkpoint of this very run if there is one."""
     resume = newest_checkpoint(out, key=key)
     started = time.monotonic()
@@ -119,6 +122,7 @@ def _run_trainer(trainer: Any, *, out: Path, key: str) -> dict[str, Any]:
     return {
         "loss": [step["loss"] for step in history if "loss" in step],
         "history": history,
+        "diagnosis": diagnose(history, rows=n_rows),
         "best": next((s for s in history if s["step"] == trainer.state.best_global_step), None),
         "epochs": float(trainer.state.epoch or 0.0),
         "seconds": time.monotonic() - started,

@@ -5,9 +5,11 @@ in a manifest can always be traced to the rule it came from.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from training.methods import METHODS, Name
 
+Shard = Literal["no", "fsdp", "deepspeed"]
 TINY_PARAMS = 20_000_000
 
 # rows up to which a number of passes holds. 100k: 2-3, 20-50k: 4-5, a few hundred: more
@@ -35,6 +37,8 @@ class TrainOptions:
     virtual_tokens: int = 20
     validate: float = 0.0
     patience: int = 3
+    processes: int = 1
+    shard: Shard = "no"
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,8 @@ def advise_options(
     max_tokens: int = 1024,
     validate: float | None = None,
     patience: int = 3,
+    processes: int = 1,
+    shard: Shard = "no",
     seed: int = 0,
 ) -> tuple[TrainOptions, list[str]]:
     """The options with every open one (`None`) decided, and a reason for each choice.
@@ -96,6 +102,8 @@ def advise_options(
         virtual_tokens=virtual_tokens,
         validate=validate,
         patience=patience,
+        processes=processes,
+        shard=shard,
     )
     return options, [
         f"method {method}: {METHODS[method].about}",

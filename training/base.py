@@ -1,5 +1,6 @@
 """The base model as it is loaded for training: where it runs, in which form, and why."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -7,16 +8,20 @@ from curation.models import best_device
 from training.methods import METHODS, Name
 
 
-def load_base(base_model: Path | str, *, revision: str, method: Name) -> tuple[Any, Name, str]:
+def load_base(
+    base_model: Path | str, *, revision: str, method: Name, sharded: bool = False
+) -> tuple[Any, Name, str]:
     """The base model on the best device, the method that can run here, and why.
 
     QLoRA becomes LoRA where no 4-bit layer can run. All weights are trained in single precision:
-    in half of it small updates round to nothing.
+    in half of it small updates round to nothing. Of several processes each takes its own GPU; a
+    `sharded` model is put on its devices by whoever parts it.
     """
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     device = best_device()
+    place = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" else device
     trouble = nf4_trouble(device) if METHODS[method].quantized else ""
     used: Name = "lora" if trouble else method
     half = device == "cuda" and used != "full"
@@ -33,7 +38,7 @@ def load_base(base_model: Path | str, *, revision: str, method: Name) -> tuple[A
         trust_remote_code=False,
         use_safetensors=True,
         dtype=dtype,
-        device_map={"": device},
+        device_map=None if sharded else {"": place},
         attn_implementation="sdpa",
         quantization_config=quantization if METHODS[used].quantized else None,
     )

@@ -15,12 +15,13 @@ import polars as pl
 
 from curation.chat import load_tokenizer, quiet_libraries
 from curation.progress import Report, silent
-from training.advice import DataSize, TrainOptions, advise_options
+from training.advice import DataSize, Shard, TrainOptions, advise_options
 from training.base import load_base
 from training.checkpoints import FOLDER, newest_checkpoint, run_key, step_of
 from training.diagnose import diagnose
 from training.holdout import hold_out
 from training.methods import METHODS, Name
+from training.rank import require_world
 from training.tokens import pack_rows, preflight, tokenise_rows
 from training.trainer import DOMAIN, GENERAL, TRAIN, build_trainer
 from training.watch import read_history
@@ -41,6 +42,8 @@ def train_sft(
     max_tokens: int = 1024,
     validate: float | None = None,
     patience: int = 3,
+    processes: int = 1,
+    shard: Shard = "no",
     seed: int = 0,
     revision: str = "",
     report: Report = silent,
@@ -49,7 +52,8 @@ def train_sft(
 
     `base_model` is a local folder or a hub id with a pinned `revision`. A share `validate` (0..1)
     of the rows is looked at and not trained on: the weights with the lowest loss on those of the
-    domain are kept, and the run ends after `patience` looks without a lower one.
+    domain are kept, and the run ends after `patience` looks without a lower one. Of `processes`
+    that train together each calls this (`training.rank`); `shard` says how they part the model.
 
     Returns method_used and method_reason (plain LoRA where NF4 cannot run), options, reasons, shown
     (three rows as they are trained), left (rows that could not be trained, by reason), loss (nats
@@ -62,17 +66,19 @@ def train_sft(
     quiet_libraries()
     import torch
 
+    require_world(processes)
     tokenizer = load_tokenizer(base_model, revision=revision)
     tokens = tokenise_rows(rows.sort("id"), tokenizer, max_tokens=max_tokens)
     shown = preflight(tokens, tokenizer)
-    out.mkdir(parents=True, exist_ok=True)
-    tokens.write_parquet(out / "tokens.parquet")
     choices = {"rank": rank, "alpha": alpha, "lr": lr, "epochs": epochs, "batch_rows": batch_rows}
     choices |= {"virtual_tokens": virtual_tokens, "validate": validate, "patience": patience}
+    choices |= {"processes": processes, "shard": shard}
     limits = {"max_tokens": max_tokens, "seed": seed, "revision": revision}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model, used, why = load_base(base_model, revision=revision, method=method)
+        model, used, why = load_base(
+            base_model, revision=revision, method=method, sharded=shard != "no"
+        )
         base = {"base_model": _model_name(base_model), "n_params": model.num_parameters()}
         options, reasons = advise_options(_size(tokens), method=used, **base, **choices, **limits)
         held = hold_out(rows, share=options.validate, seed=seed)
@@ -81,8 +87,11 @@ def train_sft(
         n_rows = dict(rows.group_by("track").len().iter_rows())
         key = run_key(base_model, options, parts)
         run = _run_trainer(trainer, out=out, key=key, n_rows=n_rows)
-    _save_adapter(trainer.model, tokenizer, options, out=out)
-    shutil.rmtree(out / FOLDER)
+    with trainer.args.main_process_first(local=False):
+        if trainer.is_world_process_zero():
+            tokens.write_parquet(out / "tokens.parquet")
+            _save_adapter(trainer.model, tokenizer, options, out=out)
+            shutil.rmtree(out / FOLDER)
     return {
         "method_used": used,
         "method_reason": why,
@@ -115,7 +124,8 @@ def _parts(
 
 def _run_trainer(trainer: Any, *, out: Path, key: str, n_rows: dict[str, int]) -> dict[str, Any]:
     """Train to the end, from the newest checkpoint of this very run if there is one."""
-    resume = newest_checkpoint(out, key=key)
+    with trainer.args.main_process_first(local=False):
+        resume = newest_checkpoint(out, key=key)
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     history = read_history(trainer.state.log_history)

@@ -35,11 +35,13 @@ def build_trainer(
     from trl.trainer.sft_trainer import SFTTrainer
 
     config, steps = _trainer_config(parts, options, out=out)
+    per_step = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    per_step *= options.processes
     watched = {name: _dataset(bins, options) for name, bins in parts.items() if name != TRAIN}
     trainer: Any = SFTTrainer(
         model=model,
         args=config,
-        train_dataset=_dataset(parts[TRAIN], options),
+        train_dataset=_dataset(parts[TRAIN], options, full=per_step, pad=tokenizer.pad_token_id),
         eval_dataset=watched or None,
         processing_class=tokenizer,
         peft_config=peft_config(
@@ -56,8 +58,9 @@ def build_trainer(
         if parameter.requires_grad:
             parameter.data = parameter.data.to(torch.float32)
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(progress_callback("training step", report))
-    trainer.add_callback(log_callback(out / "log.jsonl"))
+    if trainer.is_world_process_zero():
+        trainer.add_callback(progress_callback("training step", report))
+        trainer.add_callback(log_callback(out / "log.jsonl"))
     if options.method == "adalora":
         trainer.add_callback(allocation_callback())
     if DOMAIN in watched:
@@ -65,12 +68,20 @@ def build_trainer(
     return trainer
 
 
-def _dataset(bins: pl.DataFrame, options: TrainOptions) -> Any:
+def _dataset(bins: pl.DataFrame, options: TrainOptions, *, full: int = 1, pad: int = 0) -> Any:
+    """Bins for the trainer, with empty ones added until their number divides by `full`.
+
+    A last step of fewer bins would be filled up with repeated ones where several processes train.
+    An empty bin has one token and trains none, so it adds nothing to a loss or a gradient.
+    """
     from datasets import Dataset
 
     lengths = ["seq_lengths"] if METHODS[options.method].packs else []
-    columns = bins.select("input_ids", "labels", *lengths)
-    return Dataset.from_dict(columns.to_dict(as_series=False))
+    columns = bins.select("input_ids", "labels", *lengths).to_dict(as_series=False)
+    for name, empty in (("input_ids", pad), ("labels", -100), ("seq_lengths", 1)):
+        if name in columns:
+            columns[name] += [[empty]] * (-bins.height % full)
+    return Dataset.from_dict(columns)
 
 
 def _trainer_config(
@@ -83,7 +94,8 @@ def _trainer_config(
     cuda, bins, packs = torch.cuda.is_available(), parts[TRAIN], METHODS[options.method].packs
     n_rows = int(bins["ids"].list.len().sum())
     bins_per_step = max(1, round(options.batch_rows * bins.height / n_rows))
-    micro = max(1, min(bins_per_step, MICRO_TOKENS // options.packing_block))
+    share = max(1, round(bins_per_step / options.processes))  # of one process
+    micro = max(1, min(share, MICRO_TOKENS // options.packing_block))
     steps = max(1, round(bins.height * options.epochs / bins_per_step))
     every = max(20, round(steps / 4)) if DOMAIN not in parts else max(1, round(steps / 10))
     resumes = METHODS[options.method].resumes
@@ -91,7 +103,7 @@ def _trainer_config(
         output_dir=str(out / FOLDER),
         per_device_train_batch_size=micro,
         per_device_eval_batch_size=micro,
-        gradient_accumulation_steps=max(1, round(bins_per_step / micro)),
+        gradient_accumulation_steps=max(1, round(share / micro)),
         num_train_epochs=options.epochs,
         learning_rate=options.lr,
         lr_scheduler_type="cosine",
@@ -115,9 +127,34 @@ def _trainer_config(
         save_total_limit=2,
         report_to="none",
         disable_tqdm=True,
+        **_together(options, cuda),
         **(_looking(every) if DOMAIN in parts else {}),
     )
     return config, steps
+
+
+SHARDED: dict[str, dict[str, Any]] = {
+    "no": {},
+    "fsdp": {"fsdp": "full_shard auto_wrap"},
+    "deepspeed": {
+        "deepspeed": {
+            "zero_optimization": {"stage": 2},
+            "bf16": {"enabled": "auto"},
+            "train_micro_batch_size_per_gpu": "auto",
+            "gradient_accumulation_steps": "auto",
+            "gradient_clipping": "auto",
+        }
+    },
+}
+"""Arguments by which each way parts a model among processes."""
+
+
+def _together(options: TrainOptions, cuda: bool) -> dict[str, Any]:
+    """How several processes speak with one another, and what each holds of the model."""
+    if options.processes == 1:
+        return {}
+    backend = {"ddp_backend": "nccl" if cuda else "gloo", "ddp_find_unused_parameters": False}
+    return backend | SHARDED[options.shard]
 
 
 def _looking(every: int) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from training.sft import train_sft  # noqa: F401 (run by name in a process of it
 from training.watch import HISTORY
 
 GROUP = "5_train"
-CLOCKED = ("seconds", "tokens_per_s", "adapter", "resumed_at")
+CLOCKED = ("seconds", "tokens_per_s", "adapter", "resumed_at", "estimate")
 """What a training run reports that a second run would report differently."""
 LOG_SCHEMA = {"step": pl.Int64, **dict.fromkeys(HISTORY, pl.Float64)}
 """One line for each step of the optimizer; the losses of rows that were only looked at are null

@@ -7,6 +7,7 @@ in a manifest can always be traced to the rule it came from.
 from dataclasses import dataclass
 from typing import Literal
 
+from training.curriculum import Order
 from training.methods import METHODS, Name
 
 Shard = Literal["no", "fsdp", "deepspeed"]
@@ -37,6 +38,7 @@ class TrainOptions:
     virtual_tokens: int = 20
     validate: float = 0.0
     patience: int = 3
+    order: Order = "shuffled"
     processes: int = 1
     shard: Shard = "no"
 
@@ -66,6 +68,7 @@ def advise_options(
     max_tokens: int = 1024,
     validate: float | None = None,
     patience: int = 3,
+    order: Order = "shuffled",
     processes: int = 1,
     shard: Shard = "no",
     seed: int = 0,
@@ -102,6 +105,7 @@ def advise_options(
         virtual_tokens=virtual_tokens,
         validate=validate,
         patience=patience,
+        order=order,
         processes=processes,
         shard=shard,
     )

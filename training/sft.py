@@ -18,7 +18,9 @@ from curation.progress import Report, silent
 from training.advice import DataSize, Shard, TrainOptions, advise_options
 from training.base import load_base
 from training.checkpoints import FOLDER, newest_checkpoint, run_key, step_of
+from training.curriculum import Order, order_bins
 from training.diagnose import diagnose
+from training.estimate import Shape, pick_device, say_estimate
 from training.holdout import hold_out
 from training.methods import METHODS, Name
 from training.rank import require_world
@@ -42,6 +44,7 @@ def train_sft(
     max_tokens: int = 1024,
     validate: float | None = None,
     patience: int = 3,
+    order: Order = "shuffled",
     processes: int = 1,
     shard: Shard = "no",
     seed: int = 0,
@@ -55,13 +58,14 @@ def train_sft(
     domain are kept, and the run ends after `patience` looks without a lower one. Of `processes`
     that train together each calls this (`training.rank`); `shard` says how they part the model.
 
-    Returns method_used and method_reason (plain LoRA where NF4 cannot run), options, reasons, shown
-    (three rows as they are trained), left (rows that could not be trained, by reason), loss (nats
-    per trained token, one per optimizer step), history (the same with rate, gradient norm and the
-    losses of both tracks), diagnosis (findings in words), best (step and losses of the weights that
-    were kept, null without a look), epochs (passes done), n_rows, n_tokens, n_loss_tokens, n_held,
-    rows_per_step, seconds, tokens_per_s, resumed_at (step, 0 for a fresh run) and adapter, which
-    for `full` holds the whole model. Raises `ValueError` when no row can be trained on.
+    Returns method_used and method_reason (plain LoRA where NF4 cannot run), options, reasons,
+    estimate (memory and time in words), shown (three rows as they are trained), left (rows that
+    could not be trained, by reason), loss (nats per trained token, one per optimizer step), history
+    (the same with rate, gradient norm and the losses of both tracks), diagnosis (findings in
+    words), best (step and losses of the weights that were kept, null without a look), epochs
+    (passes done), n_rows, n_tokens, n_loss_tokens, n_held, rows_per_step, seconds, tokens_per_s,
+    resumed_at (step, 0 for a fresh run) and adapter, which for `full` holds the whole model. Raises
+    `ValueError` when no row can be trained on.
     """
     quiet_libraries()
     import torch
@@ -72,7 +76,7 @@ def train_sft(
     shown = preflight(tokens, tokenizer)
     choices = {"rank": rank, "alpha": alpha, "lr": lr, "epochs": epochs, "batch_rows": batch_rows}
     choices |= {"virtual_tokens": virtual_tokens, "validate": validate, "patience": patience}
-    choices |= {"processes": processes, "shard": shard}
+    choices |= {"order": order, "processes": processes, "shard": shard}
     limits = {"max_tokens": max_tokens, "seed": seed, "revision": revision}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -82,8 +86,11 @@ def train_sft(
         base = {"base_model": _model_name(base_model), "n_params": model.num_parameters()}
         options, reasons = advise_options(_size(tokens), method=used, **base, **choices, **limits)
         held = hold_out(rows, share=options.validate, seed=seed)
-        parts = _parts(tokens, held, options)
+        general = rows.filter(pl.col("track") == "general")["id"]
+        parts = _parts(tokens, held, general, options)
         trainer = build_trainer(model, tokenizer, parts, options, out=out, report=report)
+        estimate = _estimate(trainer, tokens, options, n_params=base["n_params"])
+        report(estimate)
         n_rows = dict(rows.group_by("track").len().iter_rows())
         key = run_key(base_model, options, parts)
         run = _run_trainer(trainer, out=out, key=key, n_rows=n_rows)
@@ -97,6 +104,7 @@ def train_sft(
         "method_reason": why,
         "options": dataclasses.asdict(options),
         "reasons": reasons,
+        "estimate": estimate,
         "shown": shown,
         **_describe_run(tokens.join(held, on="id", how="anti"), run),
         "n_held": held.height,
@@ -110,7 +118,7 @@ def _size(tokens: pl.DataFrame) -> DataSize:
 
 
 def _parts(
-    tokens: pl.DataFrame, held: pl.DataFrame, options: TrainOptions
+    tokens: pl.DataFrame, held: pl.DataFrame, general: pl.Series, options: TrainOptions
 ) -> dict[str, pl.DataFrame]:
     """The bins to train on, and those of each track to look at; a part without rows is left out."""
     names = {TRAIN: tokens.join(held, on="id", how="anti", maintain_order="left")}
@@ -119,7 +127,24 @@ def _parts(
         names[track] = tokens.join(of_track, on="id", how="semi", maintain_order="left")
     block = options.packing_block if METHODS[options.method].packs else None
     bins = {name: pack_rows(part, block=block) for name, part in names.items()}
+    if options.order != "shuffled":
+        bins[TRAIN] = order_bins(
+            names[TRAIN], general, order=options.order, block=block, seed=options.seed
+        )
     return {name: part for name, part in bins.items() if part.height or name == TRAIN}
+
+
+def _estimate(trainer: Any, tokens: pl.DataFrame, options: TrainOptions, *, n_params: int) -> str:
+    """Memory and time of the run, in words."""
+    model, config = trainer.model, trainer.model.config
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    size = config.hidden_size, config.num_hidden_layers, config.vocab_size
+    shape = Shape(n_params, trained, *size)
+    at_once = trainer.args.per_device_train_batch_size * options.packing_block
+    n_tokens = _size(tokens).n_tokens * options.epochs / options.processes
+    return say_estimate(
+        shape, options.method, tokens_at_once=at_once, n_tokens=n_tokens, device=pick_device()
+    )
 
 
 def _run_trainer(trainer: Any, *, out: Path, key: str, n_rows: dict[str, int]) -> dict[str, Any]:

@@ -113,6 +113,7 @@ def _trainer_config(
         max_grad_norm=1.0,
         seed=options.seed,
         data_seed=options.seed,
+        train_sampling_strategy="random" if options.order == "shuffled" else "sequential",
         # The sequences are finished: no cutting, and attention stays inside each row.
         dataset_kwargs={"skip_prepare_dataset": True},
         padding_free=packs,

@@ -32,6 +32,6 @@ def order_bins(
 
 
 def _drawn(bins: pl.DataFrame, seed: int) -> pl.DataFrame:
-    """The bins in an order that follows from their rows and the seed; packing has long ones first."""
+    """The bins in an order that follows from their rows and the seed, not longest first."""
     draws = [digest(["order", seed, number, *ids]) for number, ids in enumerate(bins["ids"])]
     return bins.with_columns(draw=pl.Series(draws, dtype=pl.String)).sort("draw").drop("draw")

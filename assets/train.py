@@ -16,10 +16,14 @@ from training.demo_model import pretrain_demo_model
 from training.launch import run_supervised
 from training.reward import train_reward_model
 from training.sft import train_sft  # noqa: F401 (run by name in a process of its own; named here so that the code version follows it)
+from training.watch import HISTORY
 
 GROUP = "5_train"
-CLOCKED = ("seconds", "tokens_per_s", "adapter", "resumed_at")
+CLOCKED = ("seconds", "tokens_per_s", "adapter", "resumed_at", "estimate")
 """What a training run reports that a second run would report differently."""
+LOG_SCHEMA = {"step": pl.Int64, **dict.fromkeys(HISTORY, pl.Float64)}
+"""One line for each step of the optimizer; the losses of rows that were only looked at are null
+where there was no look."""
 
 
 def base_model_stage(recipe: Recipe) -> Stage:
@@ -90,7 +94,10 @@ def adapter(job: Job, training_set: Version, base_model: Version) -> Made:
     rows = (
         training_set.table("rows").select(pl.all().repeat_by("repeats").explode()).drop("repeats")
     )
-    rows.write_parquet(work / "rows.parquet")
+    clusters = training_set.input("split_rows").table("clusters").select("id", "cluster")
+    rows.join(clusters, on="id", how="left", maintain_order="left").write_parquet(
+        work / "rows.parquet"
+    )
     base = model_path(base_model)
     spec = {
         "call": "training.sft:train_sft",
@@ -100,8 +107,10 @@ def adapter(job: Job, training_set: Version, base_model: Version) -> Made:
     }
     said = run_supervised(spec, workdir=work, report=job.report)
     values = _timeless(said)
-    log = pl.DataFrame({"step": range(1, len(said["loss"]) + 1), "loss": said["loss"]})
+    log = pl.DataFrame(values.pop("history"), schema=LOG_SCHEMA)
     values.pop("loss")
+    for finding in values["diagnosis"]:
+        job.report(finding)
     return Made(tables={"log": log}, folders={"adapter": Path(said["adapter"])}, values=values)
 
 

@@ -4,6 +4,7 @@ Rows are sorted by length and batched by a token budget; a row's number does not
 neighbours beyond float noise, and a row that cannot be scored gives `None` and costs nobody else.
 """
 
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,12 @@ def load_causal_lm(model: Path | str, *, adapter: Path | None = None, revision: 
     """The model for inference, in float32 on CPU and bfloat16 on GPU, with the adapter merged in.
 
     An adapter is merged into these weights and never into 4-bit ones, which would move the logits.
-    Raises `FileNotFoundError` for one without safetensors: peft would look for a pickle instead.
+    One of virtual tokens cannot be: it stays before them. An adapter that is a whole model, as full
+    fine-tuning leaves one, takes the place of `model`. Raises `FileNotFoundError` for one without
+    safetensors: peft would look for a pickle instead.
     """
+    if adapter is not None and is_whole(adapter):
+        model, adapter, revision = adapter, None, ""
     if adapter is not None and not (adapter / ADAPTER).is_file():
         raise FileNotFoundError(
             f"the adapter {str(adapter)!r} has no {ADAPTER}: weights of any other form are not read"
@@ -46,8 +51,22 @@ def load_causal_lm(model: Path | str, *, adapter: Path | None = None, revision: 
     if adapter is not None:
         from peft import PeftModel
 
-        loaded = PeftModel.from_pretrained(loaded, str(adapter)).merge_and_unload()
+        with warnings.catch_warnings():  # AdaLoRA's ranks are read twice, the second time in vain
+            warnings.filterwarnings("ignore", "The following rank_pattern keys", RuntimeWarning)
+            loaded = PeftModel.from_pretrained(loaded, str(adapter))
+        loaded = loaded if has_virtual_tokens(loaded) else loaded.merge_and_unload()
     return loaded.to(device).eval()
+
+
+def is_whole(adapter: Path) -> bool:
+    """Whether a folder holds a whole model, and not what is added to one."""
+    return (adapter / "config.json").is_file() and any(adapter.glob("model*.safetensors"))
+
+
+def has_virtual_tokens(model: Any) -> bool:
+    """Whether trained tokens stand before every row. Rows of different lengths are then not read
+    together: peft would count the padding between those tokens and a shorter row."""
+    return bool(getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False))
 
 
 def load_reward_model(model: Path | str, *, revision: str = "") -> Any:
@@ -247,7 +266,17 @@ def _classify(
 def model_batches(model: Any, lengths: Sequence[int], batch_tokens: int) -> Iterable[list[int]]:
     """Indices of the sequences that are read together."""
     most = min(batch_tokens, _CPU_TOKENS) if model.device.type == "cpu" else batch_tokens
-    return length_batches(lengths, max_tokens=most)
+    batches = length_batches(lengths, max_tokens=most)
+    return alike_batches(batches, lengths) if has_virtual_tokens(model) else batches
+
+
+def alike_batches(batches: Iterable[Sequence[int]], lengths: Sequence[int]) -> list[list[int]]:
+    """The batches parted so that the sequences of each have one length."""
+    return [
+        [i for i in batch if lengths[i] == length]
+        for batch in batches
+        for length in sorted({lengths[i] for i in batch})
+    ]
 
 
 def _batch_nats(
@@ -264,6 +293,8 @@ def _batch_nats(
     keep = max(n - start for n, (start, _) in zip(lengths, answers, strict=True)) + 1
     with torch.inference_mode():
         inputs = {k: v.to(model.device) for k, v in inputs.items()}
+        if has_virtual_tokens(model):  # then nothing is padded, and peft counts by itself
+            del inputs["position_ids"], inputs["attention_mask"]
         logits = model(**inputs, use_cache=False, logits_to_keep=keep).logits[:, :-1]
         asked = torch.zeros(logits.shape[:2], dtype=torch.bool, device=model.device)
         for row, (n, (start, stop)) in enumerate(zip(lengths, answers, strict=True)):

@@ -4,6 +4,7 @@ Always on the artefact that would be released: base weights in 16 or 32 bit with
 in, asked through the chat template packaged with the adapter.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 from curation import models
 from curation.chat import Messages, encode_prompts, load_tokenizer
-from curation.models import load_causal_lm, pad_batch
+from curation.models import alike_batches, has_virtual_tokens, load_causal_lm, pad_batch
 from curation.progress import Progress, Report, silent
 
 
@@ -65,8 +66,10 @@ def predict_answers(
     order = sorted(range(len(encoded)), key=lambda i: (len(encoded[i]), i))
     answers = [""] * len(encoded)
     progress = Progress(len(order), "answers", report)
-    for start in range(0, len(order), batch_rows):
-        batch = order[start : start + batch_rows]
+    batches = [order[start : start + batch_rows] for start in range(0, len(order), batch_rows)]
+    if has_virtual_tokens(predictor.model):
+        batches = alike_batches(batches, [len(ids) for ids in encoded])
+    for batch in batches:
         texts = _generate(predictor, [encoded[i] for i in batch], max_new_tokens)
         for index, text in zip(batch, texts, strict=True):
             answers[index] = text
@@ -108,7 +111,9 @@ def _generate(
     model, tokenizer = predictor.model, predictor.tokenizer
     # Padding stands on the left, so that every row's next token is in the last column.
     inputs = pad_batch(prompts, pad=tokenizer.pad_token_id, left=True)
-    with torch.inference_mode():
+    with torch.inference_mode(), warnings.catch_warnings():
+        # Said by peft of virtual tokens; rows of one length have no other positions.
+        warnings.filterwarnings("ignore", "Position ids are not supported", UserWarning)
         out = model.generate(
             input_ids=inputs["input_ids"].to(model.device),
             attention_mask=inputs["attention_mask"].to(model.device),

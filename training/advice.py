@@ -7,13 +7,16 @@ in a manifest can always be traced to the rule it came from.
 from dataclasses import dataclass
 from typing import Literal
 
-Method = Literal["qlora", "lora"]
+from training.curriculum import Order
+from training.methods import METHODS, Name
 
+Shard = Literal["no", "fsdp", "deepspeed"]
 TINY_PARAMS = 20_000_000
 
 # rows up to which a number of passes holds. 100k: 2-3, 20-50k: 4-5, a few hundred: more
 # (design anchors, "Rules from practice"); the middle is interpolated.
 EPOCHS_BY_ROWS = ((1_000, 8.0), (5_000, 6.0), (50_000, 4.0), (float("inf"), 2.0))
+VALIDATE = 0.05
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class TrainOptions:
 
     base_model: str
     revision: str
-    method: Method
+    method: Name
     rank: int
     alpha: int
     lr: float
@@ -32,6 +35,12 @@ class TrainOptions:
     packing_block: int
     warmup_steps: int
     seed: int
+    virtual_tokens: int = 20
+    validate: float = 0.0
+    patience: int = 3
+    order: Order = "shuffled"
+    processes: int = 1
+    shard: Shard = "no"
 
 
 @dataclass(frozen=True)
@@ -49,57 +58,98 @@ def advise_options(
     base_model: str,
     n_params: int,
     revision: str = "",
-    method: Method = "qlora",
+    method: Name = "qlora",
     rank: int = 16,
     alpha: int = 32,
+    virtual_tokens: int = 20,
     lr: float | None = None,
     epochs: float | None = None,
     batch_rows: int = 16,
     max_tokens: int = 1024,
+    validate: float | None = None,
+    patience: int = 3,
+    order: Order = "shuffled",
+    processes: int = 1,
+    shard: Shard = "no",
     seed: int = 0,
 ) -> tuple[TrainOptions, list[str]]:
-    """The options with every open one (`None`) decided, and a reason for each choice."""
-    tiny = n_params < TINY_PARAMS
-    best_lr, lr_reason = _lr(tiny)
-    best_epochs, epochs_reason = _epochs(size.n_rows, tiny)
-    lr, lr_reason = (best_lr, lr_reason) if lr is None else (lr, "set in the recipe")
-    epochs, epochs_reason = (
-        (best_epochs, epochs_reason) if epochs is None else (epochs, "set in the recipe")
-    )
+    """The options with every open one (`None`) decided, and a reason for each choice.
+
+    Raises `ValueError` for options that cannot work together.
+    """
+    if validate and not METHODS[method].resumes:
+        raise ValueError(
+            f"train: {method} cannot go back to its best weights, as peft does not keep all of it; "
+            "leave validate out, or take another method"
+        )
+    tiny, packs = n_params < TINY_PARAMS, METHODS[method].packs
+    lr, lr_reason = _settle(lr, _lr(method, tiny))
+    epochs, epochs_reason = _settle(epochs, _epochs(size.n_rows, tiny))
+    validate, validate_reason = _settle(validate, _validate(method, tiny))
     steps = max(1, round(size.n_rows * epochs / batch_rows))
     warmup = max(1, round(0.05 * steps))
-    block = _block(size, batch_rows)
+    block = _block(size, batch_rows) if packs else size.longest
     options = TrainOptions(
-        base_model,
-        revision,
-        method,
-        rank,
-        alpha,
-        lr,
-        epochs,
-        batch_rows,
-        max_tokens,
-        block,
-        warmup,
-        seed,
+        base_model=base_model,
+        revision=revision,
+        method=method,
+        rank=rank,
+        alpha=alpha,
+        lr=lr,
+        epochs=epochs,
+        batch_rows=batch_rows,
+        max_tokens=max_tokens,
+        packing_block=block,
+        warmup_steps=warmup,
+        seed=seed,
+        virtual_tokens=virtual_tokens,
+        validate=validate,
+        patience=patience,
+        order=order,
+        processes=processes,
+        shard=shard,
     )
     return options, [
+        f"method {method}: {METHODS[method].about}",
         f"lr {lr:g}: {lr_reason}",
         f"epochs {epochs:g}: {epochs_reason}",
-        f"rank {rank}, alpha {alpha} on all linear layers, dropout 0: the usual choice for LoRA",
+        *_sizes(options),
         f"batch {batch_rows} rows an optimizer step, about {steps} steps: 8 to 32 rows work alike",
         f"warmup {warmup} steps: a twentieth of the run",
-        f"packing block {block} tokens: at least the longest row, about a quarter of a batch",
+        f"packing block {block} tokens: at least the longest row, about a quarter of a batch"
+        if packs
+        else f"no packing: {method} puts its virtual tokens before the first row of a sequence",
+        f"validate {validate:g}: {validate_reason}",
     ]
 
 
-def _lr(tiny: bool) -> tuple[float, str]:
+def _settle(said: float | None, advised: tuple[float, str]) -> tuple[float, str]:
+    return advised if said is None else (said, "set in the recipe")
+
+
+def _lr(method: Name, tiny: bool) -> tuple[float, str]:
+    known = METHODS[method]
     if tiny:
-        return (
-            4e-3,
-            "a model under 20M parameters takes a large rate; 1e-2 came out alike on the demo",
-        )
-    return 3e-4, "LoRA takes about ten times the 3e-5 of full fine-tuning"
+        return known.tiny_lr, "a model under 20M parameters takes a large rate (docs/log.md)"
+    return known.lr, known.source
+
+
+def _sizes(options: TrainOptions) -> list[str]:
+    """What an adapter of this method is made of."""
+    if options.method in ("lora", "qlora", "dora", "adalora"):
+        said = f"rank {options.rank}, alpha {options.alpha} on all linear layers, dropout 0"
+        return [f"{said}: the usual choice for LoRA"]
+    if not METHODS[options.method].packs:
+        return [f"{options.virtual_tokens} virtual tokens: the papers' 10 to 100 by task"]
+    return []
+
+
+def _validate(method: Name, tiny: bool) -> tuple[float, str]:
+    if not METHODS[method].resumes:
+        return 0.0, f"{method} keeps its last weights"
+    if tiny:
+        return 0.0, "two passes over a model under 20M parameters have no better place to stop"
+    return VALIDATE, "rows looked at to keep the best weights and to stop when they get worse"
 
 
 def _epochs(n_rows: int, tiny: bool) -> tuple[float, str]:

@@ -15,7 +15,7 @@ from curation.chat import encode_safe, load_tokenizer, quiet_libraries
 from curation.progress import Report, silent
 from curation.rows import dialogue
 from training.advice import TINY_PARAMS
-from training.sft import progress_callback
+from training.watch import progress_callback
 
 
 def train_reward_model(

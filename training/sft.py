@@ -5,7 +5,6 @@ killed run goes on where it stopped and ends, on CPU, with the bytes of an undis
 """
 
 import dataclasses
-import hashlib
 import json
 import shutil
 import time
@@ -15,12 +14,19 @@ from typing import Any
 import polars as pl
 
 from curation.chat import load_tokenizer, quiet_libraries
-from curation.progress import Progress, Report, silent
-from curation.rows import digest
-from training.advice import DataSize, Method, TrainOptions, advise_options
+from curation.progress import Report, silent
+from training.advice import DataSize, Shard, TrainOptions, advise_options
+from training.base import load_base
+from training.checkpoints import FOLDER, newest_checkpoint, run_key, step_of
+from training.curriculum import Order, order_bins
+from training.diagnose import diagnose
+from training.estimate import Shape, pick_device, say_estimate
+from training.holdout import hold_out
+from training.methods import METHODS, Name
+from training.rank import require_world
 from training.tokens import pack_rows, preflight, tokenise_rows
-
-MICRO_TOKENS = 16_384  # tokens in one forward pass; a larger step is accumulated
+from training.trainer import DOMAIN, GENERAL, TRAIN, build_trainer
+from training.watch import read_history
 
 
 def train_sft(
@@ -28,53 +34,80 @@ def train_sft(
     *,
     base_model: Path | str,
     out: Path,
-    method: Method = "qlora",
+    method: Name = "qlora",
     rank: int = 16,
     alpha: int = 32,
+    virtual_tokens: int = 20,
     lr: float | None = None,
     epochs: float | None = None,
     batch_rows: int = 16,
     max_tokens: int = 1024,
+    validate: float | None = None,
+    patience: int = 3,
+    order: Order = "shuffled",
+    processes: int = 1,
+    shard: Shard = "no",
     seed: int = 0,
     revision: str = "",
     report: Report = silent,
 ) -> dict[str, Any]:
-    """Train an adapter on `rows` (ROW_SCHEMA) into `out/adapter`, tokens in `out/tokens.parquet`.
+    """Train on `rows` (ROW_SCHEMA) into `out/adapter`, tokens in `out/tokens.parquet`.
 
-    `base_model` is a local folder or a hub id with a pinned `revision`. Returns method_used and
-    method_reason (plain LoRA where NF4 cannot run), options, reasons, shown (three rows as they are
-    trained), left (rows that could not be trained, by reason), loss (nats per trained token, one
-    per optimizer step), n_rows, n_tokens, n_loss_tokens, rows_per_step, seconds, tokens_per_s,
-    resumed_at (step, 0 for a fresh run) and adapter. Raises `ValueError` when no row can be
-    trained on.
+    `base_model` is a local folder or a hub id with a pinned `revision`. A share `validate` (0..1)
+    of the rows is looked at and not trained on: the weights with the lowest loss on those of the
+    domain are kept, and the run ends after `patience` looks without a lower one. Of `processes`
+    that train together each calls this (`training.rank`); `shard` says how they part the model.
+
+    Returns method_used and method_reason (plain LoRA where NF4 cannot run), options, reasons,
+    estimate (memory and time in words), shown (three rows as they are trained), left (rows that
+    could not be trained, by reason), loss (nats per trained token, one per optimizer step), history
+    (the same with rate, gradient norm and the losses of both tracks), diagnosis (findings in
+    words), best (step and losses of the weights that were kept, null without a look), epochs
+    (passes done), n_rows, n_tokens, n_loss_tokens, n_held, rows_per_step, seconds, tokens_per_s,
+    resumed_at (step, 0 for a fresh run) and adapter, which for `full` holds the whole model. Raises
+    `ValueError` when no row can be trained on.
     """
     quiet_libraries()
     import torch
 
+    require_world(processes)
     tokenizer = load_tokenizer(base_model, revision=revision)
     tokens = tokenise_rows(rows.sort("id"), tokenizer, max_tokens=max_tokens)
     shown = preflight(tokens, tokenizer)
-    out.mkdir(parents=True, exist_ok=True)
-    tokens.write_parquet(out / "tokens.parquet")
     choices = {"rank": rank, "alpha": alpha, "lr": lr, "epochs": epochs, "batch_rows": batch_rows}
+    choices |= {"virtual_tokens": virtual_tokens, "validate": validate, "patience": patience}
+    choices |= {"order": order, "processes": processes, "shard": shard}
     limits = {"max_tokens": max_tokens, "seed": seed, "revision": revision}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model, used, why = _load_base(base_model, revision=revision, method=method)
+        model, used, why = load_base(
+            base_model, revision=revision, method=method, sharded=shard != "no"
+        )
         base = {"base_model": _model_name(base_model), "n_params": model.num_parameters()}
         options, reasons = advise_options(_size(tokens), method=used, **base, **choices, **limits)
-        bins = pack_rows(tokens, block=options.packing_block)
-        trainer = _build_trainer(model, tokenizer, bins, options, out=out, report=report)
-        run = _run_trainer(trainer, out=out, key=_run_key(base_model, options, bins))
-    _save_adapter(trainer.model, tokenizer, options, out=out)
-    shutil.rmtree(out / "checkpoints")
+        held = hold_out(rows, share=options.validate, seed=seed)
+        general = rows.filter(pl.col("track") == "general")["id"]
+        parts = _parts(tokens, held, general, options)
+        trainer = build_trainer(model, tokenizer, parts, options, out=out, report=report)
+        estimate = _estimate(trainer, tokens, options, n_params=base["n_params"])
+        report(estimate)
+        n_rows = dict(rows.group_by("track").len().iter_rows())
+        key = run_key(base_model, options, parts)
+        run = _run_trainer(trainer, out=out, key=key, n_rows=n_rows)
+    with trainer.args.main_process_first(local=False):
+        if trainer.is_world_process_zero():
+            tokens.write_parquet(out / "tokens.parquet")
+            _save_adapter(trainer.model, tokenizer, options, out=out)
+            shutil.rmtree(out / FOLDER)
     return {
         "method_used": used,
         "method_reason": why,
         "options": dataclasses.asdict(options),
         "reasons": reasons,
+        "estimate": estimate,
         "shown": shown,
-        **_describe_run(tokens, options, run),
+        **_describe_run(tokens.join(held, on="id", how="anti"), run),
+        "n_held": held.height,
         "adapter": str(out / "adapter"),
     }
 
@@ -84,35 +117,66 @@ def _size(tokens: pl.DataFrame) -> DataSize:
     return DataSize(usable.height, _total(usable, "n_tokens"), _total(usable, "n_tokens", "max"))
 
 
-def _run_trainer(trainer: Any, *, out: Path, key: str) -> dict[str, Any]:
+def _parts(
+    tokens: pl.DataFrame, held: pl.DataFrame, general: pl.Series, options: TrainOptions
+) -> dict[str, pl.DataFrame]:
+    """The bins to train on, and those of each track to look at; a part without rows is left out."""
+    names = {TRAIN: tokens.join(held, on="id", how="anti", maintain_order="left")}
+    for track in (DOMAIN, GENERAL):
+        of_track = held.filter(pl.col("track") == track)
+        names[track] = tokens.join(of_track, on="id", how="semi", maintain_order="left")
+    block = options.packing_block if METHODS[options.method].packs else None
+    bins = {name: pack_rows(part, block=block) for name, part in names.items()}
+    if options.order != "shuffled":
+        bins[TRAIN] = order_bins(
+            names[TRAIN], general, order=options.order, block=block, seed=options.seed
+        )
+    return {name: part for name, part in bins.items() if part.height or name == TRAIN}
+
+
+def _estimate(trainer: Any, tokens: pl.DataFrame, options: TrainOptions, *, n_params: int) -> str:
+    """Memory and time of the run, in words."""
+    model, config = trainer.model, trainer.model.config
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    size = config.hidden_size, config.num_hidden_layers, config.vocab_size
+    shape = Shape(n_params, trained, *size)
+    at_once = trainer.args.per_device_train_batch_size * options.packing_block
+    n_tokens = _size(tokens).n_tokens * options.epochs / options.processes
+    return say_estimate(
+        shape, options.method, tokens_at_once=at_once, n_tokens=n_tokens, device=pick_device()
+    )
+
+
+def _run_trainer(trainer: Any, *, out: Path, key: str, n_rows: dict[str, int]) -> dict[str, Any]:
     """Train to the end, from the newest checkpoint of this very run if there is one."""
-    resume = _checkpoint(out, key=key)
+    with trainer.args.main_process_first(local=False):
+        resume = newest_checkpoint(out, key=key)
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    history = read_history(trainer.state.log_history)
     return {
-        "loss": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
+        "loss": [step["loss"] for step in history if "loss" in step],
+        "history": history,
+        "diagnosis": diagnose(history, rows=n_rows),
+        "best": next((s for s in history if s["step"] == trainer.state.best_global_step), None),
+        "epochs": float(trainer.state.epoch or 0.0),
         "seconds": time.monotonic() - started,
-        "resumed_at": int(resume.name.rpartition("-")[2]) if resume else 0,
+        "resumed_at": step_of(resume) if resume else 0,
     }
 
 
-def _describe_run(
-    tokens: pl.DataFrame, options: TrainOptions, run: dict[str, Any]
-) -> dict[str, Any]:
+def _describe_run(tokens: pl.DataFrame, run: dict[str, Any]) -> dict[str, Any]:
     """The run with its rows and tokens counted, and its speed over the steps it really did."""
     usable = tokens.filter(pl.col("reason") == "")
-    n_tokens, steps = _total(usable, "n_tokens"), max(len(run["loss"]), 1)
+    n_tokens, steps, epochs = _total(usable, "n_tokens"), max(len(run["loss"]), 1), run["epochs"]
     return {
         **run,
         "left": _left(tokens),
         "n_rows": usable.height,
         "n_tokens": n_tokens,
         "n_loss_tokens": _total(usable, "n_loss_tokens"),
-        "rows_per_step": usable.height * options.epochs / steps,
-        "tokens_per_s": n_tokens
-        * options.epochs
-        * (1 - run["resumed_at"] / steps)
-        / run["seconds"],
+        "rows_per_step": usable.height * epochs / steps,
+        "tokens_per_s": n_tokens * epochs * (1 - run["resumed_at"] / steps) / run["seconds"],
     }
 
 
@@ -126,183 +190,19 @@ def _left(tokens: pl.DataFrame) -> dict[str, int]:
     return dict(counted.iter_rows())
 
 
-def _run_key(base_model: Path | str, options: TrainOptions, bins: pl.DataFrame) -> str:
-    """What a checkpoint belongs to: options, rows in their bins, and the bytes of a local base."""
-    weights = []
-    for file in sorted(Path(base_model).glob("*.safetensors")):
-        with open(file, "rb") as opened:
-            weights.append(hashlib.file_digest(opened, "sha256").hexdigest())
-    return digest([dataclasses.asdict(options), bins["ids"].to_list(), weights])
-
-
-def _load_base(base_model: Path | str, *, revision: str, method: Method) -> tuple[Any, Method, str]:
-    """The base model on the best device, the method that can run here, and why."""
-    import torch
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = torch.bfloat16 if device == "cuda" else torch.float32
-    trouble = "" if method == "lora" else _nf4_trouble(device)
-    used: Method = "lora" if method == "lora" or trouble else "qlora"
-    quantization = BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=dtype,
-    )
-    model = AutoModelForCausalLM.from_pretrained(
-        str(base_model),
-        revision=revision or None,
-        trust_remote_code=False,
-        use_safetensors=True,
-        dtype=dtype,
-        device_map={"": device},
-        attn_implementation="sdpa",
-        quantization_config=quantization if used == "qlora" else None,
-    )
-    return model, used, f"NF4 cannot run here: {trouble}" if trouble else "as the recipe asks"
-
-
-def _nf4_trouble(device: str) -> str:
-    """Why a 4-bit layer cannot run on this machine; "" when it can."""
-    try:
-        import torch
-        from bitsandbytes import functional
-
-        packed, state = functional.quantize_4bit(
-            torch.ones(64, 64, device=device), quant_type="nf4"
-        )
-        functional.dequantize_4bit(packed, state)
-    except (ImportError, OSError, RuntimeError, NotImplementedError) as error:
-        return f"{type(error).__name__}: {error}"
-    return ""
-
-
-def _build_trainer(
-    model: Any,
-    tokenizer: Any,
-    bins: pl.DataFrame,
-    options: TrainOptions,
-    *,
-    out: Path,
-    report: Report,
-) -> Any:
-    import torch
-    from datasets import Dataset
-    from peft import LoraConfig
-    from transformers import PrinterCallback
-    from trl.trainer.sft_trainer import SFTTrainer
-
-    lora = LoraConfig(
-        r=options.rank,
-        lora_alpha=options.alpha,
-        lora_dropout=0.0,
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
-    )
-    columns = bins.select("input_ids", "labels", "seq_lengths").to_dict(as_series=False)
-    trainer: Any = SFTTrainer(
-        model=model,
-        args=_trainer_config(bins, options, out=out),
-        train_dataset=Dataset.from_dict(columns),
-        processing_class=tokenizer,
-        peft_config=lora,
-    )
-    # TRL turns QLoRA adapters into bfloat16, where small updates round to nothing.
-    for parameter in trainer.model.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.to(torch.float32)
-    trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(progress_callback("training step", report))
-    return trainer
-
-
-def _trainer_config(bins: pl.DataFrame, options: TrainOptions, *, out: Path) -> Any:
-    import torch
-    from trl.trainer.sft_config import SFTConfig
-
-    cuda = torch.cuda.is_available()
-    n_rows = int(bins["ids"].list.len().sum())
-    bins_per_step = max(1, round(options.batch_rows * bins.height / n_rows))
-    micro = max(1, min(bins_per_step, MICRO_TOKENS // options.packing_block))
-    steps = max(1, round(bins.height * options.epochs / bins_per_step))
-    return SFTConfig(
-        output_dir=str(out / "checkpoints"),
-        per_device_train_batch_size=micro,
-        gradient_accumulation_steps=max(1, round(bins_per_step / micro)),
-        num_train_epochs=options.epochs,
-        learning_rate=options.lr,
-        lr_scheduler_type="cosine",
-        warmup_steps=options.warmup_steps,
-        optim="adamw_torch",
-        weight_decay=0.0,
-        max_grad_norm=1.0,
-        seed=options.seed,
-        data_seed=options.seed,
-        # The sequences are finished: no cutting, and attention stays inside each row.
-        dataset_kwargs={"skip_prepare_dataset": True},
-        padding_free=True,
-        max_length=None,
-        bf16=cuda,
-        use_cpu=not cuda,
-        activation_checkpointing=cuda,
-        dataloader_pin_memory=cuda,
-        logging_steps=1,
-        save_steps=max(20, round(steps / 4)),
-        save_total_limit=2,
-        report_to="none",
-        disable_tqdm=True,
-    )
-
-
-def progress_callback(what: str, report: Report) -> Any:
-    """A trainer callback that says the step and its loss, by time."""
-    from transformers import TrainerCallback
-
-    class Reporter(TrainerCallback):
-        """Keeps count from the step the run starts or goes on at."""
-
-        def on_train_begin(self, args, state, control, **kwargs):  # type: ignore[no-untyped-def]
-            self.progress = Progress(state.max_steps, what, report)
-            self.progress.done = state.global_step
-
-        def on_log(self, args, state, control, logs=None, **kwargs):  # type: ignore[no-untyped-def]
-            if logs and "loss" in logs:
-                self.progress.step(note=f"loss {float(logs['loss']):.3f}")
-
-    return Reporter()
-
-
-def _checkpoint(out: Path, *, key: str) -> Path | None:
-    """The newest whole checkpoint of the same run; those of another run are removed."""
-    folder = out / "checkpoints"
-    mark = folder / "run.json"
-    if not mark.exists() or json.loads(mark.read_text()) != key:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        mark.write_text(json.dumps(key))
-        return None
-    # The trainer writes its state last, so a checkpoint without one was cut off by the kill.
-    whole = [p.parent for p in folder.glob("checkpoint-*/trainer_state.json") if _is_json(p)]
-    return max(whole, key=lambda p: int(p.name.rpartition("-")[2]), default=None)
-
-
-def _is_json(path: Path) -> bool:
-    try:
-        return bool(json.loads(path.read_text()))
-    except ValueError:
-        return False
-
-
 def _save_adapter(model: Any, tokenizer: Any, options: TrainOptions, *, out: Path) -> None:
     """Adapter and tokenizer with the template it was trained through, without local paths."""
     folder = out / "adapter"
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)
+    if options.method == "full":
+        return
     config = json.loads((folder / "adapter_config.json").read_text())
-    # peft keeps them as a set, whose order changes from process to process.
-    config["target_modules"] = sorted(config["target_modules"])
+    # peft keeps them as sets, whose order changes from process to process.
+    for name in ("target_modules", "feedforward_modules"):
+        if config.get(name):
+            config[name] = sorted(config[name])
     config |= {"base_model_name_or_path": options.base_model, "revision": options.revision or None}
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 

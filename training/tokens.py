@@ -55,20 +55,21 @@ def tokenise_rows(rows: pl.DataFrame, tokenizer: Any, *, max_tokens: int = 1024)
     return pl.DataFrame(lines, schema=TOKENS_SCHEMA, orient="row")
 
 
-def pack_rows(tokens: pl.DataFrame, *, block: int) -> pl.DataFrame:
+def pack_rows(tokens: pl.DataFrame, *, block: int | None) -> pl.DataFrame:
     """Bins of at most `block` tokens (`BINS_SCHEMA`) holding every trainable row once, uncut.
 
     Best-fit decreasing: longest row first, into the bin it fills best; ties go to the bin that came
-    first. Bin for bin what TRL's `bfd` strategy makes. Raises `ValueError` when a row is longer
-    than a bin.
+    first. Bin for bin what TRL's `bfd` strategy makes. Without a `block` each row has a bin of its
+    own. Raises `ValueError` when a row is longer than a bin.
     """
     usable = tokens.filter(pl.col("reason") == "")
     lengths = usable["n_tokens"].to_list()
-    if lengths and max(lengths) > block:
+    if block and lengths and max(lengths) > block:
         raise ValueError(f"a row of {max(lengths)} tokens does not fit a block of {block!r}")
     ids, inputs, masks = (usable[c].to_list() for c in ("id", "input_ids", "labels_mask"))
     lines = []
-    for number, members in enumerate(_best_fit(lengths, block)):
+    members_of = _best_fit(lengths, block) if block else [[i] for i in range(len(lengths))]
+    for number, members in enumerate(members_of):
         flat = [t for m in members for t in inputs[m]]
         trained = [t for m in members for t in masks[m]]
         labels = [t if on else -100 for t, on in zip(flat, trained, strict=True)]

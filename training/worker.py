@@ -21,6 +21,7 @@ from typing import Any
 import polars as pl
 
 from training.launch import write_json
+from training.rank import run_ranks
 
 LOCK_WAIT_S = 30.0  # an orphan of a killed parent needs a moment to notice and go
 
@@ -29,12 +30,12 @@ def main() -> None:
     """Run the call of the specification; exit code 0 with result.json written, else 1."""
     workdir, lifeline = Path(sys.argv[1]), int(sys.argv[2])
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell leaves it ignored
-    say = _take_stdout()
+    say = take_stdout()
     _die_with_parent(lifeline)
     spec = json.load(sys.stdin)
     try:
         with _locked(workdir / ".lock", wait_s=spec.get("lock_wait_s", LOCK_WAIT_S)):
-            result = _call(spec, say)
+            result = _result(spec, workdir, say)
             write_json(workdir / "result.json", result)
             say({"result": result})
     except Exception as error:
@@ -44,7 +45,16 @@ def main() -> None:
         sys.exit(1)
 
 
-def _call(spec: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> Any:
+def _result(spec: dict[str, Any], workdir: Path, say: Callable[[dict[str, Any]], None]) -> Any:
+    """What the call comes to, done here or by several processes of this machine."""
+    processes = spec.get("options", {}).get("processes", 1)
+    if processes <= 1:
+        return do_call(spec, say)
+    return run_ranks(spec, count=processes, workdir=workdir, say=say)
+
+
+def do_call(spec: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> Any:
+    """Do the one call of a specification; its progress is said as lines."""
     module, _, name = spec["call"].partition(":")
     function = getattr(importlib.import_module(module), name)
     frames = {key: pl.read_parquet(path) for key, path in spec.get("frames", {}).items()}
@@ -69,11 +79,16 @@ def _die_with_parent(lifeline: int) -> None:
         stdin=subprocess.DEVNULL,
     )
     os.close(lifeline)
+    end_with_parent()
+
+
+def end_with_parent() -> None:
+    """On Linux have the kernel end this process when its parent ends."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG
 
 
-def _take_stdout() -> Callable[[dict[str, Any]], None]:
+def take_stdout() -> Callable[[dict[str, Any]], None]:
     """Says one JSON line to the parent; whatever else prints from now on goes to the log."""
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

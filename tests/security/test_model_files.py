@@ -18,8 +18,9 @@ from curation.models import load_causal_lm, load_guard_model, load_reward_model
 from curation.rows import dialogue, make_row, rows_frame
 from tests.conftest import copy_rows
 from tests.training.test_sft import OPTIONS, _kill_after_first_checkpoint
+from training.base import load_base
 from training.reward import _load_classifier
-from training.sft import _load_base, train_sft
+from training.sft import train_sft
 from training.tokens import tokenise_rows
 
 ROOT = Path(__file__).parents[2]
@@ -99,7 +100,7 @@ LOADERS = {
     "reward": load_reward_model,
     "guard": load_guard_model,
     "classifier": lambda m: _load_classifier(m, load_tokenizer(m), revision=""),
-    "base": lambda m: _load_base(m, revision="", method="lora"),
+    "base": lambda m: load_base(m, revision="", method="lora"),
 }
 
 

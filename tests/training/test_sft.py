@@ -10,12 +10,20 @@ import time
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from tests.conftest import copy_rows
-from training.sft import _is_json, train_sft
+from training.checkpoints import is_json
+from training.sft import train_sft
 
-OPTIONS: dict[str, Any] = {"epochs": 4, "batch_rows": 8, "max_tokens": 128}
+OPTIONS: dict[str, Any] = {"epochs": 4, "batch_rows": 8, "max_tokens": 128, "validate": 0.25}
+
+
+def both_tracks() -> pl.DataFrame:
+    """Rows of both tracks, enough of each to look at some and not train on them."""
+    tracks = [copy_rows(60, seed=1, track="domain"), copy_rows(48, seed=9)]
+    return pl.concat(tracks).unique("id", keep="first", maintain_order=True)
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +31,7 @@ def undisturbed(
     tiny_base: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, Any]]:
     out = tmp_path_factory.mktemp("sft") / "run"
-    return out, train_sft(copy_rows(80, seed=1), base_model=tiny_base, out=out, **OPTIONS)
+    return out, train_sft(both_tracks(), base_model=tiny_base, out=out, **OPTIONS)
 
 
 def test_the_run_tells_what_it_did(undisturbed: tuple[Path, dict[str, Any]]) -> None:
@@ -33,6 +41,22 @@ def test_the_run_tells_what_it_did(undisturbed: tuple[Path, dict[str, Any]]) -> 
     assert abs(told["rows_per_step"] - 8) < 2
     assert told["resumed_at"] == 0 and len(told["shown"]) == 3
     json.dumps(told)
+
+
+def test_what_is_kept_is_the_best_seen_on_domain_rows(
+    undisturbed: tuple[Path, dict[str, Any]], tiny_base: Path, tmp_path: Path
+) -> None:
+    out, told = undisturbed
+    looks = [step for step in told["history"] if "eval_domain_loss" in step]
+    assert told["best"]["eval_domain_loss"] == min(step["eval_domain_loss"] for step in looks)
+    assert all(step["eval_general_loss"] > 0 for step in looks) and told["n_held"] >= 16
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert {line["step"] for line in lines} >= {step["step"] for step in told["history"]}
+    assert all(line["memory_mb"] > 0 for line in lines)
+    options = OPTIONS | {"epochs": 40, "lr": 0.05, "patience": 2, "method": "lora"}
+    wild = train_sft(both_tracks(), base_model=tiny_base, out=tmp_path, **options)
+    assert wild["epochs"] < 40 and wild["best"]["step"] < len(wild["loss"])
+    assert wild["diagnosis"]
 
 
 def test_the_adapter_is_float32_and_names_no_folder(
@@ -53,7 +77,7 @@ def test_a_repeated_run_gives_the_same_bytes(
     tiny_base: Path, undisturbed: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     out, told = undisturbed
-    again = train_sft(copy_rows(80, seed=1), base_model=tiny_base, out=tmp_path, **OPTIONS)
+    again = train_sft(both_tracks(), base_model=tiny_base, out=tmp_path, **OPTIONS)
     assert again["loss"] == told["loss"]
     assert _adapter(tmp_path) == _adapter(out)
 
@@ -62,11 +86,9 @@ def test_a_run_killed_and_resumed_gives_the_same_bytes(
     tiny_base: Path, undisturbed: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     out, told = undisturbed
-    copy_rows(80, seed=1).write_parquet(tmp_path / "rows.parquet")
+    both_tracks().write_parquet(tmp_path / "rows.parquet")
     _kill_after_first_checkpoint(tiny_base, tmp_path)
-    resumed = train_sft(
-        copy_rows(80, seed=1), base_model=tiny_base, out=tmp_path / "run", **OPTIONS
-    )
+    resumed = train_sft(both_tracks(), base_model=tiny_base, out=tmp_path / "run", **OPTIONS)
     assert resumed["resumed_at"] > 0
     assert resumed["loss"] == told["loss"]
     assert _adapter(tmp_path / "run") == _adapter(out)
@@ -102,7 +124,7 @@ def _kill_after_first_checkpoint(base: Path, folder: Path) -> None:
     with open(folder / "log", "wb") as log:
         child = subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=log, stderr=log)
     deadline = time.monotonic() + 60
-    while not any(map(_is_json, (folder / "run").glob("checkpoints/*/trainer_state.json"))):
+    while not any(map(is_json, (folder / "run").glob("checkpoints/*/trainer_state.json"))):
         assert child.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()
         time.sleep(0.01)
     os.kill(child.pid, signal.SIGKILL)

@@ -1,0 +1,63 @@
+"""The base model as it is loaded for training: where it runs, in which form, and why."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from curation.models import best_device
+from training.methods import METHODS, Name
+
+
+def load_base(
+    base_model: Path | str, *, revision: str, method: Name, sharded: bool = False
+) -> tuple[Any, Name, str]:
+    """The base model on the best device, the method that can run here, and why.
+
+    QLoRA becomes LoRA where no 4-bit layer can run. All weights are trained in single precision:
+    in half of it small updates round to nothing. Of several processes each takes its own GPU; a
+    `sharded` model is put on its devices by whoever parts it.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    device = best_device()
+    place = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" else device
+    trouble = nf4_trouble(device) if METHODS[method].quantized else ""
+    used: Name = "lora" if trouble else method
+    half = device == "cuda" and used != "full"
+    dtype = torch.bfloat16 if half else torch.float32
+    quantization = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    model = AutoModelForCausalLM.from_pretrained(
+        str(base_model),
+        revision=revision or None,
+        trust_remote_code=False,
+        use_safetensors=True,
+        dtype=dtype,
+        device_map=None if sharded else {"": place},
+        attn_implementation="sdpa",
+        quantization_config=quantization if METHODS[used].quantized else None,
+    )
+    for layer in model.modules():  # else a look at held rows repacks them for good, in other bits
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
+    return model, used, f"NF4 cannot run here: {trouble}" if trouble else "as the recipe asks"
+
+
+def nf4_trouble(device: str) -> str:
+    """Why a 4-bit layer cannot run on this machine; "" when it can."""
+    try:
+        import torch
+        from bitsandbytes import functional
+
+        packed, state = functional.quantize_4bit(
+            torch.ones(64, 64, device=device), quant_type="nf4"
+        )
+        functional.dequantize_4bit(packed, state)
+    except (ImportError, OSError, RuntimeError, NotImplementedError) as error:
+        return f"{type(error).__name__}: {error}"
+    return ""

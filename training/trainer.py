@@ -1,0 +1,171 @@
+"""TRL's trainer around finished sequences: what is trained, how often it is looked at and kept."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from curation.progress import Report
+from training.advice import TrainOptions
+from training.checkpoints import FOLDER
+from training.methods import METHODS, peft_config
+from training.watch import allocation_callback, log_callback, progress_callback
+
+MICRO_TOKENS = 16_384  # tokens in one forward pass; a larger step is accumulated
+TRAIN, DOMAIN, GENERAL = "train", "domain", "general"
+
+
+def build_trainer(
+    model: Any,
+    tokenizer: Any,
+    parts: Mapping[str, pl.DataFrame],
+    options: TrainOptions,
+    *,
+    out: Path,
+    report: Report,
+) -> Any:
+    """A trainer of `options.method` on the bins of `parts` (`BINS_SCHEMA`).
+
+    `train` is trained on, `domain` and `general` are only looked at; the checkpoint with the lowest
+    loss on `domain` is kept where there is one.
+    """
+    import torch
+    from transformers import EarlyStoppingCallback, PrinterCallback
+    from trl.trainer.sft_trainer import SFTTrainer
+
+    config, steps = _trainer_config(parts, options, out=out)
+    per_step = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    per_step *= options.processes
+    watched = {name: _dataset(bins, options) for name, bins in parts.items() if name != TRAIN}
+    trainer: Any = SFTTrainer(
+        model=model,
+        args=config,
+        train_dataset=_dataset(parts[TRAIN], options, full=per_step, pad=tokenizer.pad_token_id),
+        eval_dataset=watched or None,
+        processing_class=tokenizer,
+        peft_config=peft_config(
+            options.method,
+            rank=options.rank,
+            alpha=options.alpha,
+            virtual_tokens=options.virtual_tokens,
+            steps=steps,
+            hidden=model.config.hidden_size,
+        ),
+    )
+    # TRL turns QLoRA adapters into bfloat16, where small updates round to nothing.
+    for parameter in trainer.model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(torch.float32)
+    trainer.remove_callback(PrinterCallback)
+    if trainer.is_world_process_zero():
+        trainer.add_callback(progress_callback("training step", report))
+        trainer.add_callback(log_callback(out / "log.jsonl"))
+    if options.method == "adalora":
+        trainer.add_callback(allocation_callback())
+    if DOMAIN in watched:
+        trainer.add_callback(EarlyStoppingCallback(early_stopping_patience=options.patience))
+    return trainer
+
+
+def _dataset(bins: pl.DataFrame, options: TrainOptions, *, full: int = 1, pad: int = 0) -> Any:
+    """Bins for the trainer, with empty ones added until their number divides by `full`.
+
+    A last step of fewer bins would be filled up with repeated ones where several processes train.
+    An empty bin has one token and trains none, so it adds nothing to a loss or a gradient.
+    """
+    from datasets import Dataset
+
+    lengths = ["seq_lengths"] if METHODS[options.method].packs else []
+    columns = bins.select("input_ids", "labels", *lengths).to_dict(as_series=False)
+    for name, empty in (("input_ids", pad), ("labels", -100), ("seq_lengths", 1)):
+        if name in columns:
+            columns[name] += [[empty]] * (-bins.height % full)
+    return Dataset.from_dict(columns)
+
+
+def _trainer_config(
+    parts: Mapping[str, pl.DataFrame], options: TrainOptions, *, out: Path
+) -> tuple[Any, int]:
+    """TRL's arguments, and the optimizer steps that they come to."""
+    import torch
+    from trl.trainer.sft_config import SFTConfig
+
+    cuda, bins, packs = torch.cuda.is_available(), parts[TRAIN], METHODS[options.method].packs
+    n_rows = int(bins["ids"].list.len().sum())
+    bins_per_step = max(1, round(options.batch_rows * bins.height / n_rows))
+    share = max(1, round(bins_per_step / options.processes))  # of one process
+    micro = max(1, min(share, MICRO_TOKENS // options.packing_block))
+    steps = max(1, round(bins.height * options.epochs / bins_per_step))
+    every = max(20, round(steps / 4)) if DOMAIN not in parts else max(1, round(steps / 10))
+    resumes = METHODS[options.method].resumes
+    config = SFTConfig(
+        output_dir=str(out / FOLDER),
+        per_device_train_batch_size=micro,
+        per_device_eval_batch_size=micro,
+        gradient_accumulation_steps=max(1, round(share / micro)),
+        num_train_epochs=options.epochs,
+        learning_rate=options.lr,
+        lr_scheduler_type="cosine",
+        warmup_steps=options.warmup_steps,
+        optim="adamw_torch",
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        seed=options.seed,
+        data_seed=options.seed,
+        train_sampling_strategy="random" if options.order == "shuffled" else "sequential",
+        # The sequences are finished: no cutting, and attention stays inside each row.
+        dataset_kwargs={"skip_prepare_dataset": True},
+        padding_free=packs,
+        max_length=None,
+        bf16=cuda,
+        use_cpu=not cuda,
+        activation_checkpointing=cuda,
+        dataloader_pin_memory=cuda,
+        logging_steps=1,
+        save_strategy="steps" if resumes else "no",
+        save_steps=every,
+        save_total_limit=2,
+        report_to="none",
+        disable_tqdm=True,
+        **_together(options, cuda),
+        **(_looking(every) if DOMAIN in parts else {}),
+    )
+    return config, steps
+
+
+SHARDED: dict[str, dict[str, Any]] = {
+    "no": {},
+    "fsdp": {"fsdp": "full_shard auto_wrap"},
+    "deepspeed": {
+        "deepspeed": {
+            "zero_optimization": {"stage": 2},
+            "bf16": {"enabled": "auto"},
+            "train_micro_batch_size_per_gpu": "auto",
+            "gradient_accumulation_steps": "auto",
+            "gradient_clipping": "auto",
+        }
+    },
+}
+"""Arguments by which each way parts a model among processes."""
+
+
+def _together(options: TrainOptions, cuda: bool) -> dict[str, Any]:
+    """How several processes speak with one another, and what each holds of the model."""
+    if options.processes == 1:
+        return {}
+    backend = {"ddp_backend": "nccl" if cuda else "gloo", "ddp_find_unused_parameters": False}
+    return backend | SHARDED[options.shard]
+
+
+def _looking(every: int) -> dict[str, Any]:
+    """Look at the rows that are not trained on, and keep the best of what was seen."""
+    return {
+        "eval_strategy": "steps",
+        "eval_steps": every,
+        "prediction_loss_only": True,
+        "load_best_model_at_end": True,
+        "metric_for_best_model": f"eval_{DOMAIN}_loss",
+        "greater_is_better": False,
+        "restore_callback_states_from_checkpoint": True,
+    }

@@ -37,7 +37,7 @@ PLUGINS = {
     "metrics": "evaluation.metrics",
     "engine": "curation.engines",
 }
-EVALUATE = {"metrics", "few_shot", "max_new_tokens"}
+EVALUATE = {"metrics", "few_shot", "max_new_tokens", "bad_cases"}
 ARMS = ("base", "few_shot", "champion")
 NAME = re.compile("[A-Za-z0-9_][A-Za-z0-9_-]*")
 """A source or scorer becomes part of an asset's key and of its place in the store."""

@@ -15,7 +15,7 @@ SECTIONS = {
     "demo_model": "training.demo_model:pretrain_demo_model",
     "reward_model": "training.reward:train_reward_model",
     "train": "training.sft:train_sft",
-    "automation": "curation.bad_cases:rebuild_due",
+    "automation": "curation.rebuilds:rebuild_due",
 }
 """Section -> the function whose keyword arguments it holds."""
 

@@ -21,7 +21,7 @@ EXAMPLES = {
     "run": "winnow run --recipe my_recipe.yaml --select rows duplicates unique_rows",
     "check": "winnow check my_recipe.yaml",
     "add": "winnow bad-cases add wrong_answers.jsonl --found-by beta-testers",
-    "list": "winnow bad-cases list --quarantined",
+    "list": "winnow bad-cases list --state open",
     "export": "winnow export training_set --to train.jsonl --format sharegpt",
     "preview": PREVIEW_EXAMPLE,
     "aurocs": AUROCS_EXAMPLE,
@@ -169,15 +169,15 @@ def add_cases(args: argparse.Namespace) -> int:
 
 
 def list_cases(args: argparse.Namespace) -> int:
-    from curation.bad_cases import read_inbox, read_quarantine
+    from curation.bad_cases import read_quarantine
+    from curation.lineage.states import list_states
     from pipelines.cli_cases import say_inbox, say_quarantine
-    from pipelines.cli_parts import existing_store, show
+    from pipelines.cli_parts import existing_store, show, store_and_name
 
-    store = existing_store(args)
-    quarantined = read_quarantine(store)
+    quarantined = read_quarantine(existing_store(args))
     if args.quarantined:
         return show(args, quarantined, say_quarantine(quarantined))
-    cases = read_inbox(store)
+    cases = list_states(*store_and_name(args), state=args.state)
     return show(args, cases, say_inbox(cases, len(quarantined)))
 
 
@@ -221,8 +221,10 @@ def _add_bad_cases(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     add.add_argument("file", type=Path)
     add.add_argument("--found-by", default="", metavar="NAME", help="who or what found them")
-    text = "what is in the inbox; with --quarantined the lines that were no bad cases, and why"
+    text = "every bad case with its state; with --quarantined lines that were none, and why"
     shown = _add(group, "list", list_cases, text, common)
+    states = ["open", "held", "augmented", "trained", "fixed", "regressed"]
+    shown.add_argument("--state", choices=states, default="", help="only those of one state")
     shown.add_argument("--quarantined", action="store_true", help="lines kept with their reason")
     shown.add_argument("--json", action="store_true", help="for programs, nothing cut")
 

@@ -98,7 +98,7 @@ def decide_rebuild(
         return dg.SkipReason(
             f"the last rebuild on these ended as {ended}; next try in {wait_s / 60:.0f} min"
         )
-    key = _name(waiting)
+    key = set_name(waiting)
     return dg.RunRequest(
         run_key=f"{key}-{len(tries)}", tags={SET_TAG: key, "winnow/reason": reason}
     )
@@ -130,6 +130,11 @@ def why_given_up(instance: dg.DagsterInstance, waiting: Sequence[Waiting]) -> st
     return f"{said}; look at the runs, people are needed"
 
 
+def set_name(waiting: Sequence[Waiting]) -> str:
+    """What the rebuilds on one set of bad cases and verdicts are known by."""
+    return digest(sorted(one.id for one in waiting))
+
+
 def active_runs(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
     """Runs that wait or go on."""
     return instance.get_runs(dg.RunsFilter(statuses=ACTIVE), limit=1)
@@ -140,9 +145,5 @@ def _tries(instance: dg.DagsterInstance, waiting: Sequence[Waiting]) -> Sequence
 
     They count however they ended, for what was learned from no longer waits.
     """
-    tags = dg.RunsFilter(tags={SET_TAG: _name(waiting)})
+    tags = dg.RunsFilter(tags={SET_TAG: set_name(waiting)})
     return instance.get_run_records(tags, limit=2 * len(BACKOFF_S))
-
-
-def _name(waiting: Sequence[Waiting]) -> str:
-    return digest(sorted(one.id for one in waiting))

@@ -147,11 +147,12 @@ def test_cases_from_the_future_are_counted_like_others():
     ]  # clocks differ by seconds
 
 
-def test_sensor_and_schedule_are_off_until_switched_on(tmp_path):
+def test_sensors_and_schedule_are_off_until_switched_on(tmp_path):
     defs = build_definitions(RECIPE, store=tmp_path)
     repository = defs.get_repository_def()
-    (sensor,), (schedule,) = repository.sensor_defs, repository.schedule_defs
-    assert sensor.default_status is dg.DefaultSensorStatus.STOPPED
+    sensors, (schedule,) = repository.sensor_defs, repository.schedule_defs
+    assert {sensor.name for sensor in sensors} == {"bad_case_sensor", "alert_sensor"}
+    assert {s.default_status for s in sensors} == {dg.DefaultSensorStatus.STOPPED}
     assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
 
 

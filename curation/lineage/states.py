@@ -21,7 +21,7 @@ from curation.text import text_key
 
 STATES = ("open", "held", "augmented", "trained", "fixed", "regressed")
 CASE = ("id", "prompt", "gold", "predicted")
-_KNOWN = dict.fromkeys((*CASE, "found_by", "row_id", "half", "signature"), pl.String)
+_KNOWN = pl.Schema((n, pl.String) for n in (*CASE, "found_by", "row_id", "half", "signature"))
 _WORDS = {"held": "held back, to be measured on", "trained": "trained on"}
 
 
@@ -85,7 +85,7 @@ def find_states(versions: Mapping[str, View], cases: pl.DataFrame) -> dict[str, 
         for id, row_id, half in cases.select("id", "row_id", "half").iter_rows()
     }
     waiting = cases.filter(pl.col("id").is_in([id for id in found if found[id][0] == "open"]))
-    for label, view in reversed(versions.items()):
+    for label, view in reversed([*versions.items()]):
         there = view.steps["bad_cases"].table("rows", ["id"])
         made = rows_made(view, waiting.join(there, on="id", how="semi"))
         trained = view.steps["training_set"].table("rows", ["id"])

@@ -45,7 +45,7 @@ def test_fixed_and_broken_are_counted_by_half_and_type_and_a_question_once(tmp_p
     cases, _ = snapshot(tmp_path)
     learn = cases.filter(pl.col("half") == "learn")["prompt"].to_list()
     twice = cases.with_columns(id=pl.col("id").str.reverse(), signature=pl.lit("another|type"))
-    both = [marked(cases, "candidate", learn[1:]), marked(cases, "champion", learn[:1])]
+    both = [marked(cases, "candidate", learn[1:]), marked(cases, "champion", learn[:2])]
     said = count_fixed_cases(pl.concat(both), pl.concat([cases, twice]))
     n = len(learn)
     assert said["halves"]["learn"] == {"n": n, "asked": n, "fixed": n - 1, "broken": 1}

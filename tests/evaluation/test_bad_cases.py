@@ -8,7 +8,7 @@ from curation.tasks.free_text import free_text
 from evaluation.bad_cases import cases_to_ask, count_fixed_cases, fixed_table
 
 TASK = free_text()
-PROMPTS = [f"把第{n}扇窗关上" for n in range(6)] + ["close the roof", "mute the radio"]
+PROMPTS = [f"把{n}号窗关上" for n in range(9)] + ["close the roof", "mute the radio"]
 
 
 def snapshot(folder, prompts=PROMPTS) -> tuple[pl.DataFrame, list[str]]:
@@ -28,7 +28,7 @@ def test_the_newest_cases_are_asked_and_the_rest_is_counted(tmp_path):
     cases, delivered = snapshot(tmp_path)
     rows, left = cases_to_ask(cases, [], delivered, task=TASK, limit=3)
     asked = {turn["content"] for turns in rows["messages"] for turn in turns} - {"好"}
-    assert asked == set(PROMPTS[-3:]) and left == 5
+    assert asked == set(PROMPTS[-3:]) and left == len(PROMPTS) - 3
     assert set(rows["split"]) == {"badcase"} and rows["id"].is_in(cases["row_id"].implode()).all()
 
 
@@ -38,7 +38,7 @@ def test_what_the_exam_asks_and_the_same_question_are_not_asked_again(tmp_path):
     rows, left = cases_to_ask(
         pl.concat([cases, twice]), cases["row_id"].head(6), delivered, task=TASK, limit=9
     )
-    assert sorted(rows["id"]) == sorted(cases["row_id"].tail(2)) and not left
+    assert sorted(rows["id"]) == sorted(cases["row_id"].tail(-6)) and not left
 
 
 def test_fixed_and_broken_are_counted_by_half_and_type_and_a_question_once(tmp_path):

@@ -8,6 +8,7 @@ from assets.code import code_version
 from assets.facts import model_path
 from assets.stage import Job, stage
 from assets.unique import templates_of
+from curation.bad_cases import read_inbox
 from curation.frames import frame_digest
 from curation.markdown import plain, table
 from curation.registry import champion_before, version_id
@@ -15,6 +16,7 @@ from curation.rows import digest
 from curation.split import find_leaks
 from curation.store import Made, Version
 from curation.tables import read_table
+from evaluation.bad_cases import cases_to_ask, count_fixed_cases, fixed_table
 from evaluation.cases import CASE_SCHEMA, predict_cases
 from evaluation.gate import compare_arms, count_fixed, gate_values, judge_candidate, mark_cases
 
@@ -37,23 +39,26 @@ def predictions(
     job: Job,
     rows: Version,
     split_rows: Version,
+    bad_cases: Version,
     base_model: Version,
     adapter: Version,
     champion: Version,
 ) -> Made:
     """Answers of base, base with examples, champion and candidate; each asked once ever."""
-    exam = split_rows.table("exam").drop("guarded")
+    every, exam = rows.table("rows"), split_rows.table("exam").drop("guarded")
+    imported = every.join(exam, on="id", how="anti")
+    exam = exam.join(every, on="id", how="semi")  # without bad cases that were no row
     test = exam.filter(pl.col("split") == "test")
-    imported = rows.table("rows").join(exam, on="id", how="anti")
+    wrong = _bad_cases(job, bad_cases, exam["id"])
     seeds = imported.filter((pl.col("split") == "train") & (pl.col("track") == "domain"))
     arms = {
         "base": _arm(job, test, base_model, None),
         "few_shot": _arm(job, test, base_model, None, seeds),
-        "candidate": _arm(job, exam, base_model, adapter),
+        "candidate": _answers(job, exam, wrong, base_model, adapter),
     }
     if champion.values["adapter"]:
         old_base, old = (job.store.version(champion.values[k]) for k in ("base_model", "adapter"))
-        arms["champion"] = _arm(job, exam, old_base, old)
+        arms["champion"] = _answers(job, exam, wrong, old_base, old)
     cases = [frame.with_columns(arm=pl.lit(arm)) for arm, frame in arms.items()]
     return Made(tables={"rows": pl.concat(cases).select(CASE_SCHEMA.names())})
 
@@ -78,13 +83,16 @@ def evaluation(
     verdict = judge_candidate(
         job.recipe.gate, gate_values(metrics, leaks=leaks.height, n_cases=n_cases)
     )
-    held = bad_cases.table("rows").filter(pl.col("half") == "hold")
+    reported = bad_cases.table("rows")
+    held, fixed = reported.filter(pl.col("half") == "hold"), count_fixed_cases(marked, reported)
     return Made(
         tables={"rows": marked, "leaks": leaks},
         values={
             "metrics": metrics,
             "n_cases": n_cases,
             "held_back": count_fixed(marked, held["row_id"]),
+            "bad_cases": fixed,
+            "bad_case_table": fixed_table(fixed),
             "test": compare_arms(marked, split="test"),
             "verdict": verdict.to_dict(),
             "table": metrics_table(metrics),
@@ -119,6 +127,25 @@ def _metrics(job: Job, test: pl.DataFrame) -> dict[str, dict[str, float | None]]
         }
         for arm in arms
     }
+
+
+def _bad_cases(job: Job, bad_cases: Version, known: pl.Series) -> pl.DataFrame:
+    """The corrected rows of bad cases that are asked beside the exam; of too many the newest."""
+    delivered = [case["id"] for case in read_inbox(job.store)]
+    rows, left = cases_to_ask(
+        bad_cases.table("rows"), known, delivered, task=job.recipe.task, limit=job.recipe.bad_cases
+    )
+    if left:
+        job.report(f"{left:,} older bad cases are not asked: evaluate.bad_cases is {rows.height:,}")
+    return rows
+
+
+def _answers(
+    job: Job, exam: pl.DataFrame, wrong: pl.DataFrame, base: Version, adapter: Version
+) -> pl.DataFrame:
+    """The answers to the exam and to bad cases; when more of these come, only they are asked."""
+    parts = (exam, wrong) if wrong.height else (exam,)
+    return pl.concat(_arm(job, rows, base, adapter) for rows in parts)
 
 
 def _arm(

@@ -63,6 +63,7 @@ class Recipe:
     gate: tuple[str, ...]
     few_shot: int
     max_new_tokens: int
+    bad_cases: int
 
     @property
     def digest(self) -> str:
@@ -139,6 +140,7 @@ class _Reader:
             gate=self._rules("gate"),
             few_shot=self._whole(evaluate, "few_shot", 3),
             max_new_tokens=self._whole(evaluate, "max_new_tokens", 96),
+            bad_cases=self._whole(evaluate, "bad_cases", 2000),
         )
         self.errors += [
             f"scorers.{name}: names that end in {SUFFIX} mean quantiles; rename it"

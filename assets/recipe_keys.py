@@ -16,7 +16,7 @@ SECTIONS = {
     "demo_model": "training.demo_model:pretrain_demo_model",
     "reward_model": "training.reward:train_reward_model",
     "train": "training.sft:train_sft",
-    "automation": "curation.bad_cases:rebuild_due",
+    "automation": "curation.rebuilds:rebuild_due",
 }
 """Section -> the function whose keyword arguments it holds."""
 
@@ -38,7 +38,7 @@ PLUGINS = {
     "metrics": "evaluation.metrics",
     "engine": "curation.engines",
 }
-EVALUATE = {"metrics", "few_shot", "max_new_tokens"}
+EVALUATE = {"metrics", "few_shot", "max_new_tokens", "bad_cases"}
 ARMS = ("base", "few_shot", "champion")
 NAME = re.compile("[A-Za-z0-9_][A-Za-z0-9_-]*")
 """A source or scorer becomes part of an asset's key and of its place in the store."""

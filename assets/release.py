@@ -13,8 +13,12 @@ from curation.bad_cases import add_bad_cases
 from curation.disk import sha256_file
 from curation.lineage.card import model_card
 from curation.lineage.model import summarise_model, ui_links
+from curation.lineage.states import find_states, states_table
+from curation.lineage.views import View, model_views
 from curation.registry import next_number, version_id
 from curation.store import Made, Version
+
+_STATE = ("id", "state", "version")
 
 
 @stage("7_release", section=("gate",))
@@ -24,10 +28,14 @@ def model_version(
     base_model: Version,
     training_set: Version,
     bad_cases: Version,
+    verdicts: Version,
     predictions: Version,
     evaluation: Version,
 ) -> Made:
-    """One model version with all it came from; what it failed on traffic goes to the inbox."""
+    """One model version with all it came from; what it failed on traffic goes to the inbox.
+
+    `verdicts` are only named among what it was built with, so that it is known which are new.
+    """
     id = version_id(adapter)
     number = next_number(job.store, job.recipe.name, id)
     verdict = evaluation.values["verdict"]
@@ -35,6 +43,7 @@ def model_version(
         (pl.col("arm") == "candidate") & (pl.col("split") == "heldout") & ~pl.col("exact")
     )
     lineage = summarise_model(training_set, bad_cases, base_model)
+    states = _states(job, number, training_set, bad_cases, evaluation)
     values = {
         "number": number,
         "id": id,
@@ -45,6 +54,7 @@ def model_version(
         "base_model": base_model.key,
         "failed_heldout": failed.height,
         "lineage": lineage,
+        "bad_case_table": states_table(states),
         "run_tags": {"winnow/model_version": f"v{number}"},
         "links": ui_links(job.recipe.name, number),
     }
@@ -59,7 +69,24 @@ def model_version(
     folder = _version_folder(job, values, adapter, training_set, evaluation)
     delivery = add_bad_cases(job.store, _as_records(failed), found_by=id)
     job.report(f"v{number} {'promoted' if values['promoted'] else 'rejected'}; {delivery.line()}")
-    return Made(folders={"version": folder}, values=values)
+    return Made({"bad_cases": states}, folders={"version": folder}, values=values)
+
+
+def _states(
+    job: Job, number: int, training_set: Version, bad_cases: Version, evaluation: Version
+) -> pl.DataFrame:
+    """Every bad case with the state that it is in after this version."""
+    steps = {"training_set": training_set, "bad_cases": bad_cases, "evaluation": evaluation}
+    versions = {
+        view.label: view
+        for view in model_views(job.store, job.recipe.name)
+        if view.entry and view.entry.values["number"] < number
+    }
+    versions[f"v{number}"] = View(job.store, job.recipe.name, training_set.upstream() | steps)
+    cases = bad_cases.table("rows", ["id", "row_id", "half", "signature", "prompt", "gold"])
+    found = [(id, *said) for id, said in find_states(versions, cases).items()]
+    said = pl.DataFrame(found, schema=dict.fromkeys(_STATE, pl.String), orient="row")
+    return said.join(cases.drop("row_id"), on="id").sort("id")
 
 
 def _version_folder(

@@ -6,7 +6,6 @@ the other half are held back to see whether the lesson was understood: a held ca
 prompt, an augmenter or a training set.
 """
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from math import sqrt
 from typing import Any
@@ -39,7 +38,6 @@ BAD_CASE_SCHEMA = pl.Schema(
 FIELDS = ("prompt", "gold", "predicted")
 INBOX = Inbox("intake", FIELDS, "bad case")
 NO_GOLD = "no corrected answer"
-CLOCK_SLACK_H = 0.1  # by which clocks may differ, or be set back, without a word
 
 
 def add_bad_cases(
@@ -169,39 +167,6 @@ def find_error_types(cases: pl.DataFrame, *, rows_per_case: int = 6) -> pl.DataF
     return counts.with_columns(
         quota=pl.Series(quota, dtype=pl.Int64), name=pl.Series(names, dtype=pl.String)
     )
-
-
-def waiting_cases(store: Store, consumed: Iterable[str]) -> list[dict[str, Any]]:
-    """Bad cases of the learn half that the newest model version has not seen."""
-    seen = set(consumed)
-    cases = (case for case in read_inbox(store) if case["id"] not in seen)
-    return [case for case in cases if half_of(digest(text_key(case["prompt"]))) == "learn"]
-
-
-def rebuild_due(
-    waiting: list[dict[str, Any]],
-    *,
-    now: float | None = None,
-    min_new: int = 20,
-    max_wait_h: float = 24.0,
-) -> tuple[bool, str]:
-    """Whether enough bad cases wait for a rebuild, or the oldest waits too long; and why.
-
-    A case from the future was delivered while the clock was wrong: nobody knows how long it waits,
-    so it does not wait for that time to come.
-    """
-    if not waiting:
-        return False, "no new bad cases"
-    now = time.time() if now is None else now
-    oldest_h = (now - min(case["at"] for case in waiting)) / 3600
-    if len(waiting) >= min_new:
-        return True, f"{len(waiting)} new bad cases wait (a rebuild starts at {min_new})"
-    if (ahead_h := (max(case["at"] for case in waiting) - now) / 3600) > CLOCK_SLACK_H:
-        return True, f"a bad case was delivered {ahead_h:.1f} h ahead of this clock"
-    if oldest_h >= max_wait_h:
-        return True, f"the oldest of {len(waiting)} bad cases waits for {oldest_h:.1f} h"
-    age = f"the oldest for {oldest_h:.1f} of {max_wait_h:g} h"
-    return False, f"{len(waiting)} of {min_new} bad cases wait, {age}"
 
 
 def _read_case(record: Mapping[str, Any], found_by: str) -> dict[str, Any]:

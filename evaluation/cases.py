@@ -19,7 +19,7 @@ CASE_SCHEMA = pl.Schema(
     {
         "id": pl.String,  # id of the row
         "arm": pl.String,  # base | few_shot | champion | candidate
-        "split": pl.String,  # test | heldout
+        "split": pl.String,  # test | heldout | badcase
         "kind": pl.String,  # task | general
         "prompt": pl.String,
         "gold": pl.String,

@@ -1,8 +1,8 @@
 """Automation: a sensor for bad cases and a nightly rebuild, both off until switched on.
 
-The sensor looks at the state and not at events: bad cases in the inbox less those the newest model
-version has learned from. A rebuild that failed is tried again later and later; while one runs, none
-is started.
+The sensor looks at the state and not at events: bad cases and verdicts in the inboxes less those
+the newest model version was built with. A rebuild that failed is tried again later and later; while
+one runs, none is started.
 """
 
 import time
@@ -13,8 +13,8 @@ import dagster as dg
 
 from assets.io import Runtime
 from assets.recipe import Recipe
-from curation.bad_cases import rebuild_due, waiting_cases
 from curation.intake import take_drops
+from curation.rebuilds import Waiting, rebuild_due, waiting_cases, waiting_verdicts
 from curation.registry import registered
 from curation.rows import digest
 from curation.store import Store
@@ -22,7 +22,7 @@ from curation.store import Store
 JOB = "rebuild"
 SET_TAG = "winnow/bad_case_set"
 BACKOFF_S = (300, 1800, 7200, 28800)
-"""Seconds to wait after each failure on the same bad cases; then people are needed."""
+"""Seconds to wait after each rebuild that led to nothing on one set; then people are needed."""
 
 ACTIVE = [
     dg.DagsterRunStatus.QUEUED,
@@ -62,7 +62,7 @@ def nightly_schedule(recipe: Recipe, job: Any) -> dg.ScheduleDefinition:
 
 
 def bad_case_sensor(runtime: Runtime, job: Any, *, every_s: int = 60) -> dg.SensorDefinition:
-    """Rebuild when enough bad cases wait, or the oldest has waited too long."""
+    """Rebuild when enough bad cases and verdicts wait, or the oldest has waited too long."""
 
     @dg.sensor(
         job=job,
@@ -71,7 +71,7 @@ def bad_case_sensor(runtime: Runtime, job: Any, *, every_s: int = 60) -> dg.Sens
         default_status=dg.DefaultSensorStatus.STOPPED,
     )
     def bad_cases_wait(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        """Rebuild when enough new bad cases wait in the inbox."""
+        """Rebuild when enough new bad cases and verdicts wait in the inboxes."""
         return decide_rebuild(runtime.store, runtime.recipe, context.instance)
 
     return bad_cases_wait
@@ -85,29 +85,56 @@ def decide_rebuild(
     if running := active_runs(instance):
         return dg.SkipReason(f"run {running[0].run_id[:8]} is still going")
     take_drops(store, **recipe.options["intake"])
-    waiting = waiting_cases(store, _consumed(store, recipe))
+    waiting = find_waiting(store, recipe)
     due, reason = rebuild_due(waiting, now=now, **recipe.options["automation"])
     if not due:
         return dg.SkipReason(reason)
-    key = digest(sorted(case["id"] for case in waiting))
-    records = instance.get_run_records(dg.RunsFilter(tags={SET_TAG: key}), limit=10)
-    ends = [
-        r.end_time or 0.0 for r in records if r.dagster_run.status is dg.DagsterRunStatus.FAILURE
-    ]
-    if len(ends) > len(BACKOFF_S):
-        return dg.SkipReason(
-            f"the rebuild on these bad cases failed {len(ends)} times; look at the runs"
-        )
+    if stopped := why_given_up(instance, waiting):
+        return dg.SkipReason(stopped)
+    tries = _tries(instance, waiting)
     # An end that has yet to come was told by a clock that has been set back; it asks for no wait.
-    past = [end for end in ends if end <= now]
-    wait_s = max(past) + BACKOFF_S[len(ends) - 1] - now if past else 0.0
+    past = [end for run in tries if (end := run.end_time or 0.0) <= now]
+    wait_s = max(past) + BACKOFF_S[len(tries) - 1] - now if past else 0.0
     if wait_s > 0:
+        ended = tries[0].dagster_run.status.value.lower()
         return dg.SkipReason(
-            f"the last rebuild on these bad cases failed; next try in {wait_s / 60:.0f} min"
+            f"the last rebuild on these ended as {ended}; next try in {wait_s / 60:.0f} min"
         )
+    key = set_name(waiting)
     return dg.RunRequest(
-        run_key=f"{key}-{len(records)}", tags={SET_TAG: key, "winnow/reason": reason}
+        run_key=f"{key}-{len(tries)}", tags={SET_TAG: key, "winnow/reason": reason}
     )
+
+
+def find_waiting(store: Store, recipe: Recipe) -> list[Waiting]:
+    """Bad cases and verdicts that the newest model version was not built with.
+
+    It counts whether it was promoted or rejected.
+    """
+    entries = registered(store, recipe.name)
+    made_from = entries[-1].manifest["inputs"] if entries else {}
+
+    def seen(step: str, table: str) -> list[str]:
+        known = entries[-1].input(step).table(table, ["id"]) if step in made_from else None
+        return [] if known is None else known["id"].to_list()
+
+    cases = waiting_cases(store, seen("bad_cases", "rows"))
+    return [*cases, *waiting_verdicts(store, seen("verdicts", "said"))]
+
+
+def why_given_up(instance: dg.DagsterInstance, waiting: Sequence[Waiting]) -> str:
+    """Why no rebuild is tried any more on what waits; "" while one is."""
+    tries = _tries(instance, waiting)
+    if len(tries) <= len(BACKOFF_S):
+        return ""
+    ended = tries[0].dagster_run.status.value.lower()
+    said = f"{len(tries)} rebuilds on these led to no model version, the last ended as {ended}"
+    return f"{said}; look at the runs, people are needed"
+
+
+def set_name(waiting: Sequence[Waiting]) -> str:
+    """What the rebuilds on one set of bad cases and verdicts are known by."""
+    return digest(sorted(one.id for one in waiting))
 
 
 def active_runs(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
@@ -115,7 +142,10 @@ def active_runs(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
     return instance.get_runs(dg.RunsFilter(statuses=ACTIVE), limit=1)
 
 
-def _consumed(store: Store, recipe: Recipe) -> list[str]:
-    """Bad cases that the newest model version, promoted or rejected, was built with."""
-    entries = registered(store, recipe.name)
-    return entries[-1].input("bad_cases").table("rows")["id"].to_list() if entries else []
+def _tries(instance: dg.DagsterInstance, waiting: Sequence[Waiting]) -> Sequence[dg.RunRecord]:
+    """Rebuilds on these very bad cases and verdicts, newest first.
+
+    They count however they ended, for what was learned from no longer waits.
+    """
+    tags = dg.RunsFilter(tags={SET_TAG: set_name(waiting)})
+    return instance.get_run_records(tags, limit=2 * len(BACKOFF_S))

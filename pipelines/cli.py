@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines.cli_alerts import ALERTS_EXAMPLE, add_alerts
 from pipelines.cli_aurocs import AUROCS_EXAMPLE, add_aurocs
 from pipelines.cli_intake import INTAKE_EXAMPLES, add_intake
 from pipelines.cli_lineage import LINEAGE_EXAMPLES, add_lineage
@@ -25,6 +26,7 @@ EXAMPLES = {
     "export": "winnow export training_set --to train.jsonl --format sharegpt",
     "preview": PREVIEW_EXAMPLE,
     "aurocs": AUROCS_EXAMPLE,
+    "alerts": ALERTS_EXAMPLE,
     "doctor": "winnow doctor",
     **INTAKE_EXAMPLES,
     "serve": SERVE_EXAMPLE,
@@ -94,6 +96,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_reviews(commands, common)
     add_preview(commands, common)
     add_aurocs(commands, common)
+    add_alerts(commands, common)
     add_lineage(commands, common)
     add_store(commands, common)
     export = _add(commands, "export", export_asset, "write an asset's rows to a file", common)

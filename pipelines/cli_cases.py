@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from curation.lineage.states import say_state
 from pipelines.cli_text import Lines, aligned, cut, field, number, section, visible
 
 Answer = Mapping[str, Any]
@@ -10,10 +11,15 @@ SHOWN = 10
 
 
 def say_inbox(cases: Sequence[Answer], quarantined: int) -> Lines:
-    lines = [[c["id"][:12], c["found_by"] or "–", cut(c["prompt"], 60)] for c in cases]
-    yield from aligned(lines) if lines else ()
+    lines = [[c["id"][:12], *_list_cells(c)] for c in cases]
+    yield from aligned([["id", "state", "error", "found by", "prompt"], *lines]) if lines else ()
     more = ": `winnow bad-cases list --quarantined`" if quarantined else ""
     yield f"{len(cases):,} bad cases, {quarantined:,} lines quarantined{more}"
+
+
+def _list_cells(case: Answer) -> list[str]:
+    state = say_state(case["state"], case["version"]).partition(",")[0]
+    return [state, case["signature"] or "–", case["found_by"] or "–", cut(case["prompt"], 60)]
 
 
 def say_quarantine(lines: Sequence[Answer]) -> Lines:
@@ -29,6 +35,7 @@ def say_quarantine(lines: Sequence[Answer]) -> Lines:
 def say_case(answer: Answer, limit: int = SHOWN) -> Lines:
     yield field("bad case", answer["id"])
     yield field("state", answer["state"])
+    yield field("why", answer["why"])
     yield field(
         "found by", f"{answer['found_by'] or '(not said)'}, delivered {answer['delivered']}"
     )

@@ -10,7 +10,7 @@ from pipelines.cli_text import cut, visible
 
 INTAKE_EXAMPLES = {
     "add": "winnow bad-cases add wrong_answers.jsonl --found-by beta-testers",
-    "list": "winnow bad-cases list --quarantined",
+    "list": "winnow bad-cases list --state open",
     "correct": "winnow bad-cases correct 0f3a77c1 --gold '好的，已打开空调'",
     "pull": "winnow bad-cases pull --url APP_DB --sql "
     "'select id, prompt, gold, predicted from wrong where id > :cursor order by id'",
@@ -38,6 +38,14 @@ _GOLD: Argument = (
 _FOUND_BY: Argument = (
     ("--found-by",),
     {"default": "", "metavar": "NAME", "help": "who or what found those that do not say"},
+)
+_STATE: Argument = (
+    ("--state",),
+    {
+        "choices": ["open", "held", "augmented", "trained", "fixed", "regressed"],
+        "default": "",
+        "help": "only those of one state",
+    },
 )
 _QUARANTINED: Argument = (
     ("--quarantined",),
@@ -76,12 +84,12 @@ def add_intake(commands: Any, common: argparse.ArgumentParser) -> None:
 
 def _commands() -> dict[str, tuple[Command, str, list[Argument]]]:
     add = "put bad cases into the inbox: JSON Lines, JSON or Parquet of {prompt, gold, predicted}, "
-    listed = "what is in the inbox; with --quarantined the lines that were no bad cases, and why"
+    listed = "every bad case with its state; with --quarantined lines that were none, and why"
     pull = "put the rows of a database into the inbox that came after those of the last time"
     how = [_FORM, _GOLD, _FOUND_BY]
     return {
         "add": (add_cases, add + "or traces and logs of other products", [_PLACES, *how]),
-        "list": (list_cases, listed, [_QUARANTINED, _JSON]),
+        "list": (list_cases, listed, [_STATE, _QUARANTINED, _JSON]),
         "correct": (correct, "give a case its corrected answer", [_CASE, _ANSWER, _BY]),
         "pull": (pull_cases, pull, [_URL, _SQL, _START, *how]),
     }
@@ -94,14 +102,15 @@ def add_cases(args: argparse.Namespace) -> int:
 
 
 def list_cases(args: argparse.Namespace) -> int:
-    from curation.bad_cases import read_inbox, read_quarantine
+    from curation.bad_cases import read_quarantine
+    from curation.lineage.states import list_states
     from pipelines.cli_cases import say_inbox, say_quarantine
+    from pipelines.cli_parts import store_and_name
 
-    store = existing_store(args)
-    quarantined = read_quarantine(store)
+    quarantined = read_quarantine(existing_store(args))
     if args.quarantined:
         return show(args, quarantined, say_quarantine(quarantined))
-    cases = read_inbox(store)
+    cases = list_states(*store_and_name(args), state=args.state)
     return show(args, cases, say_inbox(cases, len(quarantined)))
 
 

@@ -7,6 +7,7 @@ import dagster as dg
 from assets.graph import build_stages
 from assets.io import Listener, Runtime, build_assets
 from assets.recipe import Recipe, RecipeError, load_recipe
+from pipelines.alerts import alert_sensor
 from pipelines.automation import bad_case_sensor, nightly_schedule, rebuild_job
 from pipelines.paths import recipe_path, store_path
 
@@ -20,7 +21,7 @@ def build_definitions(
     return dg.Definitions(
         assets=build_assets(runtime, build_stages(recipe)),
         jobs=[job],
-        sensors=[bad_case_sensor(runtime, job)],
+        sensors=[bad_case_sensor(runtime, job), alert_sensor(runtime)],
         schedules=[nightly_schedule(recipe, job)],
         executor=dg.in_process_executor,
     )

@@ -18,3 +18,8 @@ def store_path(given: str | None = None) -> Path | str:
     """
     place = given or os.environ.get("WINNOW_STORE") or ".winnow"
     return place if "://" in place else Path(place).absolute()
+
+
+def alert_url() -> str:
+    """Where alerts are told, as the environment says; "" for nowhere."""
+    return os.environ.get("WINNOW_ALERT_URL", "")

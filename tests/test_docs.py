@@ -255,7 +255,7 @@ def test_what_all_sources_share_stands_in_the_reference():
 def test_evaluate_stands_in_the_reference_with_its_defaults(tmp_path: Path):
     said = dict(_OPTION.findall(parts(REFERENCE, 2)["Evaluate"]))
     recipe = load({k: v for k, v in RECIPE.items() if k != "evaluate"}, tmp_path)
-    values = {"few_shot": recipe.few_shot, "max_new_tokens": recipe.max_new_tokens}
+    values = {n: getattr(recipe, n) for n in ("few_shot", "max_new_tokens", "bad_cases")}
     assert said.keys() == EVALUATE
     assert said == {k: f"`{v}`" for k, v in values.items()} | {
         "metrics": f"`[{', '.join(recipe.metrics)}]`"

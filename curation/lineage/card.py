@@ -32,6 +32,11 @@ def model_card(recipe: str, values: Mapping[str, Any], *, base_model: str, metri
         _mix(lineage["mix"]),
         "Bad cases: learned from "
         f"{lineage['bad_cases_learned']:,}, held back {lineage['bad_cases_held']:,}.",
+        *(
+            ["## Bad cases after this version", cases]
+            if (cases := values["bad_case_table"])
+            else []
+        ),
         "## What became of the rows",
         _fates(lineage["fates"]),
         "## Limits",

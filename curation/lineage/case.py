@@ -1,22 +1,26 @@
 """The life of one bad case: delivered, named, widened into rows, trained on, fixed or regressed."""
 
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
 
 from curation.bad_cases import read_inbox
-from curation.lineage.family import descendants, edges_of, family_of, links_of
+from curation.lineage.family import edges_of, family_of
 from curation.lineage.finding import one_case, one_line, rows_by_id
-from curation.lineage.rows import Fate, fates_in_each, say_verdict
+from curation.lineage.rows import TRAINED, Fate, fates_in_each, say_verdict
 from curation.lineage.shared import lookup_each
-from curation.lineage.views import View, model_views, newest_view
-from curation.rows import digest
-from curation.split import half_of
+from curation.lineage.states import (
+    CASE,
+    judge_answers,
+    known_cases,
+    rows_made,
+    say_state,
+    version_labels,
+)
+from curation.lineage.views import View, model_views
 from curation.store import Store
-from curation.text import text_key
-
-CASE = ("id", "prompt", "gold", "predicted")
 
 
 def trace_case(store: Store, recipe: str, wanted: str) -> dict[str, Any] | None:
@@ -24,55 +28,26 @@ def trace_case(store: Store, recipe: str, wanted: str) -> dict[str, Any] | None:
 
     `wanted` is its id, the id of its corrected row, or its prompt. `versions` has one entry for
     each model version: the rows made from the case with their fate, and the version's own answer.
-    `state` is open, held back, augmented, trained, fixed in vN or regressed in vM. Raises
-    `ValueError` when several cases are meant.
+    `state` is open, held back, augmented, trained, fixed in vN or regressed in vM, and `why` says
+    what stands behind it. Raises `ValueError` when several cases are meant.
     """
     views = model_views(store, recipe)
-    case = _find_case(store, recipe, views, wanted)
+    delivered = {case["id"]: case for case in read_inbox(store)}
+    case = one_case(known_cases(store, recipe, views, delivered), wanted)
     if case is None:
         return None
     versions = _in_versions(views, case)
+    state, version = _state(case, versions)
+    said = _say_answered(version, state, versions) if state in ("fixed", "regressed") else ""
     return {
-        **case,
-        "state": _say_state(case, versions),
+        **{k: case[k] for k in (*CASE, "half", "signature", "row_id")},
+        "found_by": version_labels(views).get(case["found_by"], case["found_by"]),
+        "delivered": _local(delivered.get(case["id"], {}).get("at")),
+        "state": say_state(state, version),
+        "why": said or _say_why(store, recipe, case, versions),
         "error_type": _error_type(store, recipe, views, case),
         "versions": versions,
     }
-
-
-def _find_case(store: Store, recipe: str, views: list[View], wanted: str) -> dict[str, Any] | None:
-    """From the snapshots, newest first, else from the inbox, where it waits for a rebuild."""
-    try:
-        newest = [newest_view(store, recipe)]
-    except LookupError:
-        newest = []
-    steps = [view.steps.get("bad_cases") for view in [*newest, *reversed(views)]]
-    tables = [step.table("rows") for step in {s.data_version: s for s in steps if s}.values()]
-    delivered = {case["id"]: case for case in read_inbox(store)}
-    waiting = pl.DataFrame(
-        [_as_row(case) for case in delivered.values()],
-        schema=dict.fromkeys((*CASE, "found_by", "row_id", "half", "signature"), pl.String),
-    )
-    known = pl.concat([waiting.clear(), *(t.select(waiting.columns) for t in tables), waiting])
-    known = known.unique("id", keep="first", maintain_order=True)
-    turn = {id: n for n, id in enumerate(delivered)}  # of one prompt's cases, the first delivered
-    place = pl.col("id").replace_strict(turn, default=len(turn), return_dtype=pl.Int64)
-    case = one_case(known.sort(place, maintain_order=True), wanted)
-    if case is None:
-        return None
-    at = delivered.get(case["id"], {}).get("at")
-    numbers = {view.entry.values["id"]: view.label for view in views if view.entry}
-    return {
-        **{k: case[k] for k in (*CASE, "half", "signature", "row_id")},
-        "found_by": numbers.get(case["found_by"], case["found_by"]),
-        "delivered": _local(at),
-    }
-
-
-def _as_row(case: dict[str, Any]) -> dict[str, str]:
-    half = half_of(digest(text_key(case["prompt"])))
-    return {**{k: case[k] for k in (*CASE, "found_by")}, "row_id": "", "half": half,
-            "signature": ""}  # fmt: skip
 
 
 def _error_type(
@@ -101,6 +76,7 @@ def _in_versions(views: list[View], case: dict[str, Any]) -> list[dict[str, Any]
     return [
         {
             "version": view.label,
+            "promoted": bool(view.entry and view.entry.values["promoted"]),
             "in_snapshot": there,
             "rows": [_fate_line(view, line, row, told[line["id"]]) for line, row in lines],
             "answer": answers[view.steps["evaluation"].data_version],
@@ -112,12 +88,10 @@ def _in_versions(views: list[View], case: dict[str, Any]) -> list[dict[str, Any]
 def _made_from(view: View, case: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """What is to be said of everything that stems from the case, its correction first; and it."""
     edges = edges_of(view)
-    start = [case["id"], case["row_id"]]
     kinds = dict(edges.sort("kind").select("child", "kind").iter_rows())
     calls = dict(edges.select("child", "call").iter_rows())
-    found = set(descendants(links_of(view), start))
-    corrected = edges.filter((pl.col("parent") == case["id"]) & (pl.col("kind") == "fix"))
-    found = sorted(found | set(corrected["child"]), key=lambda i: (kinds.get(i) != "fix", i))
+    made = rows_made(view, pl.DataFrame([case]).select("id", "row_id"))
+    found = sorted(made["row"], key=lambda i: (kinds.get(i) != "fix", i))
     rows = {row["id"]: row for row in rows_by_id([view.steps["augmented_rows"]], found).to_dicts()}
     return [
         ({"id": i, "text": one_line(rows[i]), "kind": kinds.get(i, ""), "call": calls.get(i, "")},
@@ -140,26 +114,68 @@ def _answer(view: View, case: dict[str, Any]) -> dict[str, Any] | None:
     return next(own.iter_rows(named=True), None)
 
 
-def _say_state(case: dict[str, Any], versions: list[dict[str, Any]]) -> str:
-    """The newest thing that can be said of a case."""
-    said = ""
-    for version in versions:
-        if version["answer"] is None:
-            continue
-        if version["answer"]["exact"]:
-            said = said if said.startswith("fixed") else f"fixed in {version['version']}"
-        elif said.startswith("fixed"):
-            said = f"regressed in {version['version']}"
-    if said:
+def _state(case: dict[str, Any], versions: list[dict[str, Any]]) -> tuple[str, str]:
+    """Its state and the version that it is of, as `find_states` has them of many cases."""
+    own = ((v["version"], v["answer"] and v["answer"]["exact"]) for v in versions)
+    if said := judge_answers(own):
         return said
-    trained = [
-        v["version"] for v in versions if any(r["verdict"] == "trained on" for r in v["rows"])
-    ]
-    if trained:
-        return f"trained on in {trained[-1]}"
-    if any(v["rows"] for v in versions):
-        return "augmented"
-    return "held back, to be measured on" if case["half"] == "hold" else "open"
+    if case["half"] == "hold":
+        return "held", ""
+    if trained := [v["version"] for v in versions if _n_trained(v)]:
+        return "trained", trained[-1]
+    return ("augmented" if any(v["rows"] for v in versions) else "open"), ""
+
+
+def _say_why(
+    store: Store, recipe: str, case: dict[str, Any], versions: list[dict[str, Any]]
+) -> str:
+    """Why a case that no version answered right is not fixed: what was learned of it, or not."""
+    newest = versions[-1] if versions else None
+    if case["half"] == "hold":
+        said = f"{newest['version']} {_own_word(newest)}" if newest else "no version was asked it"
+        return f"nothing is learned from this half; {said}"
+    if trained := [v for v in versions if _n_trained(v)]:
+        last = trained[-1]
+        share = f"{_n_trained(last):,} of {len(last['rows']):,}"
+        said = f"{last['version']} was trained on what was made from it ({share} rows)"
+        return f"{said} and {_own_word(last)}"
+    if made := [v for v in versions if v["rows"]]:
+        last = made[-1]
+        verdict, n = Counter(row["verdict"] for row in last["rows"]).most_common(1)[0]
+        share = f"{n:,} of {len(last['rows']):,}"
+        return f"{last['version']} was trained on no row made from it; {share}: {verdict}"
+    if newest is None or not newest["in_snapshot"]:
+        return "it waits for the next build"
+    refused = _refusal(store, recipe, case)
+    return f"{newest['version']} was built with it and made no row of it{refused}"
+
+
+def _refusal(store: Store, recipe: str, case: dict[str, Any]) -> str:
+    """Why the augmenter refused its correction the last time; "" where it did not."""
+    head = store.head(f"{recipe}/augmented_rows")
+    refused = head.table("rejected", where=pl.col("text") == case["prompt"]) if head else None
+    if refused is None or refused.is_empty():
+        return ""
+    return f"; its correction was refused: {', '.join(refused['reason'].unique().sort())}"
+
+
+def _say_answered(version: str, state: str, versions: list[dict[str, Any]]) -> str:
+    """What is behind `fixed` and `regressed`."""
+    if state == "regressed":
+        return f"{version} answers it wrong, and a version before answered it right"
+    promoted = next(v["promoted"] for v in versions if v["version"] == version)
+    return f"{version} answers it right" + ("" if promoted else ", but the gate rejected it")
+
+
+def _own_word(version: dict[str, Any]) -> str:
+    said = version["answer"]
+    if said is None:
+        return "was not asked it"
+    return "answers it right" if said["exact"] else "answers it wrong"
+
+
+def _n_trained(version: dict[str, Any]) -> int:
+    return sum(row["verdict"] == TRAINED for row in version["rows"])
 
 
 def _local(moment: float | None) -> str:

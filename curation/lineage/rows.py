@@ -14,6 +14,8 @@ from curation.lineage.shared import lookup_each
 from curation.lineage.views import FATE_STEPS, View, model_view, read_occurrences, views_to_ask
 from curation.store import Store, Version
 
+TRAINED = "trained on"
+"""The verdict on a row that came to a training set."""
 Fate = dict[str, Any]
 """What `FATE_SCHEMA` says of a row, without what says nothing."""
 Fates = dict[str, dict[str, Fate]]
@@ -173,7 +175,7 @@ def say_verdict(view: View, row: Mapping[str, Any], fates: Mapping[str, Any]) ->
         if fate["fate"] != "kept":
             return say_fate(step, fate)
     if "training_set" in fates:
-        return "trained on"
+        return TRAINED
     if not fates and row["split"] != "train":
         return f"not a candidate: it belongs to the {row['split']} split"
     judged = list(fates)

@@ -53,11 +53,13 @@ def view_of(
 ) -> View:
     """The view of one registered model version: what it was trained on goes before the rest.
 
-    `read` is that of `Version.upstream`.
+    Bad cases are those that it was built with, of which perhaps none changed what it was trained
+    on. `read` is that of `Version.upstream`.
     """
     read = {} if read is None else read
     every = entry.upstream(read)
-    return View(store, recipe, {**every, **every["training_set"].upstream(read)}, entry)
+    trained = every["training_set"].upstream(read)
+    return View(store, recipe, {**every, **trained, "bad_cases": every["bad_cases"]}, entry)
 
 
 def model_views(store: Store, recipe: str) -> list[View]:

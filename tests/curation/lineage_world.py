@@ -225,6 +225,8 @@ class _World:
                             inputs={"training_set": trained, "base_model": base})  # fmt: skip
         exam = split.table("exam")
         said = [_answered(row, self.plan.answers) for row in exam.iter_rows(named=True)]
+        said += [_asked(case, self.plan.answers) for case in self.plan.cases
+                 if case["prompt"] in self.plan.answers and case["half"] == "learn"]  # fmt: skip
         evaluation = self.step(
             "evaluation",
             {"rows": pl.DataFrame(said, schema=CASES), "leaks": pl.DataFrame({"id": []})},
@@ -267,6 +269,12 @@ def _answered(row: Mapping[str, Any], answers: Mapping[str, str]) -> dict[str, A
         "id": row["id"], "arm": "candidate", "split": row["split"], "prompt": prompt, "gold": gold,
         "predicted": said, "exact": said == gold, "signature": "" if said == gold else "not_json",
     }  # fmt: skip
+
+
+def _asked(case: Mapping[str, Any], answers: Mapping[str, str]) -> dict[str, Any]:
+    """A bad case that is no row of the exam, asked beside it."""
+    row = make_row(dialogue(case["prompt"], case["gold"]), split="badcase")
+    return _answered(row, answers)
 
 
 def _types(cases: Sequence[Mapping[str, Any]]) -> pl.DataFrame:

@@ -9,9 +9,12 @@ import dagster as dg
 import pytest
 
 from assets.recipe import load_recipe
-from curation.bad_cases import add_bad_cases, rebuild_due
+from curation.bad_cases import add_bad_cases
+from curation.rebuilds import Waiting, rebuild_due
+from curation.reviews import add_verdicts
+from curation.rows import digest
 from curation.store import Store
-from pipelines.automation import SET_TAG, decide_rebuild
+from pipelines.automation import BACKOFF_S, SET_TAG, decide_rebuild, find_waiting
 from pipelines.definitions import build_definitions
 from tests.pipelines.conftest import TINY
 
@@ -62,7 +65,8 @@ def test_nothing_waits_at_first(store, instance):
 
 def test_few_cases_wait_and_the_numbers_are_said(store, instance):
     deliver(store, 10)
-    assert "of 20 bad cases wait" in skipped(store, instance)
+    said = skipped(store, instance)
+    assert "bad cases wait of 20 that start a rebuild, the oldest for 0.0 of 24 h" in said
 
 
 def test_enough_cases_start_one_rebuild_with_a_key_of_their_set(store, instance):
@@ -71,6 +75,35 @@ def test_enough_cases_start_one_rebuild_with_a_key_of_their_set(store, instance)
     assert first.run_key == second.run_key
     deliver(store, 200)
     assert started(store, instance).run_key != first.run_key
+
+
+def test_verdicts_count_like_bad_cases_and_the_last_word_of_a_reviewer_once(store, instance):
+    deliver(store, 12)
+    few = len(find_waiting(store, RECIPE))
+    assert f"{few} bad cases wait of 20" in skipped(store, instance)
+    for verdict in ("accept", "reject"):
+        said = {"verdict": verdict, "by": "a"}
+        add_verdicts(store, [(str(n), said | {"id": digest(n)}) for n in range(20 - few)])
+        reason = started(store, instance).tags["winnow/reason"]
+        assert reason == f"{few} bad cases and {20 - few} verdicts wait, and a rebuild starts at 20"
+
+
+def test_rebuilds_that_lead_to_no_version_are_tried_later_and_later_and_given_up(store, instance):
+    deliver(store, 100)
+    now = time.time()
+    for wait_s in (*BACKOFF_S, 0):
+        request = decide_rebuild(store, RECIPE, instance, now=now)
+        assert isinstance(request, dg.RunRequest)
+        fail_run(instance, request)
+        ended = time.time()
+        if wait_s:
+            soon = decide_rebuild(store, RECIPE, instance, now=ended + wait_s - 30)
+            assert isinstance(soon, dg.SkipReason) and "next try in" in (soon.skip_message or "")
+        now = ended + wait_s + 30
+    last = decide_rebuild(store, RECIPE, instance, now=now + YEAR_S)
+    assert isinstance(last, dg.SkipReason) and "5 rebuilds" in (last.skip_message or "")
+    deliver(store, 200)  # another set
+    assert isinstance(decide_rebuild(store, RECIPE, instance, now=now), dg.RunRequest)
 
 
 def test_while_a_run_goes_on_none_is_started(store, instance):
@@ -85,7 +118,7 @@ def test_while_a_run_goes_on_none_is_started(store, instance):
 
 def test_an_old_case_starts_a_rebuild_alone():
     now = time.time()
-    waiting = [{"id": "a", "at": now - 25 * 3600}]
+    waiting = [Waiting("a", "bad case", now - 25 * 3600)]
     assert rebuild_due(waiting, now=now)[0]
     assert not rebuild_due(waiting, now=now - 2 * 3600)[0]
 
@@ -106,17 +139,20 @@ def test_a_clock_that_jumps_a_year_neither_blocks_nor_repeats_a_rebuild(store, i
 
 def test_cases_from_the_future_are_counted_like_others():
     now = time.time()
-    future = [{"id": str(i), "at": now + YEAR_S} for i in range(20)]
+    future = [Waiting(str(i), "verdict", now + YEAR_S) for i in range(20)]
     assert rebuild_due(future, now=now, min_new=20) == rebuild_due(future, min_new=20, now=0.0)
     assert rebuild_due(future[:1], now=now)[0]
-    assert not rebuild_due([{"id": "a", "at": now + 5}], now=now)[0]  # clocks differ by seconds
+    assert not rebuild_due([Waiting("a", "bad case", now + 5)], now=now)[
+        0
+    ]  # clocks differ by seconds
 
 
-def test_sensor_and_schedule_are_off_until_switched_on(tmp_path):
+def test_sensors_and_schedule_are_off_until_switched_on(tmp_path):
     defs = build_definitions(RECIPE, store=tmp_path)
     repository = defs.get_repository_def()
-    (sensor,), (schedule,) = repository.sensor_defs, repository.schedule_defs
-    assert sensor.default_status is dg.DefaultSensorStatus.STOPPED
+    sensors, (schedule,) = repository.sensor_defs, repository.schedule_defs
+    assert {sensor.name for sensor in sensors} == {"bad_case_sensor", "alert_sensor"}
+    assert {s.default_status for s in sensors} == {dg.DefaultSensorStatus.STOPPED}
     assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
 
 

@@ -17,9 +17,10 @@ import pyarrow.parquet
 import pytest
 
 from assets.recipe import Plug
-from curation.bad_cases import add_bad_cases, read_inbox, waiting_cases
+from curation.bad_cases import add_bad_cases, read_inbox
 from curation.ingest import read_source
 from curation.plugins import find_plugin
+from curation.rebuilds import waiting_cases
 from curation.sources.csv import csv
 from curation.sources.json import json as json_array
 from curation.sources.jsonl import jsonl

@@ -140,6 +140,7 @@ def test_a_model_card_of_hostile_names_is_inert():
         "metrics": {"candidate": arm, **{text: arm for text in HOSTILE}},
         "verdict": {"rules": [(text, True, text) for text in HOSTILE]},
         "failed_heldout": 0,
+        "bad_case_table": "",
         "lineage": {
             "n_rows": 1,
             "n_distinct": 1,

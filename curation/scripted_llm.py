@@ -9,6 +9,7 @@ code it runs against a paid endpoint:
 """
 
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -63,9 +64,43 @@ def redirect(to: str) -> Failure:
     return Failure(307, "", {"Location": to})
 
 
+def refusal(text: str = "I cannot help with that.") -> Failure:
+    """200 in which the model declines: no content, and why."""
+    return _paid({"message": {"role": "assistant", "content": None, "refusal": text}})
+
+
+def truncated(text: str = '{"rows": [{"prompt": "打开') -> Failure:
+    """200 whose text was cut off at the longest answer allowed."""
+    message = {"role": "assistant", "content": text}
+    return _paid({"message": message, "finish_reason": "length"})
+
+
+def wrong_types() -> Failure:
+    """200 whose message is a list of numbers, paid for all the same."""
+    return _paid({"message": [1, 2, 3], "finish_reason": "stop"})
+
+
+def wrong_count() -> Failure:
+    """200 without a single choice, paid for all the same."""
+    return Failure(200, json.dumps({"choices": [], "usage": _USAGE}))
+
+
+def unsupported_form(form: str) -> Failure:
+    """400 of a server that knows no such `response_format`."""
+    said = f"response_format type {form!r} is not supported"
+    return Failure(400, _error("invalid_request_error", said))
+
+
 def drip(seconds: float) -> Failure:
     """200 whose body comes a byte at a time and does not end before `seconds`."""
     return Failure(200, '{"id": "' + "x" * 10_000, drip_s=seconds)
+
+
+_USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+
+
+def _paid(choice: Mapping[str, Any]) -> Failure:
+    return Failure(200, json.dumps({"choices": [dict(choice)], "usage": _USAGE}))
 
 
 Answer = str | Failure | Mapping[str, Any] | list[Any]
@@ -76,17 +111,29 @@ class ScriptedLLM:
 
     `respond` gets the request body as a dict and returns the answer's text, a value to be sent as
     JSON text, a whole response (a mapping with `choices`), or a `Failure`. `failures` are used up
-    first, one a request. `requests` holds every body received, in order of arrival.
+    first, one a request. `requests` holds every body received, in order of arrival. An answer takes
+    `latency_s`; beyond `requests_per_s`, and a reserve of so many that fills up while few come, a
+    request is refused at once with the whole seconds to wait.
     """
 
-    def __init__(self, respond: Callable[[dict], Answer], *, failures: Iterable[Failure] = ()):
+    def __init__(
+        self,
+        respond: Callable[[dict], Answer],
+        *,
+        failures: Iterable[Failure] = (),
+        latency_s: float = 0.0,
+        requests_per_s: float | None = None,
+        port: int = 0,
+    ):
         self.respond = respond
+        self.latency_s, self.limited = latency_s, 0
+        self._bucket = Bucket(requests_per_s) if requests_per_s else None
         self.requests: list[dict[str, Any]] = []
         self.most_at_once = 0
         self._failures = list(failures)
         self._lock = threading.Lock()
         self._busy = 0
-        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server = _Server(("127.0.0.1", port), _Handler)
         self._server.scripted = self
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.02,), daemon=True
@@ -117,8 +164,9 @@ class ScriptedLLM:
             self.requests.append(request)
             self._busy += 1
             self.most_at_once = max(self.most_at_once, self._busy)
-            failure = self._failures.pop(0) if self._failures else None
+            failure = self._failures.pop(0) if self._failures else self._limit()
         try:
+            time.sleep(0 if failure else self.latency_s)
             said = failure or self.respond(request)
         finally:
             with self._lock:
@@ -128,6 +176,30 @@ class ScriptedLLM:
             if isinstance(said, Failure)
             else Failure(200, json.dumps(completion(said, request)))
         )
+
+    def _limit(self) -> Failure | None:
+        if self._bucket is None or (wait_s := self._bucket.take()) == 0:
+            return None
+        self.limited += 1
+        return rate_limited(math.ceil(wait_s))
+
+
+class Bucket:
+    """A limit as endpoints have one: tokens that come at a rate, a second's worth at most."""
+
+    def __init__(self, per_s: float):
+        self.per_s = self.left = per_s
+        self.at = time.monotonic()
+
+    def take(self) -> float:
+        """0 where a token was there, else the seconds until one comes."""
+        now = time.monotonic()
+        self.left = min(self.per_s, self.left + (now - self.at) * self.per_s)
+        self.at = now
+        if self.left < 1:
+            return (1 - self.left) / self.per_s
+        self.left -= 1
+        return 0.0
 
 
 def completion(

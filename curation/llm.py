@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from curation.llm_batch import answer_in_batches
 from curation.llm_door import check_base_url, check_key, key_mask
 from curation.llm_estimate import estimate_todo
 from curation.llm_ledger import Ledger
@@ -90,7 +91,9 @@ def _answer_all(
     todo = {key: request for key, request in asked.items() if key not in replies}
     if todo:
         run.report(estimate_todo(todo.values(), model=run.model, prices=run.prices).line())
-        replies |= _finish(answer_live(run, todo, concurrency))
+        in_batches = run.options.batch
+        work = answer_in_batches(run, todo) if in_batches else answer_live(run, todo, concurrency)
+        replies |= _finish(work)
     return replies
 
 

@@ -106,6 +106,13 @@ class Budget:
             self._reserved_usd += cost_usd if fits else 0.0
             return fits
 
+    def take(self, cost_usd: float) -> bool:
+        """Reserve what there is room for now, without waiting for anything."""
+        limit = self.limit_usd
+        fits = limit is None or self.spent_usd + self._reserved_usd + cost_usd <= limit
+        self._reserved_usd += cost_usd if fits and limit is not None else 0.0
+        return fits
+
     async def settle(self, cost_usd: float) -> None:
         """Give a reservation back, after the true cost was added to `spent_usd`."""
         async with self._changed:

@@ -7,7 +7,7 @@ An answer is in the ledger before it is judged.
 import asyncio
 import json
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,7 @@ from curation.llm_pace import Pace, Turn
 from curation.llm_reply import CallsStopped, Reader, Reply, read_reply, reply_of
 from curation.progress import Progress, Report
 
+Sent = tuple[int, Mapping[str, str], str]
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 20.0
 _LONGEST_PAUSE_S = 300.0
 _MOST_PAUSES = 100
@@ -146,7 +147,7 @@ async def _ask(run: Run, client: Any, key: str, request: Mapping[str, Any]) -> t
         pauses += fate == "limited"
         attempt += fate == "again"
         if fate == "again" and attempt < run.max_attempts:
-            await asyncio.sleep(_jitter_s(attempt + pauses))
+            await asyncio.sleep(jitter_s(attempt + pauses))
     return f"{reason or run.stop} ({attempt or 1} attempts)", True
 
 
@@ -166,7 +167,7 @@ async def _try(
     fate, reason = judge_answer(status, body)
     call = run.call(key, request, body)
     if fate == "limited":
-        _limit(run, turn, retry_after_s(headers), _jitter_s(failed))
+        _limit(run, turn, retry_after_s(headers), jitter_s(failed))
     elif fate == "again":
         run.pace.failed(turn)
     else:
@@ -188,29 +189,32 @@ def _limit(run: Run, turn: Turn, asked_s: float | None, wait_s: float) -> None:
     run.pace.limited(turn, pause_s)
 
 
-def _jitter_s(failed: int) -> float:
+def jitter_s(failed: int) -> float:
     """A random wait up to one that doubles with each failure, so that calls do not come together
     again (full jitter: M. Brooker, "Exponential Backoff And Jitter", 2015)."""
     return random.uniform(0, min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**failed))
 
 
-async def _send(
-    run: Run, client: Any, request: Mapping[str, Any]
-) -> tuple[int, Mapping[str, str], str]:
+async def _send(run: Run, client: Any, request: Mapping[str, Any]) -> Sent:
+    rest = {k: v for k, v in request.items() if k != "messages"}
+    create = client.chat.completions.with_raw_response.create
+    asked = {"model": run.model, "messages": request["messages"], "extra_body": rest}
+    return await exchange(run, lambda: create(**asked), run.timeout_s)
+
+
+async def exchange(run: Run, send: Callable[[], Awaitable[Any]], timeout_s: float) -> Sent:
     """(status, headers, body); status 0 with the reason as body when there was no answer.
 
     The body is free of the key from here on: it goes into the ledger and into messages.
     """
     import openai
 
-    rest = {k: v for k, v in request.items() if k != "messages"}
-    create = client.chat.completions.with_raw_response.create
     try:
-        async with asyncio.timeout(run.timeout_s):
-            raw = await create(model=run.model, messages=request["messages"], extra_body=rest)
+        async with asyncio.timeout(timeout_s):
+            raw = await send()
             return raw.status_code, raw.headers, run.mask(raw.http_response.text)
     except TimeoutError:
-        return 0, {}, f"no whole answer within {run.timeout_s:g} s"
+        return 0, {}, f"no whole answer within {timeout_s:g} s"
     except openai.APIStatusError as error:
         return error.status_code, error.response.headers, run.mask(error.response.text)
     except openai.APIConnectionError as error:

@@ -1,7 +1,7 @@
 """A language-model server that says what a script tells it, for testing recipes without a key.
 
-It is a real HTTP server speaking `/v1/chat/completions`, so the client under test runs exactly the
-code it runs against a paid endpoint:
+It is a real HTTP server speaking `/v1/chat/completions` and the Batch API, so the client under test
+runs exactly the code it runs against a paid endpoint:
 
     with ScriptedLLM(lambda request: '{"rows": []}', failures=[rate_limited(0.1)]) as server:
         complete_all(requests, base_url=server.base_url, ...)
@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from curation.scripted_batches import ScriptedBatches
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class ScriptedLLM:
     JSON text, a whole response (a mapping with `choices`), or a `Failure`. `failures` are used up
     first, one a request. `requests` holds every body received, in order of arrival. An answer takes
     `latency_s`; beyond `requests_per_s`, and a reserve of so many that fills up while few come, a
-    request is refused at once with the whole seconds to wait.
+    request is refused at once with the whole seconds to wait. A batch is done after `batch_s`.
     """
 
     def __init__(
@@ -123,6 +125,7 @@ class ScriptedLLM:
         failures: Iterable[Failure] = (),
         latency_s: float = 0.0,
         requests_per_s: float | None = None,
+        batch_s: float = 0.0,
         port: int = 0,
     ):
         self.respond = respond
@@ -130,6 +133,7 @@ class ScriptedLLM:
         self._bucket = Bucket(requests_per_s) if requests_per_s else None
         self.requests: list[dict[str, Any]] = []
         self.most_at_once = 0
+        self.batches = ScriptedBatches(self._answer_in_batch, batch_s)
         self._failures = list(failures)
         self._lock = threading.Lock()
         self._busy = 0
@@ -176,6 +180,10 @@ class ScriptedLLM:
             if isinstance(said, Failure)
             else Failure(200, json.dumps(completion(said, request)))
         )
+
+    def _answer_in_batch(self, request: dict[str, Any]) -> tuple[int, str]:
+        said = self.answer(request)
+        return said.status, said.body
 
     def _limit(self) -> Failure | None:
         if self._bucket is None or (wait_s := self._bucket.take()) == 0:
@@ -236,12 +244,24 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_POST(self) -> None:
-        """Answer one request for a completion."""
+        """Answer one request for a completion, a file that is sent, or a batch."""
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if not self.path.endswith("/chat/completions"):
+        if self.path.endswith("/chat/completions"):
+            self._send(self.server.scripted.answer(json.loads(body)))
+        else:
+            kind = self.headers.get("Content-Type", "")
+            self._say(self.server.scripted.batches.post(self.path, kind, body))
+
+    def do_GET(self) -> None:
+        """Answer a question about batches and their files."""
+        self._say(self.server.scripted.batches.get(self.path))
+
+    def _say(self, said: Mapping[str, Any] | str | None) -> None:
+        if said is None:
             self._send(Failure(404, _error("not_found", f"no such path: {self.path}")))
         else:
-            self._send(self.server.scripted.answer(json.loads(body)))
+            text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
+            self._send(Failure(200, text))
 
     def _send(self, answer: Failure) -> None:
         body = answer.body.encode()

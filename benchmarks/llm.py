@@ -52,7 +52,10 @@ CLIENTS = (
     Client("Bespoke Curator", "ask_curator.py", "bespokelabs-curator"),
 )
 dedup.ENVIRONMENTS |= {
-    "distilabel": Environment(("distilabel[openai]==1.5.3",)),
+    # It imports requests and setuptools without asking for them.
+    "distilabel": Environment(
+        ("distilabel[openai]==1.5.3", "openai==3.54.0", "requests==2.34.2", "setuptools==65.5.0")
+    ),
     "bespokelabs-curator": Environment(("bespokelabs-curator==0.1.31",)),
 }
 

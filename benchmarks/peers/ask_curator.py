@@ -1,13 +1,20 @@
 """Bespoke Curator with its openai backend and its defaults."""
 
+import os
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
 from _ask import ask
 
 
 def work(base_url: str, questions: list[str]) -> int:
-    import os
-    import tempfile
-
+    # Its tokenizer's file is fetched from the web unless named; litellm, which it needs, brings it.
+    litellm = find_spec("litellm")
+    assert litellm and litellm.origin
+    words = Path(litellm.origin).parent / "litellm_core_utils" / "tokenizers"
     os.environ |= {"CURATOR_VIEWER": "0", "TELEMETRY_ENABLED": "0", "OPENAI_API_KEY": "none"}
+    os.environ["TIKTOKEN_CACHE_DIR"] = str(words)
     from bespokelabs import curator
 
     class Asker(curator.LLM):

@@ -77,10 +77,13 @@ def test_tokens_that_were_not_used_are_given_back():
 
 
 def test_calls_that_were_overrun_together_shrink_the_window_once():
+    clock = [1000.0]
+
     async def windows():
-        pace = Pace(16)
+        pace = Pace(16, clock=lambda: clock[0])
         turns = [await enter(pace) for _ in range(12)]
         for turn in turns[:5]:
+            clock[0] += 1.0  # however late they come
             pace.limited(turn, 0.0)
         once = pace.window
         pace.answered(turns[5], 0)

@@ -1,4 +1,4 @@
-"""Calls to a real model server, offline: `transformers serve` with the tiny model of these tests."""
+"""Calls to a real model server, offline: `transformers serve` with the tests' tiny model."""
 
 import os
 import socket

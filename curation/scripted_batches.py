@@ -36,7 +36,7 @@ class ScriptedBatches:
     def get(self, path: str) -> dict[str, Any] | str | None:
         """The answer to a GET: an object, the text of a file, or None."""
         parts = urlsplit(path)
-        names = parts.path.strip("/").split("/")
+        names = ["", *parts.path.strip("/").split("/")]
         with self._lock:
             if names[-1] == "batches":
                 return self._list(parse_qs(parts.query))

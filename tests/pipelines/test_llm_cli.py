@@ -3,13 +3,15 @@
 import json
 import signal
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 import yaml
 
 from curation.llm import complete_all
 from curation.scripted_answers import FAILURES, read_script
-from curation.scripted_llm import Failure
+from curation.scripted_llm import Failure, ScriptedLLM
 from curation.store import Store
 from pipelines.cli import main
 from tests.pipelines.conftest import TINY
@@ -111,3 +113,11 @@ def test_an_estimate_counts_the_rows_there_are_and_asks_nobody(
 def test_a_recipe_that_asks_nobody_has_nothing_to_estimate(tmp_path, capsys):
     assert main(["estimate", str(TINY), "--store", str(tmp_path / "none")]) == 1
     assert "nothing in this recipe asks a language model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/v1", "/v1/models", "/v1/batches/none", "/v1/files/x/content"]
+)
+def test_a_path_that_the_server_does_not_have_is_not_found(path):
+    with ScriptedLLM(lambda _: "好的") as server, pytest.raises(HTTPError, match="404"):
+        urlopen(server.base_url.removesuffix("/v1") + path)

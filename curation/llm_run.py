@@ -119,7 +119,8 @@ async def _work(
 async def _answer(run: Run, client: Any, key: str, request: Mapping[str, Any]) -> Reply:
     """Ask until an answer can be read, too many cannot, or none comes."""
     most_usd = run.prices.most_usd(request)
-    while (reply := run.recorded(key, cached=False)) is None:
+    reply: Reply | None = None
+    while reply is None:
         if not await run.budget.reserve(most_usd):
             return run.unanswered(key, "budget")
         try:
@@ -128,6 +129,7 @@ async def _answer(run: Run, client: Any, key: str, request: Mapping[str, Any]) -
             await run.budget.settle(most_usd)
         if reason:
             return run.unanswered(key, reason, lost=lost)
+        reply = run.recorded(key, cached=False)
     return reply
 
 
@@ -196,9 +198,9 @@ def jitter_s(failed: int) -> float:
 
 
 async def _send(run: Run, client: Any, request: Mapping[str, Any]) -> Sent:
-    rest = {k: v for k, v in request.items() if k != "messages"}
     create = client.chat.completions.with_raw_response.create
-    asked = {"model": run.model, "messages": request["messages"], "extra_body": rest}
+    # As extra body it is sent as it is; as arguments the library would look through each message.
+    asked = {"model": run.model, "messages": (), "extra_body": dict(request)}
     return await exchange(run, lambda: create(**asked), run.timeout_s)
 
 

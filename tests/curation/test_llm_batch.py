@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -159,7 +160,7 @@ def test_answers_that_nobody_asks_for_this_time_wait_for_who_does(tmp_path):
 
 
 def test_a_batch_holds_to_the_budget(tmp_path):
-    prices = {"usd_per_m_prompt": 0.0, "usd_per_m_completion": 1e6}  # a dollar a token
+    prices: dict[str, Any] = {"usd_per_m_prompt": 0.0, "usd_per_m_completion": 1e6}  # $1 a token
     with ScriptedLLM(lambda _: "12345") as server:
         questions = [asked(f"q{i}", max_tokens=10) for i in range(8)]
         replies = ask(server, questions, tmp_path / "c.sqlite", budget_usd=42.0, **prices)

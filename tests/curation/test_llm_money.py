@@ -15,8 +15,7 @@ def test_a_listed_model_has_its_price_also_under_the_name_of_a_snapshot():
 def test_a_batch_costs_what_a_batch_costs():
     live, batch = find_prices("gpt-4.1"), find_prices("gpt-4.1", batch=True)
     assert batch.prompt == pytest.approx(live.prompt / 2)
-    given = {"usd_per_m_prompt": 1.0, "usd_per_m_completion": 2.0}
-    assert find_prices("gpt-4.1", **given, batch=True) == find_prices("other", **given)
+    assert find_prices("gpt-4.1", 1.0, 2.0, batch=True) == find_prices("other", 1.0, 2.0)
 
 
 def test_what_is_given_goes_before_the_list():

@@ -1,7 +1,7 @@
 """What a recipe chose: a function, its options, and the files that these name."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class Plug:
     @property
     def section(self) -> Any:
         """What the recipe said, in a form that a digest can be taken of (paths by name)."""
-        said = {k: v.name if isinstance(v, Path) else v for k, v in self.options.items()}
+        said = {k: _said(v) for k, v in self.options.items()}
         return [self.key, self.use, said, dict(self.common)]
 
     @property
@@ -62,6 +62,12 @@ class Plug:
         named = [v for v in self.options.values() if isinstance(v, Path)]
         files = {f for path in named for f in (path, *path.rglob("*"))}
         return {str(file): _state(file) for file in sorted(files) if not file.is_dir()}
+
+
+def _said(value: Any) -> Any:
+    if isinstance(value, Path):
+        return value.name
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 def _path_digest(path: Path) -> Any:

@@ -4,6 +4,7 @@
 each of these turns one outside record into different text later on. Here they are errors.
 """
 
+import contextlib
 import json
 import math
 import re
@@ -12,6 +13,8 @@ from typing import Any
 
 _SUSPECT = re.compile("\\\\u(?:0000|[dD][89a-fA-F])|[\x00\ud800-\udfff]")
 _ESCAPED = re.compile("[\udc80-\udcff]")
+_COMMA = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[\]}])')
+"""A string, which stays as it is, or a comma that closes a list or object."""
 _FORBIDDEN = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -29,6 +32,21 @@ def parse_json(text: str) -> Any:
         raise ValueError("JSON nested too deeply") from None
     check_characters(value, text)
     return value
+
+
+def read_json(text: str) -> Any:
+    """The one object or list in what a model wrote, strictly parsed.
+
+    What stands around it, such as a code fence, is left out, and so are commas before a closing
+    bracket. Raises `ValueError` with the reason `not_json` where there is none.
+    """
+    starts = [at for at in (text.find("{"), text.find("[")) if at >= 0]
+    end = max(text.rfind("}"), text.rfind("]")) + 1
+    body = text[min(starts) : end] if starts else ""
+    for tried in (body, _COMMA.sub(lambda found: found[1] or "", body)):
+        with contextlib.suppress(ValueError):
+            return parse_json(tried)
+    raise ValueError("not_json")
 
 
 def fenced(value: Any) -> str:

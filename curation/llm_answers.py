@@ -5,6 +5,7 @@ account. The decision looks at the status, the error code and the body, and noth
 """
 
 import contextlib
+import re
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -13,13 +14,17 @@ from typing import Any
 from curation.json_text import parse_json
 
 NO_CHAT = "200 without a chat completion"
+_FORM = re.compile(r"response_format|json_schema|json_object|json mode|structured output", re.I)
 
 
 def judge_answer(status: int, body: str) -> tuple[str, str]:
-    """(`answered`, `again`, `limited`, `refused` or `stop`, reason) for what came back."""
+    """(fate, reason) for what came back: `answered`, where the reason says what is wrong with the
+    text, `malformed` (paid for, and no message in it), `again`, `limited`, `refused` or `stop`."""
     if status == 200:
-        text, error = read_content(parse_body(body))
-        return ("answered", error) if text or error != NO_CHAT else ("again", NO_CHAT)
+        value = parse_body(body)
+        error = read_content(value)[1]
+        paid = isinstance(value, dict) and bool(value.keys() & {"choices", "usage"})
+        return ("answered" if error != NO_CHAT else "malformed" if paid else "again"), error
     said = part(parse_body(body), "error")
     message = part(said, "message") or body
     reason = f"{status or 'failed'}: {' '.join(str(message).split())[:200]}"
@@ -44,8 +49,32 @@ def read_content(body: Any) -> tuple[str, str]:
         return "", NO_CHAT
     if part(choice, "finish_reason") in ("length", "content_filter"):
         return "", f"cut: {part(choice, 'finish_reason')}"
-    text = message.get("content")
+    text, refusal = message.get("content"), message.get("refusal")
+    if isinstance(refusal, str) and refusal and not text:
+        return "", f"refused: {' '.join(refusal.split())[:100]}"
     return (text, "") if isinstance(text, str) and text.strip() else ("", "empty answer")
+
+
+def names_form(status: int, body: str) -> bool:
+    """Whether a refusal is about the form of the answer that was asked for."""
+    return status in (400, 422) and bool(_FORM.search(body))
+
+
+def plainer_form(request: Mapping[str, Any], level: int) -> dict[str, Any]:
+    """A request that asks for no more than an endpoint can: 0 a schema, 1 JSON, 2 nothing."""
+    form = request.get("response_format")
+    if form is None or level == 0:
+        return dict(request)
+    rest = {key: value for key, value in request.items() if key != "response_format"}
+    return rest if level >= 2 else rest | {"response_format": {"type": "json_object"}}
+
+
+def next_level(request: Mapping[str, Any], level: int) -> int:
+    """The level to try once this one is refused; the same when there is no plainer one."""
+    form = request.get("response_format")
+    if form is None or level >= 2:
+        return level
+    return 1 if level == 0 and part(form, "type") == "json_schema" else 2
 
 
 def parse_body(body: str) -> Any:

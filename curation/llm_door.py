@@ -31,12 +31,6 @@ def check_base_url(base_url: str) -> None:
         raise ValueError(f"base_url {base_url!r} names no host")
 
 
-def check_budget(budget_usd: float | None, prices: float) -> None:
-    """Raise `ValueError` for a budget without prices: it would bound nothing."""
-    if budget_usd is not None and prices <= 0:
-        raise ValueError("a budget needs prices: give usd_per_m_prompt and usd_per_m_completion")
-
-
 def check_key(api_key: str) -> str:
     """The key without spaces around it; `ValueError`, not showing it, if no header can hold it."""
     key = api_key.strip()

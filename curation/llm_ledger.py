@@ -5,6 +5,7 @@ was killed goes on where it stood and pays for nothing twice.
 """
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import Collection, Sequence
 from contextlib import closing
@@ -23,6 +24,9 @@ create table if not exists calls (
     prompt_tokens integer not null, completion_tokens integer not null, cost_usd real not null
 );
 create index if not exists calls_by_key on calls (key, seq);
+create table if not exists batches (
+    token text primary key, endpoint text not null, keys text not null, id text not null
+);
 """
 
 
@@ -36,6 +40,15 @@ class Call:
     prompt_tokens: int
     completion_tokens: int
     cost_usd: float
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Requests handed in together: our token, their keys, the endpoint's id ("" until known)."""
+
+    token: str
+    keys: tuple[str, ...]
+    id: str = ""
 
 
 CALL_SCHEMA = pl.Schema(
@@ -99,6 +112,23 @@ class Ledger:
             self._db.executemany(
                 f"insert into calls ({_COLUMNS}) values (?, ?, ?, ?, ?, ?)", map(astuple, calls)
             )
+
+    def open_batches(self, endpoint: str) -> list[Batch]:
+        """Batches that were handed in there, or were about to be, and are not collected yet."""
+        find = "select token, keys, id from batches where endpoint = ? order by rowid"
+        found = self._db.execute(find, (endpoint,))
+        return [Batch(token, tuple(json.loads(keys)), id) for token, keys, id in found]
+
+    def put_batch(self, endpoint: str, batch: Batch) -> None:
+        """Write down a batch, before it is handed in and again once its id is known."""
+        with self._db:
+            line = (batch.token, endpoint, json.dumps(batch.keys), batch.id)
+            self._db.execute("insert or replace into batches values (?, ?, ?, ?)", line)
+
+    def drop_batch(self, batch: Batch) -> None:
+        """Forget a batch: its answers are in the ledger, or it was never handed in."""
+        with self._db:
+            self._db.execute("delete from batches where token = ?", (batch.token,))
 
     def close(self) -> None:
         """Release the file."""

@@ -11,6 +11,7 @@ import inspect
 import pkgutil
 import types
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, Literal, NewType, Union, get_args, get_origin, get_type_hints
 
@@ -133,8 +134,9 @@ def _coerce(value: Any, hint: Any, base: Path, env: Mapping[str, str] | None) ->
         return value, "" if value in get_args(
             hint
         ) else f"{value!r} is not known{nearest(value, known)}"
-    if get_origin(hint) in (list, tuple):
-        return _coerce_list(value, hint, base, env)
+    if get_origin(hint) in (list, tuple) or is_dataclass(hint):
+        coerce = _coerce_group if is_dataclass(hint) else _coerce_list
+        return coerce(value, hint, base, env)
     kind = get_origin(hint) or hint
     if kind is float and type(value) in (int, float):
         return float(value), ""
@@ -150,6 +152,19 @@ def _coerce_list(
     inner = (get_args(hint) or (Any,))[0]
     pairs = [_coerce(v, inner, base, env) for v in value]
     return [p[0] for p in pairs], next((p[1] for p in pairs if p[1]), "")
+
+
+def _coerce_group(
+    value: Any, hint: Any, base: Path, env: Mapping[str, str] | None
+) -> tuple[Any, str]:
+    """A mapping as the dataclass that names what it may hold."""
+    if not isinstance(value, Mapping):
+        return value, f"expected a mapping, got {value!r}"
+    arguments, errors = check_options(hint, value, where="", base=base, environment=env)
+    try:
+        return (value, errors[0].lstrip(":. ")) if errors else (hint(**arguments), "")
+    except ValueError as error:
+        return value, str(error)
 
 
 def _path_error(value: str, base: Path) -> str:

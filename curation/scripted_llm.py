@@ -1,7 +1,7 @@
 """A language-model server that says what a script tells it, for testing recipes without a key.
 
-It is a real HTTP server speaking `/v1/chat/completions`, so the client under test runs exactly the
-code it runs against a paid endpoint:
+It is a real HTTP server speaking `/v1/chat/completions` and the Batch API, so the client under test
+runs exactly the code it runs against a paid endpoint:
 
     with ScriptedLLM(lambda request: '{"rows": []}', failures=[rate_limited(0.1)]) as server:
         complete_all(requests, base_url=server.base_url, ...)
@@ -9,12 +9,15 @@ code it runs against a paid endpoint:
 """
 
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from curation.scripted_batches import ScriptedBatches
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,43 @@ def redirect(to: str) -> Failure:
     return Failure(307, "", {"Location": to})
 
 
+def refusal(text: str = "I cannot help with that.") -> Failure:
+    """200 in which the model declines: no content, and why."""
+    return _paid({"message": {"role": "assistant", "content": None, "refusal": text}})
+
+
+def truncated(text: str = '{"rows": [{"prompt": "打开') -> Failure:
+    """200 whose text was cut off at the longest answer allowed."""
+    message = {"role": "assistant", "content": text}
+    return _paid({"message": message, "finish_reason": "length"})
+
+
+def wrong_types() -> Failure:
+    """200 whose message is a list of numbers, paid for all the same."""
+    return _paid({"message": [1, 2, 3], "finish_reason": "stop"})
+
+
+def wrong_count() -> Failure:
+    """200 without a single choice, paid for all the same."""
+    return Failure(200, json.dumps({"choices": [], "usage": _USAGE}))
+
+
+def unsupported_form(form: str) -> Failure:
+    """400 of a server that knows no such `response_format`."""
+    said = f"response_format type {form!r} is not supported"
+    return Failure(400, _error("invalid_request_error", said))
+
+
 def drip(seconds: float) -> Failure:
     """200 whose body comes a byte at a time and does not end before `seconds`."""
     return Failure(200, '{"id": "' + "x" * 10_000, drip_s=seconds)
+
+
+_USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+
+
+def _paid(choice: Mapping[str, Any]) -> Failure:
+    return Failure(200, json.dumps({"choices": [dict(choice)], "usage": _USAGE}))
 
 
 Answer = str | Failure | Mapping[str, Any] | list[Any]
@@ -76,17 +113,31 @@ class ScriptedLLM:
 
     `respond` gets the request body as a dict and returns the answer's text, a value to be sent as
     JSON text, a whole response (a mapping with `choices`), or a `Failure`. `failures` are used up
-    first, one a request. `requests` holds every body received, in order of arrival.
+    first, one a request. `requests` holds every body received, in order of arrival. An answer takes
+    `latency_s`; beyond `requests_per_s`, and a reserve of so many that fills up while few come, a
+    request is refused at once with the whole seconds to wait. A batch is done after `batch_s`.
     """
 
-    def __init__(self, respond: Callable[[dict], Answer], *, failures: Iterable[Failure] = ()):
+    def __init__(
+        self,
+        respond: Callable[[dict], Answer],
+        *,
+        failures: Iterable[Failure] = (),
+        latency_s: float = 0.0,
+        requests_per_s: float | None = None,
+        batch_s: float = 0.0,
+        port: int = 0,
+    ):
         self.respond = respond
+        self.latency_s, self.limited = latency_s, 0
+        self._bucket = Bucket(requests_per_s) if requests_per_s else None
         self.requests: list[dict[str, Any]] = []
         self.most_at_once = 0
+        self.batches = ScriptedBatches(self._answer_in_batch, batch_s)
         self._failures = list(failures)
         self._lock = threading.Lock()
         self._busy = 0
-        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server = _Server(("127.0.0.1", port), _Handler)
         self._server.scripted = self
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.02,), daemon=True
@@ -117,8 +168,9 @@ class ScriptedLLM:
             self.requests.append(request)
             self._busy += 1
             self.most_at_once = max(self.most_at_once, self._busy)
-            failure = self._failures.pop(0) if self._failures else None
+            failure = self._failures.pop(0) if self._failures else self._limit()
         try:
+            time.sleep(0 if failure else self.latency_s)
             said = failure or self.respond(request)
         finally:
             with self._lock:
@@ -128,6 +180,34 @@ class ScriptedLLM:
             if isinstance(said, Failure)
             else Failure(200, json.dumps(completion(said, request)))
         )
+
+    def _answer_in_batch(self, request: dict[str, Any]) -> tuple[int, str]:
+        said = self.answer(request)
+        return said.status, said.body
+
+    def _limit(self) -> Failure | None:
+        if self._bucket is None or (wait_s := self._bucket.take()) == 0:
+            return None
+        self.limited += 1
+        return rate_limited(math.ceil(wait_s))
+
+
+class Bucket:
+    """A limit as endpoints have one: tokens that come at a rate, a second's worth at most."""
+
+    def __init__(self, per_s: float):
+        self.per_s = self.left = per_s
+        self.at = time.monotonic()
+
+    def take(self) -> float:
+        """0 where a token was there, else the seconds until one comes."""
+        now = time.monotonic()
+        self.left = min(self.per_s, self.left + (now - self.at) * self.per_s)
+        self.at = now
+        if self.left < 1:
+            return (1 - self.left) / self.per_s
+        self.left -= 1
+        return 0.0
 
 
 def completion(
@@ -164,12 +244,24 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_POST(self) -> None:
-        """Answer one request for a completion."""
+        """Answer one request for a completion, a file that is sent, or a batch."""
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if not self.path.endswith("/chat/completions"):
+        if self.path.endswith("/chat/completions"):
+            self._send(self.server.scripted.answer(json.loads(body)))
+        else:
+            kind = self.headers.get("Content-Type", "")
+            self._say(self.server.scripted.batches.post(self.path, kind, body))
+
+    def do_GET(self) -> None:
+        """Answer a question about batches and their files."""
+        self._say(self.server.scripted.batches.get(self.path))
+
+    def _say(self, said: Mapping[str, Any] | str | None) -> None:
+        if said is None:
             self._send(Failure(404, _error("not_found", f"no such path: {self.path}")))
         else:
-            self._send(self.server.scripted.answer(json.loads(body)))
+            text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
+            self._send(Failure(200, text))
 
     def _send(self, answer: Failure) -> None:
         body = answer.body.encode()

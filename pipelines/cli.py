@@ -11,6 +11,7 @@ from pipelines.cli_alerts import ALERTS_EXAMPLE, add_alerts
 from pipelines.cli_aurocs import AUROCS_EXAMPLE, add_aurocs
 from pipelines.cli_intake import INTAKE_EXAMPLES, add_intake
 from pipelines.cli_lineage import LINEAGE_EXAMPLES, add_lineage
+from pipelines.cli_llm import LLM_EXAMPLES, add_llm
 from pipelines.cli_parts import keep_out_of_store
 from pipelines.cli_preview import PREVIEW_EXAMPLE, add_preview
 from pipelines.cli_reviews import REVIEW_EXAMPLES, add_reviews
@@ -32,6 +33,7 @@ EXAMPLES = {
     "serve": SERVE_EXAMPLE,
     **LINEAGE_EXAMPLES,
     **REVIEW_EXAMPLES,
+    **LLM_EXAMPLES,
 }
 
 
@@ -99,6 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_alerts(commands, common)
     add_lineage(commands, common)
     add_store(commands, common)
+    add_llm(commands, common)
     export = _add(commands, "export", export_asset, "write an asset's rows to a file", common)
     export.add_argument("asset", help="such as rows, kept_rows, training_set")
     export.add_argument("--to", required=True, metavar="FILE", type=Path)

@@ -13,6 +13,7 @@ import shlex
 import tomllib
 import typing
 from collections.abc import Callable, Iterator
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from assets.recipe_keys import EVALUATE, GIVEN, GIVEN_TO, KEYS, PLUGINS, SECTION
 from curation.bad_cases import FIELDS
 from curation.formats import read_record
 from curation.ingest import read_source
+from curation.llm_options import CallOptions
 from curation.plugins import find_plugin, plugin_names
 from curation.rows import make_row
 from pipelines.cli import EXAMPLES, build_parser
@@ -252,6 +254,11 @@ def test_what_all_sources_share_stands_in_the_reference():
     assert dict(_OPTION.findall(entry)) == options(read_source, given)
 
 
+def test_the_options_of_calls_stand_in_the_reference_with_their_defaults():
+    entry = parts(REFERENCE, 2)["Language-model calls"]
+    assert dict(_OPTION.findall(entry)) == options(CallOptions)
+
+
 def test_evaluate_stands_in_the_reference_with_its_defaults(tmp_path: Path):
     said = dict(_OPTION.findall(parts(REFERENCE, 2)["Evaluate"]))
     recipe = load({k: v for k, v in RECIPE.items() if k != "evaluate"}, tmp_path)
@@ -284,6 +291,8 @@ def _shown(parameter: inspect.Parameter) -> str:
         return f"`{value}`" if value.replace("_", "").isalnum() or "/" in value else _quoted(value)
     if isinstance(value, float):
         return f"`{value:g}`"
+    if is_dataclass(value):
+        return "`{}`"
     return f"`{json.dumps(value)}`"
 
 

@@ -9,7 +9,8 @@ in as JSON between fences it cannot close, in the user's message and never in th
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from string import Template
@@ -18,9 +19,11 @@ from typing import Any, Literal
 import polars as pl
 
 from curation.json_text import fenced
-from curation.llm import CallsStopped, Reply, complete_all
-from curation.llm_door import check_base_url, check_budget
+from curation.llm import CallOptions, CallsStopped, Reply, complete_all
+from curation.llm_door import check_base_url
+from curation.llm_estimate import Estimate, estimate_calls
 from curation.llm_ledger import LEDGER
+from curation.llm_money import find_prices
 from curation.plugins import Secret, plugin
 from curation.scorers._base import ScoreContext, Scorer
 
@@ -28,6 +31,20 @@ VERSION = "v1"
 APART = 1
 """Two grades of one row that differ by more than this say nothing."""
 _FOLDER = Path(__file__).parents[1] / "prompts"
+_FORM = {
+    "type": "json_schema",
+    "json_schema": {
+        "name": "grade",
+        "strict": True,
+        "schema": {
+            "type": "object",
+            "properties": {"score": {"type": "integer", "enum": [1, 2, 3, 4, 5]}},
+            "required": ["score"],
+            "additionalProperties": False,
+        },
+    },
+}
+"""The form of an answer for endpoints that hold a model to one; others get a plainer request."""
 _GRADE = re.compile(r'\{\s*"score"\s*:\s*([1-5])\s*\}')
 
 
@@ -44,8 +61,9 @@ def llm_judge(
     concurrency: int = 8,
     timeout_s: float = 60.0,
     budget_usd: float | None = None,
-    usd_per_m_prompt: float = 0.0,
-    usd_per_m_completion: float = 0.0,
+    usd_per_m_prompt: float | None = None,
+    usd_per_m_completion: float | None = None,
+    calls: CallOptions = CallOptions(),  # noqa: B008  # frozen
 ) -> Scorer:
     """The mean of two grades of `model`, 1 to 5, for two calls a row; `criteria` are yours to add.
 
@@ -55,41 +73,62 @@ def llm_judge(
     variable `api_key` is not set, and when a call is not answered: what was answered is kept.
     """
     check_base_url(base_url)
-    check_budget(budget_usd, usd_per_m_prompt + usd_per_m_completion)
+    find_prices(model, usd_per_m_prompt, usd_per_m_completion, budget_usd=budget_usd)
+    prices = {"usd_per_m_prompt": usd_per_m_prompt, "usd_per_m_completion": usd_per_m_completion}
     parameters: dict[str, Any] = {"temperature": 0, "max_tokens": max_tokens}
-    parameters |= {"response_format": {"type": "json_object"}} if json_mode else {}
-    spent_usd = 0.0
+    parameters |= {"response_format": _FORM} if json_mode else {}
+    return _Judge(
+        lambda rows: [{"messages": m} | parameters for m in _both_orders(rows, criteria, language)],
+        {"base_url": base_url, "model": model, **prices},
+        {"concurrency": concurrency, "timeout_s": timeout_s, "calls": calls},
+        api_key,
+        budget_usd,
+    )
 
-    def score(rows: pl.DataFrame, context: ScoreContext) -> pl.Series:
-        nonlocal spent_usd
-        secret = os.environ.get(api_key)
+
+@dataclass
+class _Judge:
+    """The scorer; its `estimate` says what scoring would cost."""
+
+    requests: Callable[[pl.DataFrame], list[dict[str, Any]]]
+    endpoint: Mapping[str, Any]
+    manner: Mapping[str, Any]
+    api_key: str
+    budget_usd: float | None
+    spent_usd: float = 0.0
+
+    def __call__(self, rows: pl.DataFrame, context: ScoreContext) -> pl.Series:
+        """The score of each row, null where there is none."""
+        secret, left_usd = os.environ.get(self.api_key), self.budget_usd
         if not secret or context.cache is None:
-            missing = (
-                "ScoreContext.cache is" if secret else f"the environment variable {api_key} is"
-            )
+            cache = "ScoreContext.cache is"
+            missing = cache if secret else f"the environment variable {self.api_key} is"
             raise CallsStopped(f"{missing} not set")
+        if left_usd is not None:
+            left_usd = max(0.0, left_usd - self.spent_usd)
         replies = complete_all(
-            [{"messages": m} | parameters for m in _both_orders(rows, criteria, language)],
-            base_url=base_url,
+            self.requests(rows),
             api_key=secret,
-            model=model,
             cache=context.cache / LEDGER,
-            concurrency=concurrency,
-            timeout_s=timeout_s,
-            budget_usd=budget_usd and max(0.0, budget_usd - spent_usd),
-            usd_per_m_prompt=usd_per_m_prompt,
-            usd_per_m_completion=usd_per_m_completion,
+            budget_usd=left_usd,
+            read=require_grade,
             report=context.report,
+            **self.endpoint,
+            **self.manner,
         )
-        spent_usd += sum(reply.cost_usd for reply in replies)
-        _require_answers(replies, model)
+        self.spent_usd += sum(reply.cost_usd for reply in replies)
+        _require_answers(replies, self.endpoint["model"])
         grades = [None if reply.error else read_grade(reply.text) for reply in replies]
         pairs = zip(grades[::2], grades[1::2], strict=True)
         scores = [mean_grade(*pair) for pair in pairs]
         context.report(_said(scores, replies))
         return pl.Series(scores, dtype=pl.Float64)
 
-    return score
+    def estimate(self, rows: pl.DataFrame, cache: Path) -> Estimate:
+        """What scoring these rows would cost, beside a ledger in this folder."""
+        batch = self.manner["calls"].batch
+        place = cache / LEDGER
+        return estimate_calls(self.requests(rows), cache=place, batch=batch, **self.endpoint)
 
 
 def _both_orders(
@@ -118,6 +157,13 @@ def build_messages(
         {"role": "system", "content": told},
         {"role": "user", "content": user.substitute(data=fenced(data))},
     ]
+
+
+def require_grade(text: str) -> int:
+    """The grade; `ValueError` where there is none, so that the judge is asked again."""
+    if (grade := read_grade(text)) is None:
+        raise ValueError("no grade from 1 to 5")
+    return grade
 
 
 def read_grade(text: str) -> int | None:
@@ -149,8 +195,14 @@ def _require_answers(replies: Sequence[Reply], model: str) -> None:
 
 
 def _said(scores: Sequence[float | None], replies: Sequence[Reply]) -> str:
-    over = sum(reply.error == "budget" for reply in replies)
-    said = f"llm_judge: {sum(s is not None for s in scores):,} of {len(scores):,} rows have a grade"
+    over, graded = (
+        sum(reply.error == "budget" for reply in replies),
+        len(scores) - scores.count(None),
+    )
+    cost_usd = sum(reply.cost_usd for reply in replies)
+    said = f"llm_judge: {graded:,} of {len(scores):,} rows have a grade"
+    if graded and cost_usd:
+        said += f" at ${cost_usd / graded:.2g} each"
     return said + (f"; {over:,} calls were over the budget" if over else "")
 
 

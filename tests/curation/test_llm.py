@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from curation.json_text import read_json
 from curation.llm import CallsStopped, Reply, call_key, complete_all
 from curation.scripted_llm import (
     Failure,
@@ -22,8 +23,12 @@ from curation.scripted_llm import (
     quota_exhausted,
     rate_limited,
     redirect,
+    refusal,
     refused_key,
     server_error,
+    truncated,
+    wrong_count,
+    wrong_types,
 )
 
 KEY = "sk-never-shown-1234567890"
@@ -112,16 +117,15 @@ def test_everyone_waits_when_the_endpoint_asks_to(tmp_path):
 
     def respond(request):
         times.append(time.monotonic())
-        return "ok"
+        return rate_limited(0.6) if len(times) == 1 else "ok"
 
-    start = time.monotonic()
-    with ScriptedLLM(respond, failures=[rate_limited(0.6)]) as server:
+    with ScriptedLLM(respond) as server:
         replies = ask(
             server, [asked(f"q{i}") for i in range(6)], tmp_path / "c.sqlite", concurrency=2
         )
         assert server.count == 7
     assert {r.error for r in replies} == {""}
-    assert sum(t - start > 0.5 for t in times) >= 5  # at most one call was already on its way
+    assert sum(t - times[0] > 0.5 for t in times) >= 5  # one may have been on its way already
 
 
 def test_waiting_for_the_limit_uses_up_no_attempt(tmp_path):
@@ -182,7 +186,7 @@ def test_usage_is_recorded_before_the_content_is_judged(tmp_path):
     ("choice", "error"),
     [
         ({"message": {"content": ""}, "finish_reason": "stop"}, "empty answer"),
-        ({"message": {"content": None, "refusal": "no"}, "finish_reason": "stop"}, "empty answer"),
+        ({"message": {"content": None, "refusal": "no"}, "finish_reason": "stop"}, "refused: no"),
         ({"message": {"content": "half"}, "finish_reason": "length"}, "cut: length"),
     ],
 )
@@ -192,6 +196,53 @@ def test_an_unusable_answer_is_an_error_and_is_not_bought_again(tmp_path, choice
             (reply,) = ask(server, [asked("q")], tmp_path / "c.sqlite")
             assert (reply.text, reply.error) == ("", error)
         assert server.count == 1
+
+
+PAID = {"wrong types": wrong_types(), "wrong count": wrong_count()}
+
+
+@pytest.mark.parametrize("failure", PAID.values(), ids=PAID)
+def test_an_answer_without_a_message_is_asked_for_thrice_and_then_never_again(tmp_path, failure):
+    with ScriptedLLM(lambda _: failure) as server:
+        for _ in range(2):
+            bad, good = ask(server, [asked("q"), asked("q")], tmp_path / "c.sqlite")
+            assert server.count == 3
+    assert bad.error == "malformed: 200 without a chat completion (3 answers)"
+    assert bad.completion_tokens == good.completion_tokens == 15 and not bad.lost
+
+
+def test_what_the_reader_refuses_is_asked_again_and_a_better_reader_costs_nothing(tmp_path):
+    answers = iter(["一", "二", "```json\n[3]\n```", "[4]"])
+
+    def read(text):
+        if not text.startswith("["):
+            raise ValueError("no list")
+
+    with ScriptedLLM(lambda _: next(answers)) as server:
+        (reply,) = ask(server, [asked("q")], tmp_path / "c.sqlite", read=read)
+        assert (reply.error, server.count) == ("malformed: no list (3 answers)", 3)
+        assert reply.text.startswith("```")
+        later = ask(server, [asked("q")], tmp_path / "c.sqlite", read=read_json)
+        assert (later[0].text, later[0].error, server.count) == (reply.text, "", 3)
+    assert later[0].cached and later[0].completion_tokens == reply.completion_tokens
+
+
+@pytest.mark.parametrize(
+    ("failure", "error"), [(refusal("不行"), "refused: 不行"), (truncated(), "cut: length")]
+)
+def test_what_the_model_declines_or_cuts_off_is_paid_once_and_said(tmp_path, failure, error):
+    with ScriptedLLM(lambda _: failure) as server:
+        replies = [ask(server, [asked("q")], tmp_path / "c.sqlite")[0] for _ in range(2)]
+        assert [r.error for r in replies] == [error] * 2 and server.count == 1
+
+
+def test_a_request_that_is_asked_again_does_not_pass_the_budget(tmp_path):
+    prices = {"usd_per_m_prompt": 0.0, "usd_per_m_completion": 1e6}  # a dollar a token
+    with ScriptedLLM(lambda _: "12345") as server:
+        options = {"budget_usd": 16.0, "read": read_json, **prices}
+        (reply,) = ask(server, [asked("q", max_tokens=10)], tmp_path / "c.sqlite", **options)
+        assert server.count == 2  # 5, then 5 + 10 fit; 10 + 10 do not
+    assert (reply.error, reply.cost_usd) == ("budget", 10.0)
 
 
 def test_the_budget_is_not_passed_even_by_calls_under_way(tmp_path):

@@ -10,7 +10,7 @@ from curation.rows import ROW_SCHEMA, dialogue, make_row, rows_frame
 from curation.scorers._base import ScoreContext
 from curation.scorers.llm_judge import build_messages, llm_judge, mean_grade, read_grade
 from curation.scoring import score_rows
-from curation.scripted_llm import Failure, ScriptedLLM, server_error
+from curation.scripted_llm import Failure, ScriptedLLM, server_error, unsupported_form
 from curation.tasks.free_text import free_text
 
 BEST_FIRST = ("5 ", "4 ", "3 ", "2 ", "1 ")
@@ -61,13 +61,43 @@ def test_the_score_is_the_mean_of_both_orders_and_none_where_they_contradict(tmp
     rows, said = rows_of(*((f"问{a}", a) for a in table)), []
     with ScriptedLLM(grade_by(table)) as server:
         scores = judge(server, key)(rows, context(tmp_path, said))
-        assert server.count == 8
+        assert server.count == 8 + 2  # what is no grade is asked for three times
         again = judge(server, key)(rows, context(tmp_path))
-        assert server.count == 8 and again.equals(scores, null_equal=True)
+        assert server.count == 10 and again.equals(scores, null_equal=True)
     wanted = {"好的一": 4.5, "好的二": 2.0, "好的三": None, "好的四": None}
     asked = [m[-1]["content"] for m in rows["messages"]]
     assert dict(zip(asked, scores, strict=True)) == wanted
     assert said[-1] == "llm_judge: 2 of 4 rows have a grade"
+    assert said[0].startswith("m: 8 calls to make; about ") and "cost unknown" in said[0]
+
+
+def test_an_estimate_asks_nothing_and_knows_what_is_paid_for(tmp_path, key):
+    rows = rows_of(("问一", "答一"), ("what?", "that"))
+    with ScriptedLLM(lambda request: '{"score": 4}') as server:
+        scorer = judge(server, key, usd_per_m_prompt=10.0, usd_per_m_completion=20.0)
+        before = scorer.estimate(rows, tmp_path)
+        assert server.count == 0 and (before.calls, before.cached) == (4, 0)
+        assert not list(tmp_path.iterdir())
+        scorer(rows[:1], context(tmp_path, said := []))
+        after = scorer.estimate(rows, tmp_path)
+        assert (after.calls, after.cached, after.most_completion_tokens) == (2, 2, 2 * 64)
+    assert 0 < after.most_usd < before.most_usd and "2 paid for before" in after.line()
+    assert " at $0." in said[-1]
+
+
+def test_a_judge_that_knows_no_schema_is_asked_in_a_plainer_form(tmp_path, key):
+    def respond(request):
+        form = request.get("response_format", {"type": "none"})["type"]
+        return unsupported_form(form) if form in refused else '{"score": 3}'
+
+    forms = ["json_schema", "json_object", "none"]
+    for refused, sent in ((forms[:1], forms[:2]), (forms[:2], forms)):
+        with ScriptedLLM(respond) as server:
+            rows = rows_of((f"问{refused}", "答"), (f"再问{refused}", "答"))
+            scores = judge(server, key, concurrency=1)(rows, context(tmp_path))
+        asked = [r.get("response_format", {"type": "none"})["type"] for r in server.requests]
+        assert scores.to_list() == [3.0, 3.0]
+        assert asked == sent + sent[-1:] * 3  # said once, remembered for the rest of the run
 
 
 def test_what_a_row_says_stays_data_in_the_user_s_turn():

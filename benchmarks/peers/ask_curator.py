@@ -1,0 +1,34 @@
+"""Bespoke Curator with its openai backend and its defaults."""
+
+import os
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+from _ask import ask
+
+
+def work(base_url: str, questions: list[str]) -> int:
+    # Its tokenizer's file is fetched from the web unless named; litellm, which it needs, brings it.
+    litellm = find_spec("litellm")
+    assert litellm and litellm.origin
+    words = Path(litellm.origin).parent / "litellm_core_utils" / "tokenizers"
+    os.environ |= {"CURATOR_VIEWER": "0", "TELEMETRY_ENABLED": "0", "OPENAI_API_KEY": "none"}
+    os.environ["TIKTOKEN_CACHE_DIR"] = str(words)
+    from bespokelabs import curator
+
+    class Asker(curator.LLM):
+        def prompt(self, row: dict) -> str:
+            return row["question"]
+
+        def parse(self, row: dict, response: str) -> dict:
+            return {"answer": response}
+
+    asker = Asker(model_name="scripted", backend="openai", backend_params={"base_url": base_url})
+    rows = [{"question": question} for question in questions]
+    done = asker(rows, working_dir=tempfile.mkdtemp())
+    return len(getattr(done, "dataset", done))
+
+
+if __name__ == "__main__":
+    ask("bespokelabs-curator", work)

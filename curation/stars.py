@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from curation.minhash import flat_bands, gather_buffers, pack_bands, sign_flat, text_buffers
+from curation.minhash import flat_bands, gather_buffers, pack_bands, sign_columns, text_buffers
 from curation.progress import Progress, Report, silent
 from curation.similarity import SCRIPTS, NearIndex, is_short, jaccard
 from curation.text import meaning_marks
@@ -56,10 +56,10 @@ def merge_texts(
     from curation.bucket_kernel import name_buckets
 
     n = len(keys)
-    bands, ends, step = sign_flat(keys, threshold=threshold)
+    bands, owners = sign_columns(keys, threshold=threshold)
     report(f"{n:,} texts are signed")
-    rows, names, n_buckets = name_buckets(bands, ends, np.zeros(n, np.uint64), step)
-    del bands
+    rows, names, n_buckets = name_buckets(bands, owners, n)
+    del bands, owners
     shares = np.zeros(n, np.bool_)
     shares[rows] = True
     lines, places = np.flatnonzero(shares), shares.cumsum(dtype=np.int32) - np.int32(1)
@@ -150,8 +150,7 @@ def _merge_compiled(rows: pl.DataFrame, threshold: float) -> pl.DataFrame:
     free = ~pl.col("labelled") & ~_short("answer_text")
     alike = _marks(rows.with_columns(skip=~free), "answer_text")
     block = (blocks(rows).to_frame().select(pl.struct("block", prompt).hash()))["block"]
-    bands, ends = flat_bands(rows["bands"])
-    members = name_buckets(bands, ends, block.to_numpy(), _step(_places(ends)))
+    members = name_buckets(*_band_columns(rows["bands"], block), rows.height)
     into, similarity = np.empty(rows.height, np.int64), np.empty(rows.height, np.float64)
     prompts, answers = text_buffers(rows["prompt_text"]), text_buffers(rows["answer_text"])
     labels = (block.to_numpy(), rows["answer"].to_numpy(), alike.to_numpy())
@@ -159,6 +158,20 @@ def _merge_compiled(rows: pl.DataFrame, threshold: float) -> pl.DataFrame:
     found = rows.select("id", into=pl.Series(into), similarity=pl.Series(similarity))
     found = found.filter(pl.col("into") >= 0)
     return found.with_columns(into=rows["id"].gather(found["into"]))
+
+
+def _band_columns(packed: pl.Series, block: pl.Series) -> tuple[Any, Any]:
+    """What `name_buckets` takes: `sign_columns`, each band mixed with the block of its row.
+
+    Where two that differ become one by chance, the rows are compared in vain.
+    """
+    import numpy as np
+
+    bands, ends = flat_bands(packed)
+    step = _step(_places(ends))
+    owners = np.repeat(np.arange(len(ends), dtype=np.int32), np.diff(ends, prepend=0) // step)
+    salt = (block.to_numpy() * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(32)).astype(np.uint32)
+    return np.bitwise_xor(bands.reshape(-1, step).T, salt[owners], order="C"), owners
 
 
 def _places(ends: Any) -> int:

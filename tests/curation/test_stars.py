@@ -9,10 +9,10 @@ import pytest
 from curation import kernels, stars
 from curation.bucket_kernel import name_buckets
 from curation.dedup import sign_rows, with_texts
-from curation.minhash import text_buffers
+from curation.minhash import pack_bands, text_buffers
 from curation.rows import dialogue, make_row, rows_frame
 from curation.similarity import SCRIPTS, jaccard
-from curation.stars import merge_stars, merge_texts, share_bands
+from curation.stars import _band_columns, merge_stars, merge_texts, share_bands
 from curation.tasks.json_slots import json_slots
 
 TASK = json_slots(fields=["actions"], slots={"actions": ["do", "what"]})
@@ -137,7 +137,8 @@ def test_a_bucket_has_a_number_where_two_bands_of_a_block_are_the_same(sets):
     ends = (rng.integers(*sets, size=3_000, endpoint=True) * step).cumsum()
     bands = rng.integers(0, 20_000, ends[-1]).astype(np.uint32)
     block = rng.integers(0, 2, len(ends)).astype(np.uint64) << np.uint64(40)
-    rows, names, number = name_buckets(bands, ends, block, step)
+    packed = pack_bands(bands, np.diff(ends, prepend=0))
+    rows, names, number = name_buckets(*_band_columns(packed, pl.Series(block)), len(ends))
     owners = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=0))
     places = np.arange(len(bands)) - np.concatenate([[0], ends])[owners]
     keys = {"place": places % step, "block": block[owners], "band": bands}

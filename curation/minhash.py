@@ -124,22 +124,6 @@ def text_buffers(texts: pl.Series) -> tuple[Any, Any]:
     return np.frombuffer(data or b"", np.uint8), starts
 
 
-def gather_buffers(texts: pl.Series, places: Any) -> tuple[Any, Any]:
-    """`text_buffers` of the texts at these places, which are never in memory twice."""
-    import numpy as np
-
-    offsets = np.zeros(len(places) + 1, np.int64)
-    texts.str.len_bytes().gather(places).to_numpy().cumsum(out=offsets[1:])
-    data = np.empty(offsets[-1], np.uint8)
-    for at in range(0, len(places), _SLICE):
-        piece, starts = text_buffers(texts.gather(places[at : at + _SLICE]))
-        piece = piece[starts[0] : starts[-1]]
-        data[offsets[at] :][: len(piece)] = piece
-    for made in (data, offsets):
-        made.setflags(write=False)  # as others are: numba compiles anew for what can be written
-    return data, offsets
-
-
 def _sign_compiled(
     keys: pl.Series, threshold: float, permutations: int, seed: int, _: Engine
 ) -> tuple[Any, Any]:

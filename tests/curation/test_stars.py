@@ -6,14 +6,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from curation import kernels, stars
+from curation import star_kernel, stars
 from curation.bucket_kernel import name_buckets
 from curation.dedup import sign_rows, with_texts
-from curation.minhash import pack_bands, text_buffers
+from curation.minhash import pack_bands
 from curation.rows import dialogue, make_row, rows_frame
-from curation.similarity import SCRIPTS, jaccard
-from curation.stars import _band_columns, merge_stars, merge_texts, share_bands
+from curation.similarity import jaccard
+from curation.stars import _band_columns, _outlined, merge_stars, merge_texts, share_bands
 from curation.tasks.json_slots import json_slots
+from curation.text_spans import text_spans
 
 TASK = json_slots(fields=["actions"], slots={"actions": ["do", "what"]})
 WORDS = [
@@ -121,11 +122,11 @@ def some_texts(kind):
 @pytest.mark.parametrize("threshold", [0.2, 1 / 3, 0.5, 2 / 3, 0.7, 0.75, 1.0])
 def test_the_kernel_stops_early_only_where_a_pair_is_not_near_enough(kind, threshold):
     texts = some_texts(kind)
-    n, buffers = len(texts), text_buffers(pl.Series(texts))
+    n, compared = len(texts), _outlined(text_spans(pl.Series(texts)), threshold)
     into, similarity, none = np.empty(n, np.int64), np.empty(n), np.zeros(n, np.uint64)
     one_bucket = np.arange(n, dtype=np.int32), np.zeros(n, np.int32), 1
-    kernels.merge_stars(
-        buffers, buffers, (none, none, none), one_bucket, threshold, SCRIPTS, into, similarity
+    star_kernel.merge_stars(
+        compared, compared, (none, none, none), one_bucket, threshold, into, similarity
     )
     found = {i: (into[i], similarity[i]) for i in range(n) if into[i] >= 0}
     assert found == compared_with_all(texts, threshold) and len(found) > 20

@@ -11,8 +11,8 @@ from numba import njit  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 _U32, _U64 = np.uint32, np.uint64
-_OWN, _SMALLER, _SHAPE = range(3)
-"""What `kernels.outline` gives of a text."""
+_OWN, _SMALLER, _SHAPE, _ROW = range(4)
+"""What `kernels.outline` gives of a text, and, beside it, whose it is."""
 _BYTE = np.uint64(0xFF)
 DISTINCT, SIZE = range(2)
 """What is known of a text: how many distinct n-grams it has, and of what size."""
@@ -41,17 +41,17 @@ def merge_stars(
     """
     n, (rows, names, n_buckets) = into.shape[0], members
     buckets, ends = _group(rows, names, n)
-    kept, firsts = _group(names, rows, n_buckets)
-    last, seen = firsts[:-1].copy(), np.full(n, -1, np.int32)
-    stars = kept, firsts, last, seen
+    kept, limits = _room(names, n_buckets)
+    stars = kept, limits, np.full(n, -1, np.int32)
     prompt, answer = _compared(prompts), _compared(answers)
     for i in range(n):
         mine = buckets[ends[i] : ends[i + 1]]
         into[i], similarity[i] = _find_star(i, prompt, answer, labels, mine, stars, threshold)
         if into[i] < 0:
             for bucket in mine:
-                kept[last[bucket]] = i
-                last[bucket] += 1
+                last = limits[bucket, 1]
+                kept[last, _ROW], kept[last, :_ROW] = i, prompts[3][i]
+                limits[bucket, 1] += 1
 
 
 @njit(cache=True, nogil=True)
@@ -68,18 +68,34 @@ def _group(keys: Any, values: Any, n: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
+def _room(names: Any, n_buckets: int) -> Any:
+    """Room for the kept rows of each bucket with their outlines, and where it starts and ends now.
+
+    They lie side by side, since of a bucket in many the reading of memory takes the time.
+    """
+    limits = np.zeros((n_buckets, 2), np.int64)
+    for name in names:
+        limits[name, 1] += 1
+    start = 0
+    for bucket in range(n_buckets):
+        limits[bucket, 0], start = start, start + limits[bucket, 1]
+        limits[bucket, 1] = limits[bucket, 0]
+    return np.empty((names.shape[0], _ROW + 1), np.uint64), limits
+
+
+@njit(cache=True, nogil=True)
 def _find_star(
     i: int, prompt: Any, answer: Any, labels: Any, buckets: Any, stars: Any, threshold: float
 ) -> Any:
     """The nearest kept row that row i is equal to, the first of several, and how near; or -1."""
     block, same, alike = labels
-    kept, firsts, last, seen = stars
-    outlines, best, most, agreed = prompt[3], -1, 0.0, 0.0
+    kept, limits, seen = stars
+    mine, best, most, agreed = prompt[3][i], -1, 0.0, 0.0
     for bucket in buckets:
-        for at in range(firsts[bucket], last[bucket]):
-            j = np.int64(kept[at])
-            if _most_similar(outlines[i], outlines[j]) < max(threshold, most):
+        for at in range(limits[bucket, 0], limits[bucket, 1]):
+            if _most_similar(mine, kept[at]) < max(threshold, most):
                 continue
+            j = np.int64(kept[at, _ROW])
             agree = same[j] == same[i] or (alike[j] == alike[i] and alike[i] != 0)
             if seen[j] == i or block[j] != block[i] or not agree:
                 continue
@@ -100,24 +116,27 @@ def _most_similar(one: Any, other: Any) -> float:
     """What the Jaccard index of two texts is at most, by their outlines.
 
     Each bit that only one of them has is an n-gram that only it has. In a bucket that a common
-    n-gram fills most rows are told apart so, by one read of memory; else time would grow with the
-    square of the rows.
+    n-gram fills nearly all rows are told apart so, by what lies side by side in memory.
     """
     size = min(one[_SHAPE] & _BYTE, other[_SHAPE] & _BYTE)
     mine, theirs = _column(one, size), _column(other, size)
-    if mine < 0 or theirs < 0:
+    if not (_is_known(one, mine, size) & _is_known(other, theirs, size)):
         return 1.0
-    lonely, others = _ones(one[mine] & ~other[theirs]), _ones(other[theirs] & ~one[mine])
+    a, b = one[mine], other[theirs]
+    lonely, others = _ones(a & ~b), _ones(b & ~a)
     shared = min(_windows(one, size) - lonely, _windows(other, size) - others)
     return shared / (shared + lonely + others)
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _column(outline: Any, size: Any) -> int:
-    """Where an outline has the n-grams of a size; -1 for nowhere."""
-    if outline[_SHAPE] & _BYTE == size:
-        return _OWN
-    return _SMALLER if outline[_SHAPE] >> _U64(8) & _BYTE == size else -1
+def _column(outline: Any, size: Any) -> Any:
+    """Where an outline has the n-grams of a size, if it does; no branch, as none can be guessed."""
+    return _U64(outline[_SHAPE] & _BYTE != size)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _is_known(outline: Any, column: Any, size: Any) -> Any:
+    return outline[_SHAPE] >> (_U64(8) * column) & _BYTE == size
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -145,7 +164,7 @@ def _compared(texts: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _similar(texts: Any, i: int, j: int, least: float) -> float:
+def _similar(texts: Any, i: int, j: Any, least: float) -> float:
     """The Jaccard index of two texts, or 0 where it is below the least that counts.
 
     The n-grams of text i stay in the table for the next one that it is compared with.
@@ -175,7 +194,7 @@ def _similar(texts: Any, i: int, j: int, least: float) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _is_same(spans: Any, i: int, j: int) -> bool:
+def _is_same(spans: Any, i: int, j: Any) -> bool:
     """Whether two texts are equal, byte for byte."""
     data, starts, ends = spans
     length = ends[i] - starts[i]
@@ -188,7 +207,7 @@ def _is_same(spans: Any, i: int, j: int) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def _load(spans: Any, row: int, size: int, points: Any, grams: Any, loaded: Any) -> int:
+def _load(spans: Any, row: int, size: Any, points: Any, grams: Any, loaded: Any) -> int:
     """Write the n-grams of a text; returns how many windows it has, so that many n-grams.
 
     An n-gram is a number but 0: itself up to three characters, beyond that a hash of 64 bits. A
@@ -216,7 +235,7 @@ def _load(spans: Any, row: int, size: int, points: Any, grams: Any, loaded: Any)
 
 
 @njit(cache=True, nogil=True)
-def _shift(windows: int) -> Any:
+def _shift(windows: Any) -> Any:
     """What leaves of an n-gram its slot in a table for so many."""
     shift = 60
     while 1 << (64 - shift) < 2 * windows:

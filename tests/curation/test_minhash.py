@@ -13,13 +13,11 @@ from hypothesis import strategies as st
 from curation.minhash import (
     _sign_by_numpy,
     flat_bands,
-    gather_buffers,
     hash_gram,
     permutations_of,
     sign_columns,
     sign_keys,
     signed_sizes,
-    text_buffers,
 )
 from curation.similarity import gram_size, grams, jaccard, solve_bands
 
@@ -107,12 +105,3 @@ def test_what_is_signed_in_columns_is_what_is_read_of_signed_keys():
     assert {*np.bincount(owners)} == {1, 2}
     with pytest.raises(ValueError, match="80"):
         sign_columns(keys, threshold=80)
-
-
-def test_gathered_texts_are_read_as_those_of_a_series():
-    texts = pl.Series(["打开空调", "", "close it", "关上右边车窗"])
-    places = np.random.default_rng(1).integers(0, 4, 40_000)
-    for at in (places, places[:1], places[:0]):
-        found, wanted = gather_buffers(texts, at), text_buffers(texts.gather(at))
-        assert all(a.tobytes() == b.tobytes() for a, b in zip(found, wanted, strict=True))
-        assert not any(array.flags.writeable for array in found)

@@ -5,6 +5,8 @@ import random
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from curation import star_kernel, stars
 from curation.bucket_kernel import name_buckets
@@ -133,11 +135,12 @@ def test_the_kernel_stops_early_only_where_a_pair_is_not_near_enough(kind, thres
 
 
 @pytest.mark.parametrize("sets", [(1, 1), (1, 2), (2, 2)])
-def test_a_bucket_has_a_number_where_two_bands_of_a_block_are_the_same(sets):
+@pytest.mark.parametrize("many, blocks", [(3_000, 2), (80_000, 1)])  # of one piece, and of some
+def test_a_bucket_has_a_number_where_two_bands_of_a_block_are_the_same(sets, many, blocks):
     rng, step = np.random.default_rng(3), 5
-    ends = (rng.integers(*sets, size=3_000, endpoint=True) * step).cumsum()
-    bands = rng.integers(0, 20_000, ends[-1]).astype(np.uint32)
-    block = rng.integers(0, 2, len(ends)).astype(np.uint64) << np.uint64(40)
+    ends = (rng.integers(*sets, size=many, endpoint=True) * step).cumsum()
+    bands = rng.integers(0, many * 7, ends[-1]).astype(np.uint32) * np.uint32(7_001)
+    block = rng.integers(0, blocks, len(ends)).astype(np.uint64) << np.uint64(40)
     packed = pack_bands(bands, np.diff(ends, prepend=0))
     rows, names, number = name_buckets(*_band_columns(packed, pl.Series(block)), len(ends))
     owners = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=0))
@@ -148,7 +151,36 @@ def test_a_bucket_has_a_number_where_two_bands_of_a_block_are_the_same(sets):
     found = pl.DataFrame({"row": rows, "name": names}).cast(pl.Int64)
     found = found.group_by("name").agg(pl.col("row").sort())
     assert sorted(found["name"]) == list(range(number)) and number > 400
-    assert sorted(found["row"].to_list()) == sorted(shared.to_list())
+    assert {*map(tuple, found["row"])} == {*map(tuple, shared)}
+
+
+def test_rows_that_were_in_a_bucket_by_themselves_get_no_second_one():
+    keys = np.array([[7, 7, 7, 9, 9], [1, 2, 2, 4, 4], [3, 3, 5, 6, 6]], np.uint32)
+    rows, names, number = name_buckets(keys, np.arange(5, dtype=np.int32), 5)
+    found = [sorted(rows[names == name].tolist()) for name in range(number)]
+    assert sorted(found) == [[0, 1], [0, 1, 2], [1, 2], [3, 4]]
+
+
+@given(
+    *2 * [st.text(st.sampled_from("打开关闭空调🚗ab cé1か"), max_size=60)],
+    st.integers(0, 40),
+    st.sampled_from([0.5, 0.7, 0.8]),
+)
+def test_an_outline_never_tells_two_texts_apart_that_are_near(text, added, at, threshold):
+    texts = [text, text[:at] + added[:5] + text[at:], added]
+    outlines = _outlined(text_spans(pl.Series(texts)), threshold)[3]
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        most = star_kernel._most_similar.py_func(outlines[i], outlines[j])
+        assert most >= jaccard(texts[i], texts[j])
+
+
+def test_an_outline_tells_most_texts_apart_that_share_a_word():
+    rng = random.Random(2)
+    han = [chr(0x4E00 + i) for i in range(900)]
+    texts = ["".join(["开窗", *rng.choices(han, k=rng.randint(9, 28))]) for _ in range(100)]
+    outlines = _outlined(text_spans(pl.Series(texts)), 0.7)[3]
+    near = [star_kernel._most_similar.py_func(one, outlines[0]) >= 0.7 for one in outlines[1:]]
+    assert sum(near) < 10
 
 
 @pytest.mark.parametrize("track", ["domain", "general"])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 _U64 = np.uint64
 _ROW = np.uint64(0xFFFFFFFF)
 """The half of a keyed row that says which row it is; the other is the key."""
-_PIECE = 131_072
+_PIECE = 32_768
 """Keys that are looked at together; they and what is made of them fit the cache of a core."""
 
 

@@ -17,8 +17,8 @@ from curation.similarity import SCRIPTS, gram_size, grams, smaller_size, solve_b
 
 Engine = Literal["kernel", "numpy", "datasketch"]
 
-_SLICE = 16_384
-"""Texts whose signatures are in memory at a time."""
+_SLICE = 8_192
+"""Texts whose signatures are in memory at a time; those of so many stay in a core's cache."""
 _MANY = 4_096
 """Texts from which on the kernel is worth loading (.8 s)."""
 _FEW_GRAMS, _BLOCK = 64, 128
@@ -52,23 +52,27 @@ def sign_keys(
     return pl.concat(pieces)
 
 
-def sign_flat(keys: pl.Series, *, threshold: float) -> tuple[Any, Any, int]:
-    """What `flat_bands` reads of `sign_keys`, and how many bands a set has.
+def sign_columns(keys: pl.Series, *, threshold: float) -> tuple[Any, Any]:
+    """The bands that `sign_keys` gives, a line for each place in a set, and whose each set is.
 
-    It is signed where it stays, without the bytes between, which would be as much memory again.
+    The lines (uint32) are longer than the sets, which are as many as there are owners (int32). What
+    is compared is the bands of one place; so they lie together, without the bytes between, which
+    would be as much memory again.
     """
     import numpy as np
 
     _check_threshold(threshold)
     bands, _ = solve_bands(threshold, 128)
-    out = np.empty((2 * len(keys), bands), np.uint32)  # what is not written to takes no memory
-    sets, found = np.empty(len(keys), np.int8), 0
+    out = np.empty((bands, 2 * len(keys)), np.uint32)  # what is not written to takes no memory
+    owners, found = np.empty(2 * len(keys), np.int32), 0
+    room = np.empty((2 * _SLICE, bands), np.uint32)
     for at in range(0, len(keys), _SLICE):
-        piece = keys[at : at + _SLICE]
-        room = out[found : found + 2 * len(piece)]
-        sets[at : at + _SLICE] = _sign_into(room, piece, threshold, 128, 1)
-        found += int(sets[at : at + _SLICE].sum())
-    return out[:found].ravel(), sets.cumsum(dtype=np.int64) * bands, bands
+        mine = _sign_into(room, keys[at : at + _SLICE], threshold, 128, 1)
+        until = found + len(mine)
+        out[:, found:until] = room[: len(mine)].T
+        owners[found:until] = mine + at
+        found = until
+    return out, owners[:found]
 
 
 def _check_threshold(threshold: float) -> None:
@@ -120,22 +124,6 @@ def text_buffers(texts: pl.Series) -> tuple[Any, Any]:
     return np.frombuffer(data or b"", np.uint8), starts
 
 
-def gather_buffers(texts: pl.Series, places: Any) -> tuple[Any, Any]:
-    """`text_buffers` of the texts at these places, which are never in memory twice."""
-    import numpy as np
-
-    offsets = np.zeros(len(places) + 1, np.int64)
-    texts.str.len_bytes().gather(places).to_numpy().cumsum(out=offsets[1:])
-    data = np.empty(offsets[-1], np.uint8)
-    for at in range(0, len(places), _SLICE):
-        piece, starts = text_buffers(texts.gather(places[at : at + _SLICE]))
-        piece = piece[starts[0] : starts[-1]]
-        data[offsets[at] :][: len(piece)] = piece
-    for made in (data, offsets):
-        made.setflags(write=False)  # as others are: numba compiles anew for what can be written
-    return data, offsets
-
-
 def _sign_compiled(
     keys: pl.Series, threshold: float, permutations: int, seed: int, _: Engine
 ) -> tuple[Any, Any]:
@@ -143,12 +131,12 @@ def _sign_compiled(
     import numpy as np
 
     out = np.empty((2 * len(keys), solve_bands(threshold, permutations)[0]), np.uint32)
-    sets = _sign_into(out, keys, threshold, permutations, seed)
-    return out[: sets.sum()], sets
+    owners = _sign_into(out, keys, threshold, permutations, seed)
+    return out[: len(owners)], np.bincount(owners, minlength=len(keys))
 
 
 def _sign_into(out: Any, keys: pl.Series, threshold: float, permutations: int, seed: int) -> Any:
-    """Write the sets of bands of the texts, and return how many sets each text has."""
+    """Write the sets of bands of the texts, and return whose each is (int64)."""
     import numpy as np
 
     from curation import kernels
@@ -157,7 +145,7 @@ def _sign_into(out: Any, keys: pl.Series, threshold: float, permutations: int, s
     a, b = (lanes[: bands * rows] for lanes in permutations_of(permutations, seed))
     owner = np.empty(len(out), np.int64)
     found = kernels.sign(*text_buffers(keys), threshold, SCRIPTS, a, b, rows, out, owner)
-    return np.bincount(owner[:found], minlength=len(keys))
+    return owner[:found]
 
 
 def _sign_each(

@@ -11,10 +11,11 @@ from typing import Any, Literal
 
 import polars as pl
 
-from curation.minhash import flat_bands, gather_buffers, pack_bands, sign_flat, text_buffers
+from curation.minhash import flat_bands, pack_bands, sign_columns
 from curation.progress import Progress, Report, silent
 from curation.similarity import SCRIPTS, NearIndex, is_short, jaccard
 from curation.text import meaning_marks
+from curation.text_spans import TextSpans, text_spans
 
 STAR_SCHEMA = pl.Schema({"id": pl.String, "into": pl.String, "similarity": pl.Float64})
 _MANY = 2_000
@@ -52,23 +53,22 @@ def merge_texts(
     """
     import numpy as np
 
-    from curation import kernels
+    from curation import star_kernel
     from curation.bucket_kernel import name_buckets
 
     n = len(keys)
-    bands, ends, step = sign_flat(keys, threshold=threshold)
+    bands, owners = sign_columns(keys, threshold=threshold)
     report(f"{n:,} texts are signed")
-    rows, names, n_buckets = name_buckets(bands, ends, np.zeros(n, np.uint64), step)
-    del bands
+    rows, names, n_buckets = name_buckets(bands, owners, n)
+    del bands, owners
     shares = np.zeros(n, np.bool_)
     shares[rows] = True
     lines, places = np.flatnonzero(shares), shares.cumsum(dtype=np.int32) - np.int32(1)
-    texts, none = gather_buffers(keys, lines), np.zeros(len(lines), np.uint64)
+    texts = _outlined(text_spans(keys).gather(lines), threshold)
+    none = np.zeros(len(lines), np.uint64)
     into, similarity = np.empty(len(lines), np.int64), np.empty(len(lines), np.float64)
     members = places[rows], names, n_buckets
-    kernels.merge_stars(
-        texts, texts, (none, none, none), members, threshold, SCRIPTS, into, similarity
-    )
+    star_kernel.merge_stars(texts, texts, (none, none, none), members, threshold, into, similarity)
     gone = into >= 0
     found = {"line": lines[gone], "into": lines[into[gone]], "similarity": similarity[gone]}
     return pl.DataFrame(found)
@@ -142,7 +142,7 @@ def _merge_each(
 def _merge_compiled(rows: pl.DataFrame, threshold: float) -> pl.DataFrame:
     import numpy as np
 
-    from curation import kernels
+    from curation import star_kernel
     from curation.bucket_kernel import name_buckets
 
     rows = rows.filter("certain" | ~_short("prompt_text"))
@@ -150,15 +150,41 @@ def _merge_compiled(rows: pl.DataFrame, threshold: float) -> pl.DataFrame:
     free = ~pl.col("labelled") & ~_short("answer_text")
     alike = _marks(rows.with_columns(skip=~free), "answer_text")
     block = (blocks(rows).to_frame().select(pl.struct("block", prompt).hash()))["block"]
-    bands, ends = flat_bands(rows["bands"])
-    members = name_buckets(bands, ends, block.to_numpy(), _step(_places(ends)))
+    members = name_buckets(*_band_columns(rows["bands"], block), rows.height)
     into, similarity = np.empty(rows.height, np.int64), np.empty(rows.height, np.float64)
-    prompts, answers = text_buffers(rows["prompt_text"]), text_buffers(rows["answer_text"])
+    prompts, answers = (
+        _outlined(text_spans(rows[name]), threshold) for name in ("prompt_text", "answer_text")
+    )
     labels = (block.to_numpy(), rows["answer"].to_numpy(), alike.to_numpy())
-    kernels.merge_stars(prompts, answers, labels, members, threshold, SCRIPTS, into, similarity)
+    star_kernel.merge_stars(prompts, answers, labels, members, threshold, into, similarity)
     found = rows.select("id", into=pl.Series(into), similarity=pl.Series(similarity))
     found = found.filter(pl.col("into") >= 0)
     return found.with_columns(into=rows["id"].gather(found["into"]))
+
+
+def _outlined(texts: TextSpans, threshold: float) -> tuple[Any, Any, Any, Any]:
+    """Texts as the kernel compares them, with the outline of each."""
+    import numpy as np
+
+    from curation import kernels
+
+    outlines = np.empty((len(texts.starts), 3), np.uint64)
+    kernels.outline(*texts, threshold, SCRIPTS, outlines)
+    return *texts, outlines
+
+
+def _band_columns(packed: pl.Series, block: pl.Series) -> tuple[Any, Any]:
+    """What `name_buckets` takes: `sign_columns`, each band mixed with the block of its row.
+
+    Where two that differ become one by chance, the rows are compared in vain.
+    """
+    import numpy as np
+
+    bands, ends = flat_bands(packed)
+    step = _step(_places(ends))
+    owners = np.repeat(np.arange(len(ends), dtype=np.int32), np.diff(ends, prepend=0) // step)
+    salt = (block.to_numpy() * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(32)).astype(np.uint32)
+    return np.bitwise_xor(bands.reshape(-1, step).T, salt[owners], order="C"), owners
 
 
 def _places(ends: Any) -> int:

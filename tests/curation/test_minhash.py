@@ -13,13 +13,11 @@ from hypothesis import strategies as st
 from curation.minhash import (
     _sign_by_numpy,
     flat_bands,
-    gather_buffers,
     hash_gram,
     permutations_of,
-    sign_flat,
+    sign_columns,
     sign_keys,
     signed_sizes,
-    text_buffers,
 )
 from curation.similarity import gram_size, grams, jaccard, solve_bands
 
@@ -96,21 +94,14 @@ def test_bands_are_read_as_they_were_signed_also_from_the_middle():
     assert [part.tolist() for part in flat_bands(packed[:0])] == [[], []]
 
 
-def test_what_is_signed_flat_is_what_is_read_of_signed_keys():
+def test_what_is_signed_in_columns_is_what_is_read_of_signed_keys():
     texts = pl.Series(["打开空调", "打开左边的车窗然后播放一首歌吧" * 3, "", "关上右边车窗 " * 3])
     keys = texts.sample(40_000, with_replacement=True, seed=1)
-    bands, ends, step = sign_flat(keys, threshold=0.7)
-    read = flat_bands(sign_keys(keys, threshold=0.7))
-    assert (bands == read[0]).all() and (ends == read[1]).all()
-    assert step == solve_bands(0.7, 128)[0] and {*np.diff(ends)} == {step, 2 * step}
+    columns, owners = sign_columns(keys, threshold=0.7)
+    bands, ends = flat_bands(sign_keys(keys, threshold=0.7))
+    assert len(columns) == (step := solve_bands(0.7, 128)[0])
+    assert (columns[:, : len(owners)].T.ravel() == bands).all()
+    assert (np.bincount(owners).cumsum() * step == ends).all()
+    assert {*np.bincount(owners)} == {1, 2}
     with pytest.raises(ValueError, match="80"):
-        sign_flat(keys, threshold=80)
-
-
-def test_gathered_texts_are_read_as_those_of_a_series():
-    texts = pl.Series(["打开空调", "", "close it", "关上右边车窗"])
-    places = np.random.default_rng(1).integers(0, 4, 40_000)
-    for at in (places, places[:1], places[:0]):
-        found, wanted = gather_buffers(texts, at), text_buffers(texts.gather(at))
-        assert all(a.tobytes() == b.tobytes() for a, b in zip(found, wanted, strict=True))
-        assert not any(array.flags.writeable for array in found)
+        sign_columns(keys, threshold=80)

@@ -5,15 +5,18 @@ import random
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from curation import kernels, stars
+from curation import star_kernel, stars
 from curation.bucket_kernel import name_buckets
 from curation.dedup import sign_rows, with_texts
-from curation.minhash import text_buffers
+from curation.minhash import pack_bands
 from curation.rows import dialogue, make_row, rows_frame
-from curation.similarity import SCRIPTS, jaccard
-from curation.stars import merge_stars, merge_texts, share_bands
+from curation.similarity import jaccard
+from curation.stars import _band_columns, _outlined, merge_stars, merge_texts, share_bands
 from curation.tasks.json_slots import json_slots
+from curation.text_spans import text_spans
 
 TASK = json_slots(fields=["actions"], slots={"actions": ["do", "what"]})
 WORDS = [
@@ -121,23 +124,25 @@ def some_texts(kind):
 @pytest.mark.parametrize("threshold", [0.2, 1 / 3, 0.5, 2 / 3, 0.7, 0.75, 1.0])
 def test_the_kernel_stops_early_only_where_a_pair_is_not_near_enough(kind, threshold):
     texts = some_texts(kind)
-    n, buffers = len(texts), text_buffers(pl.Series(texts))
+    n, compared = len(texts), _outlined(text_spans(pl.Series(texts)), threshold)
     into, similarity, none = np.empty(n, np.int64), np.empty(n), np.zeros(n, np.uint64)
     one_bucket = np.arange(n, dtype=np.int32), np.zeros(n, np.int32), 1
-    kernels.merge_stars(
-        buffers, buffers, (none, none, none), one_bucket, threshold, SCRIPTS, into, similarity
+    star_kernel.merge_stars(
+        compared, compared, (none, none, none), one_bucket, threshold, into, similarity
     )
     found = {i: (into[i], similarity[i]) for i in range(n) if into[i] >= 0}
     assert found == compared_with_all(texts, threshold) and len(found) > 20
 
 
 @pytest.mark.parametrize("sets", [(1, 1), (1, 2), (2, 2)])
-def test_a_bucket_has_a_number_where_two_bands_of_a_block_are_the_same(sets):
+@pytest.mark.parametrize("many, blocks", [(3_000, 2), (80_000, 1)])  # of one piece, and of some
+def test_a_bucket_has_a_number_where_two_bands_of_a_block_are_the_same(sets, many, blocks):
     rng, step = np.random.default_rng(3), 5
-    ends = (rng.integers(*sets, size=3_000, endpoint=True) * step).cumsum()
-    bands = rng.integers(0, 20_000, ends[-1]).astype(np.uint32)
-    block = rng.integers(0, 2, len(ends)).astype(np.uint64) << np.uint64(40)
-    rows, names, number = name_buckets(bands, ends, block, step)
+    ends = (rng.integers(*sets, size=many, endpoint=True) * step).cumsum()
+    bands = rng.integers(0, many * 7, ends[-1]).astype(np.uint32) * np.uint32(7_001)
+    block = rng.integers(0, blocks, len(ends)).astype(np.uint64) << np.uint64(40)
+    packed = pack_bands(bands, np.diff(ends, prepend=0))
+    rows, names, number = name_buckets(*_band_columns(packed, pl.Series(block)), len(ends))
     owners = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=0))
     places = np.arange(len(bands)) - np.concatenate([[0], ends])[owners]
     keys = {"place": places % step, "block": block[owners], "band": bands}
@@ -146,7 +151,36 @@ def test_a_bucket_has_a_number_where_two_bands_of_a_block_are_the_same(sets):
     found = pl.DataFrame({"row": rows, "name": names}).cast(pl.Int64)
     found = found.group_by("name").agg(pl.col("row").sort())
     assert sorted(found["name"]) == list(range(number)) and number > 400
-    assert sorted(found["row"].to_list()) == sorted(shared.to_list())
+    assert {*map(tuple, found["row"])} == {*map(tuple, shared)}
+
+
+def test_rows_that_were_in_a_bucket_by_themselves_get_no_second_one():
+    keys = np.array([[7, 7, 7, 9, 9], [1, 2, 2, 4, 4], [3, 3, 5, 6, 6]], np.uint32)
+    rows, names, number = name_buckets(keys, np.arange(5, dtype=np.int32), 5)
+    found = [sorted(rows[names == name].tolist()) for name in range(number)]
+    assert sorted(found) == [[0, 1], [0, 1, 2], [1, 2], [3, 4]]
+
+
+@given(
+    *2 * [st.text(st.sampled_from("打开关闭空调🚗ab cé1か"), max_size=60)],
+    st.integers(0, 40),
+    st.sampled_from([0.5, 0.7, 0.8]),
+)
+def test_an_outline_never_tells_two_texts_apart_that_are_near(text, added, at, threshold):
+    texts = [text, text[:at] + added[:5] + text[at:], added]
+    outlines = _outlined(text_spans(pl.Series(texts)), threshold)[3]
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        most = star_kernel._most_similar.py_func(outlines[i], outlines[j])
+        assert most >= jaccard(texts[i], texts[j])
+
+
+def test_an_outline_tells_most_texts_apart_that_share_a_word():
+    rng = random.Random(2)
+    han = [chr(0x4E00 + i) for i in range(900)]
+    texts = ["".join(["开窗", *rng.choices(han, k=rng.randint(9, 28))]) for _ in range(100)]
+    outlines = _outlined(text_spans(pl.Series(texts)), 0.7)[3]
+    near = [star_kernel._most_similar.py_func(one, outlines[0]) >= 0.7 for one in outlines[1:]]
+    assert sum(near) < 10
 
 
 @pytest.mark.parametrize("track", ["domain", "general"])

@@ -7,7 +7,7 @@ in, asked through the chat template packaged with the adapter.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from curation import models
 from curation.chat import Messages, encode_prompts, load_tokenizer
@@ -21,6 +21,14 @@ class Predictor:
 
     model: Any
     tokenizer: Any
+
+
+class Loss(NamedTuple):
+    """What an answer costs a model; nats and tokens are None where it cannot read the row."""
+
+    nats: float | None
+    n_tokens: int | None  # with the end of turn
+    n_bytes: int  # UTF-8, without it
 
 
 def load_predictor(
@@ -81,8 +89,8 @@ def answer_losses(
     adapter: Path | None = None,
     revision: str = "",
     report: Report = silent,
-) -> list[tuple[float | None, int]]:
-    """(nats, UTF-8 bytes) of each last answer; nats are `None` where the model cannot read it.
+) -> list[Loss]:
+    """The loss of each last answer, given all that precedes it.
 
     Bits per byte of many rows is sum(nats) / ln 2 / sum(bytes); the nats include the end of turn.
     """
@@ -93,11 +101,11 @@ def answer_losses(
 
 def predict_losses(
     predictor: Predictor, chats: Sequence[Messages], *, report: Report = silent
-) -> list[tuple[float | None, int]]:
+) -> list[Loss]:
     """`answer_losses` with a model that is already loaded."""
     losses = models.answer_losses(predictor.model, predictor.tokenizer, chats, report=report)
     sizes = [len(chat[-1]["content"].encode()) for chat in chats]
-    return [(loss[0] if loss else None, n) for loss, n in zip(losses, sizes, strict=True)]
+    return [Loss(*(loss or (None, None)), n) for loss, n in zip(losses, sizes, strict=True)]
 
 
 def _generate(

@@ -44,12 +44,18 @@ def compare_bases(
         how = "build it with `winnow run`"
         raise LookupError(f"recipe {recipe.name!r} has no test set yet: {how}")
     test = split.table("exam").filter(pl.col("split") == "test").drop("guarded")
-    options = {"max_new_tokens": recipe.evaluate["max_new_tokens"]}
-    options["general_answers"] = recipe.evaluate["general_answers"] * reads_answers(recipe)
+    told = recipe.evaluate
+    general = told["general_answers"] if reads_answers(recipe) else 0
     arms = {}
     for model in models:
         name = Path(model).name if Path(model).is_dir() else model
-        arms[name] = predict_cases(test, base_model=model, report=report, **options)
+        arms[model if name in arms else name] = predict_cases(
+            test,
+            base_model=model,
+            max_new_tokens=told["max_new_tokens"],
+            general_answers=general,
+            report=report,
+        )
     return _compare(recipe, arms, split.table("clusters"))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from assets.evaluate import judge_again, metrics_table
+from assets.recipe import Recipe
 from assets.stage import Job, stage
 from curation.bad_cases import add_bad_cases
 from curation.disk import sha256_file
@@ -30,7 +31,7 @@ def model_version(
     """One model version with all it came from; what it failed on traffic goes to the inbox."""
     id = version_id(adapter)
     number = next_number(job.store, job.recipe.name, id)
-    verdict = _judged(job, adapter, evaluation)
+    verdict = judge_release(job.recipe, adapter, evaluation)
     failed = evaluation.table("rows").filter(
         (pl.col("arm") == "candidate") & (pl.col("split") == "heldout") & ~pl.col("exact")
     )
@@ -65,7 +66,7 @@ def model_version(
     return Made(folders={"version": folder}, values=values)
 
 
-def _judged(job: Job, adapter: Version, evaluation: Version) -> dict[str, Any]:
+def judge_release(recipe: Recipe, adapter: Version, evaluation: Version) -> dict[str, Any]:
     """The gate's verdict on this very adapter, worked out once more from what was measured.
 
     A check in Dagster blocks nothing outside its run. Raises `ValueError` when the evaluation is of
@@ -75,7 +76,7 @@ def _judged(job: Job, adapter: Version, evaluation: Version) -> dict[str, Any]:
     if measured.data_version != adapter.data_version:
         raise ValueError("the evaluation is of another adapter: run `winnow run` again")
     said = evaluation.values["verdict"]
-    again = judge_again(job.recipe, evaluation.values["gate_values"], evaluation.table("pairs"))
+    again = judge_again(recipe, evaluation.values["gate_values"], evaluation.table("pairs"))
     if again.decision != said["decision"]:
         raise ValueError(
             f"the evaluation says {said['decision']!r}, and its numbers say {again.decision!r}"

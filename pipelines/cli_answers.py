@@ -161,7 +161,7 @@ def say_users(answer: Answer, limit: int = SHOWN) -> Lines:
     table = [
         [
             v["version"],
-            "promoted" if v["promoted"] else "rejected",
+            v["said"],
             *(number(v[w]) for w in ways),
             yes(v["pretrained"]),
         ]

@@ -5,7 +5,9 @@ rescaling; the marks that an encoder puts around a text are not matched. A numbe
 encoder and its layer, so compare only those of one recipe.
 """
 
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -21,23 +23,25 @@ def bertscore(*, model: Path, layer: int = -1):
     `model` is a folder of an encoder with safetensors, such as one of `bert-base-chinese`; `layer`
     counts from 1, or from the last backwards. Of a text longer than it can read the start counts.
     """
-    encoded: list = []  # the encoder with its tokenizer, once it was needed
+    load = cache(lambda: _load(model))  # once, when it is needed
 
     def metric(cases: pl.DataFrame, task: Task) -> float | None:
-        from curation.chat import load_text_tokenizer
-        from curation.vectors import load_encoder
-
         pairs = answer_pairs(cases)
-        if pairs and not encoded:
-            encoded.extend([load_encoder(model), load_text_tokenizer(model)])
         texts = sorted({text for pair in pairs for text in pair})
-        states = {text: _states(*encoded, text, layer) for text in texts}
+        states = {text: _states(*load(), text, layer) for text in texts}
         return mean([_f1(states[gold], states[said]) for gold, said in pairs])
 
     return metric
 
 
-def _states(encoder, tokenizer, text: str, layer: int):
+def _load(model: Path) -> tuple[Any, Any]:
+    from curation.chat import load_text_tokenizer
+    from curation.vectors import load_encoder
+
+    return load_encoder(model), load_text_tokenizer(model)
+
+
+def _states(encoder: Any, tokenizer: Any, text: str, layer: int) -> Any:
     """Unit vectors (tokens, hidden size) of the text's own tokens."""
     import torch
 
@@ -57,7 +61,7 @@ def _states(encoder, tokenizer, text: str, layer: int):
     return torch.nn.functional.normalize(states.double(), dim=-1)
 
 
-def _f1(gold, said) -> float:
+def _f1(gold: Any, said: Any) -> float:
     """0 where either side has no tokens."""
     if not len(gold) or not len(said):
         return 0.0

@@ -5,7 +5,9 @@ into the form of transformers, a sequence classifier with one output that takes 
 answer, in safetensors. The first checkpoints know English only, BLEURT-20 Chinese too.
 """
 
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -22,27 +24,27 @@ def bleurt(*, model: Path):
 
     Raises `ValueError` for a folder that holds no such model.
     """
-    loaded: list = []  # the model with its tokenizer, once it was needed
+    load = cache(lambda: _load(model))  # once, when it is needed
 
     def metric(cases: pl.DataFrame, task: Task) -> float | None:
-        import torch
-
         pairs = answer_pairs(cases)
-        if pairs and not loaded:
-            loaded.extend(_load(model))
-        numbers: list[float] = []
-        for at in range(0, len(pairs), _ROWS):
-            gold, said = map(list, zip(*pairs[at : at + _ROWS], strict=True))
-            inputs = loaded[1](gold, said, truncation=True, padding=True, return_tensors="pt")
-            with torch.inference_mode():
-                told = loaded[0](**{k: v.to(loaded[0].device) for k, v in inputs.items()}).logits
-            numbers += told[:, 0].double().tolist()
-        return mean(numbers)
+        batches = [pairs[at : at + _ROWS] for at in range(0, len(pairs), _ROWS)]
+        return mean([number for batch in batches for number in _numbers(*load(), batch)])
 
     return metric
 
 
-def _load(model: Path):
+def _numbers(scorer: Any, tokenizer: Any, pairs: list[tuple[str, str]]) -> list[float]:
+    import torch
+
+    gold, said = map(list, zip(*pairs, strict=True))
+    inputs = tokenizer(gold, said, truncation=True, padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        told = scorer(**{k: v.to(scorer.device) for k, v in inputs.items()}).logits
+    return told[:, 0].double().tolist()
+
+
+def _load(model: Path) -> tuple[Any, Any]:
     from curation.chat import load_text_tokenizer
     from curation.models import load_reward_model
 

@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from curation import models
-from curation.chat import Messages, encode_prompts, load_tokenizer
+from curation.chat import Messages, encode_prompts, length_batches, load_tokenizer
 from curation.models import load_causal_lm, pad_batch
 from curation.progress import Progress, Report, silent
+
+BATCH_TOKENS = 16_384
+"""Tokens that are answered together, prompts and answers, padding included."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ def generate_answers(
     base_model: Path | str,
     adapter: Path | None = None,
     max_new_tokens: int = 128,
-    batch_rows: int = 64,
+    batch_tokens: int = BATCH_TOKENS,
     revision: str = "",
     report: Report = silent,
 ) -> list[str]:
@@ -56,7 +59,7 @@ def generate_answers(
     """
     predictor = load_predictor(base_model, adapter=adapter, revision=revision)
     return predict_answers(
-        predictor, prompts, max_new_tokens=max_new_tokens, batch_rows=batch_rows, report=report
+        predictor, prompts, max_new_tokens=max_new_tokens, batch_tokens=batch_tokens, report=report
     )
 
 
@@ -65,16 +68,19 @@ def predict_answers(
     prompts: Sequence[Messages],
     *,
     max_new_tokens: int = 128,
-    batch_rows: int = 64,
+    batch_tokens: int = BATCH_TOKENS,
     report: Report = silent,
 ) -> list[str]:
-    """`generate_answers` with a model that is already loaded."""
+    """`generate_answers` with a model that is already loaded.
+
+    Rows are answered together while prompts and answers may come to `batch_tokens`: that is what
+    a model keeps in memory, and many short ones cost little more than one.
+    """
     encoded = encode_prompts(predictor.tokenizer, prompts)
-    order = sorted(range(len(encoded)), key=lambda i: (len(encoded[i]), i))
+    sizes = [len(ids) + max_new_tokens for ids in encoded]
     answers = [""] * len(encoded)
-    progress = Progress(len(order), "answers", report)
-    for start in range(0, len(order), batch_rows):
-        batch = order[start : start + batch_rows]
+    progress = Progress(len(encoded), "answers", report)
+    for batch in length_batches(sizes, max_tokens=batch_tokens):
         texts = _generate(predictor, [encoded[i] for i in batch], max_new_tokens)
         for index, text in zip(batch, texts, strict=True):
             answers[index] = text

@@ -24,10 +24,11 @@ def test_left_padded_batches_equal_single_rows(tiny_base: Path) -> None:
 def test_the_order_of_rows_does_not_matter(tiny_base: Path) -> None:
     prompts = [chat[:-1] for chat in copy_rows(12, seed=3)["messages"].to_list()]
     predictor = load_predictor(tiny_base)
-    forwards = predict_answers(predictor, prompts, max_new_tokens=8, batch_rows=5)
-    assert (
-        predict_answers(predictor, prompts[::-1], max_new_tokens=8, batch_rows=5)[::-1] == forwards
+    forwards, backwards = (
+        predict_answers(predictor, said, max_new_tokens=8, batch_tokens=100)
+        for said in (prompts, prompts[::-1])
     )
+    assert backwards[::-1] == forwards
 
 
 def test_losses_count_the_bytes_of_the_answer(tiny_base: Path) -> None:

@@ -85,7 +85,9 @@ def judge_candidate(
     n = paired.n if paired else 0
     doubts = [_worse_line(part) for part in slices if part["worse"]]
     if verdict == "unclear" and n < min_cases:
-        doubts.append(f"cannot be told from the champion on {n} cases; {min_cases} are wanted")
+        unknown = "no test case of which the main metric has a value for both models"
+        few = f"cannot be told from the champion on {n} cases; {min_cases} are wanted"
+        doubts.append(few if paired else unknown)
     decision = "reject" if broken else "needs_people" if doubts else "promote"
     return Verdict(decision, judged, (*broken, *doubts), _note(paired))
 

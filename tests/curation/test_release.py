@@ -20,6 +20,7 @@ from curation.registry import (
 from curation.release import list_models, promote, require_loadable, roll_back
 from curation.store import Conflict, Made, Store, Version
 from curation.upkeep import remove_damaged, verify_store
+from tests.curation.test_bucket import PLACE
 
 HOW = {"code": "c", "section": None}
 RECIPE = "座舱"
@@ -265,3 +266,15 @@ def test_going_back_takes_the_turns_after_it_away(store):
         log = read_promotions(store, RECIPE)
         add_promotion(store, RECIPE, log, action=action, number=number, id=str(number))  # type: ignore[arg-type]
     assert [entry.number for entry in in_use(read_promotions(store, RECIPE))] == [1, 2, 4]
+
+
+def test_in_a_bucket_all_machines_read_one_log_and_one_of_two_writers_is_told(s3, tmp_path):
+    here, there = (Store(PLACE, local=tmp_path / name) for name in ("here", "there"))
+    promote_judged(here, RECIPE, number=1, id="1")
+    log = read_promotions(there, RECIPE)
+    assert [(entry.number, entry.by) for entry in log] == [(1, "gate")]
+    add_promotion(there, RECIPE, log, action="promote", number=2, id="2", by="甲")
+    with pytest.raises(Conflict):
+        add_promotion(here, RECIPE, log, action="promote", number=3, id="3", by="乙")
+    assert [entry.number for entry in read_promotions(here, RECIPE)] == [1, 2]
+    assert read_promotions(here, RECIPE + "2") == []

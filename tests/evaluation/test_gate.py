@@ -38,7 +38,7 @@ BETTER, WORSE = paired(60, fixed=20, broken=2), paired(300, fixed=2, broken=20)
         (True, MANY, [FINE_SLICE], "promote", ""),
         (True, BETTER, [], "promote", ""),  # few cases, but enough to see it
         (True, FEW, [], "needs_people", "cannot be told from the champion on 60 cases; 200"),
-        (True, None, [], "needs_people", "on 0 cases"),
+        (True, None, [], "needs_people", "no test case of which the main metric"),
         (True, MANY, [BAD_SLICE], "needs_people", "worse where lang is en: 0.900 -> 0.600 on 40"),
         (True, BETTER, [BAD_SLICE], "needs_people", "lang is en"),
         (True, WORSE, [], "reject", "clearly worse than the champion"),

@@ -21,8 +21,8 @@ OWN = ("curation", "training", "evaluation")
 GLUE = ("assets.accounting", "assets.curate", "assets.delta", "assets.facts", "assets.unique")
 """Files of glue whose functions others use."""
 WATCHED = (
-    "bitsandbytes", "datasets", "datasketch", "fasttext", "openai", "peft", "polars", "tokenizers",
-    "torch", "transformers", "trl",
+    "bitsandbytes", "datasets", "datasketch", "fasttext", "nltk", "openai", "peft", "polars",
+    "rouge_score", "sacrebleu", "tokenizers", "torch", "transformers", "trl",
 )  # fmt: skip
 """Packages whose upgrade may change a result."""
 _PYTHON = ".".join(platform.python_version_tuple()[:2])

@@ -1,16 +1,20 @@
 """Evaluate: the frozen test set answered by four arms, the numbers, and the gate."""
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import polars as pl
 
 from assets.code import code_version
 from assets.facts import model_path
-from assets.stage import Job, stage
+from assets.recipe import Recipe
+from assets.stage import Job, Stage, stage
 from assets.unique import templates_of
 from curation.bad_cases import read_inbox
 from curation.frames import frame_digest
 from curation.markdown import plain, table
+from curation.plugins import plugin_better
 from curation.registry import champion_before, version_id
 from curation.rows import digest
 from curation.split import find_leaks
@@ -18,9 +22,18 @@ from curation.store import Made, Version
 from curation.tables import read_table
 from evaluation.bad_cases import cases_to_ask, count_fixed_cases, fixed_table
 from evaluation.cases import CASE_SCHEMA, predict_cases
-from evaluation.gate import compare_arms, count_fixed, gate_values, judge_candidate, mark_cases
+from evaluation.compare import measure_arms, pair_arms, weigh_pairs
+from evaluation.gate import (
+    Verdict,
+    compare_arms,
+    count_fixed,
+    gate_values,
+    judge_candidate,
+    mark_cases,
+)
 
 GROUP = "6_evaluate"
+ARMS = ("base", "few_shot", "champion", "candidate")
 
 
 @stage(GROUP, reads=lambda job: _champion_key(job))
@@ -63,7 +76,23 @@ def predictions(
     return Made(tables={"rows": pl.concat(cases).select(CASE_SCHEMA.names())})
 
 
-@stage(GROUP, section=("task", "evaluate", "gate"), checks=("leakage", "gate"), guards=("leakage",))
+def evaluation_stage(recipe: Recipe) -> Stage:
+    """The stage that measures and judges; it follows the code and files of the chosen metrics."""
+    plugs = [*recipe.metrics.values()]
+    return Stage(
+        "evaluation",
+        GROUP,
+        evaluation,
+        ("predictions", "training_set", "split_rows", "bad_cases"),
+        recipe.sections(("task", "evaluate", "gate")),
+        (recipe.task_plug.module, *(plug.module for plug in plugs)),
+        reads=lambda job: [plug.files_digest() for plug in plugs],
+        files=lambda: {name: at for plug in plugs for name, at in plug.files_state().items()},
+        checks=("leakage", "gate"),
+        guards=("leakage",),
+    )
+
+
 def evaluation(
     job: Job,
     predictions: Version,
@@ -80,13 +109,14 @@ def evaluation(
     trained = training_set.table("rows").drop("repeats")
     leaks = find_leaks(trained, guarded, task=task, templates=templates_of(job))
     n_cases = marked.filter((pl.col("arm") == "candidate") & (pl.col("split") == "test")).height
-    verdict = judge_candidate(
-        job.recipe.gate, gate_values(metrics, leaks=leaks.height, n_cases=n_cases)
-    )
     reported = bad_cases.table("rows")
     held, fixed = reported.filter(pl.col("half") == "hold"), count_fixed_cases(marked, reported)
+    values = gate_values(metrics, leaks=leaks.height, n_cases=n_cases)
+    pairs = _pairs(job, cases, split_rows.table("clusters"), held)
+    paired, slices = weigh_pairs(pairs)
+    verdict = judge_again(job.recipe, values, pairs)
     return Made(
-        tables={"rows": marked, "leaks": leaks},
+        tables={"rows": marked, "leaks": leaks, "pairs": pairs},
         values={
             "metrics": metrics,
             "n_cases": n_cases,
@@ -94,6 +124,10 @@ def evaluation(
             "bad_cases": fixed,
             "bad_case_table": fixed_table(fixed),
             "test": compare_arms(marked, split="test"),
+            "main": job.recipe.main_metric,
+            "paired": asdict(paired) if paired else None,
+            "slices": slices,
+            "gate_values": values,
             "verdict": verdict.to_dict(),
             "table": metrics_table(metrics),
         },
@@ -119,21 +153,48 @@ def metrics_table(metrics: dict[str, dict[str, float | None]]) -> str:
 
 def _metrics(job: Job, test: pl.DataFrame) -> dict[str, dict[str, float | None]]:
     makers = {name: plug.make() for name, plug in job.recipe.metrics.items()}
-    arms = [a for a in ("base", "few_shot", "champion", "candidate") if a in set(test["arm"])]
-    return {
-        arm: {
-            name: metric(test.filter(pl.col("arm") == arm), job.recipe.task)
-            for name, metric in makers.items()
-        }
-        for arm in arms
-    }
+    return measure_arms(test, ARMS, makers, job.recipe.task)
+
+
+def judge_again(recipe: Recipe, values: Mapping[str, float | None], pairs: pl.DataFrame) -> Verdict:
+    """The gate's verdict on the values of the arms and the pairs of candidate and champion."""
+    paired, slices = weigh_pairs(pairs)
+    least = recipe.evaluate["min_cases"]
+    return judge_candidate(recipe.gate, values, paired=paired, slices=slices, min_cases=least)
+
+
+def _pairs(
+    job: Job, cases: pl.DataFrame, clusters: pl.DataFrame, known: pl.DataFrame
+) -> pl.DataFrame:
+    """The candidate beside the champion; without one, beside the examples."""
+    old = "champion" if "champion" in cases["arm"] else "few_shot"
+    plug = job.recipe.metrics[job.recipe.main_metric]
+    types = known.select(id="row_id", error_type="signature")
+    return pair_arms(
+        cases,
+        clusters,
+        types.unique("id", keep="first", maintain_order=True),
+        arms=(old, "candidate"),
+        metric=plug.make(),
+        better=plugin_better(plug.factory),
+        task=job.recipe.task,
+    )
+
+
+def reads_answers(recipe: Recipe) -> bool:
+    """Whether a metric reads answers to general questions."""
+    return any("general_answers" in plug.uses for plug in recipe.metrics.values())
 
 
 def _bad_cases(job: Job, bad_cases: Version, known: pl.Series) -> pl.DataFrame:
     """The corrected rows of bad cases that are asked beside the exam; of too many the newest."""
     delivered = [case["id"] for case in read_inbox(job.store)]
     rows, left = cases_to_ask(
-        bad_cases.table("rows"), known, delivered, task=job.recipe.task, limit=job.recipe.bad_cases
+        bad_cases.table("rows"),
+        known,
+        delivered,
+        task=job.recipe.task,
+        limit=job.recipe.evaluate["bad_cases"],
     )
     if left:
         job.report(f"{left:,} older bad cases are not asked: evaluate.bad_cases is {rows.height:,}")
@@ -156,9 +217,11 @@ def _arm(
     seeds: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """The answers of one arm, from the store when this very question was asked before."""
+    told = job.recipe.evaluate
     options = {
-        "few_shot": job.recipe.few_shot if seeds is not None else 0,
-        "max_new_tokens": job.recipe.max_new_tokens,
+        "few_shot": told["few_shot"] if seeds is not None else 0,
+        "max_new_tokens": told["max_new_tokens"],
+        "general_answers": told["general_answers"] if reads_answers(job.recipe) else 0,
         "revision": job.recipe.options["train"].get("revision", ""),
     }
     models = [base.data_version, adapter.data_version if adapter else ""]

@@ -7,7 +7,7 @@ from assets.augment import augmented_stage
 from assets.code import describe_code
 from assets.curate import kept_stage
 from assets.ensemble import ensemble_stages
-from assets.evaluate import champion, evaluation, predictions
+from assets.evaluate import champion, evaluation_stage, predictions
 from assets.exam import split_rows
 from assets.facts import fact_stages, reference
 from assets.feedback import bad_cases, error_types, verdicts
@@ -39,7 +39,15 @@ def build_stages(recipe: Recipe) -> list[Stage]:
     makers += [reference] if "reference" in used else []
     makers += [reward_model] if "reward_model" in used else []
     early = [*source_stages(recipe), rows_stage(recipe), *(make(recipe) for make in makers)]
-    late = [kept_stage, training_set, adapter, champion, predictions, evaluation, model_version]
+    late = [
+        kept_stage,
+        training_set,
+        adapter,
+        champion,
+        predictions,
+        evaluation_stage,
+        model_version,
+    ]
     scores = [*fact_stages(recipe), *compare_stages(recipe), *ensemble_stages(recipe)]
     return [*early, *scores, *(make(recipe) for make in late)]
 

@@ -19,6 +19,7 @@ import yaml
 from assets.plug import Plug
 from assets.recipe_keys import (
     ARMS,
+    COUNTS,
     EVALUATE,
     FROM_STAGE,
     GIVEN,
@@ -32,7 +33,7 @@ from assets.recipe_keys import (
 from curation.engines._base import Engine
 from curation.ensemble import ENSEMBLE
 from curation.mix import require_spread
-from curation.plugins import check_options, find_plugin, nearest, plugin_names
+from curation.plugins import check_options, find_plugin, nearest, plugin_better, plugin_names
 from curation.quantiles import SUFFIX
 from curation.rows import ROW_SCHEMA, digest
 
@@ -61,9 +62,8 @@ class Recipe:
     options: Mapping[str, Mapping[str, Any]]  # section -> keyword arguments
     keep: tuple[str, ...]
     gate: tuple[str, ...]
-    few_shot: int
-    max_new_tokens: int
-    bad_cases: int
+    main_metric: str  # on which a candidate is held against the champion, case by case
+    evaluate: Mapping[str, int]  # the whole numbers of that section
 
     @property
     def digest(self) -> str:
@@ -138,9 +138,8 @@ class _Reader:
             options={name: self._section(name) for name in SECTIONS},
             keep=self._rules("keep"),
             gate=self._rules("gate"),
-            few_shot=self._whole(evaluate, "few_shot", 3),
-            max_new_tokens=self._whole(evaluate, "max_new_tokens", 96),
-            bad_cases=self._whole(evaluate, "bad_cases", 2000),
+            main_metric=str(evaluate.get("main", next(iter(metrics), ""))),
+            evaluate={name: self._whole(evaluate, name, n) for name, n in COUNTS.items()},
         )
         self.errors += [
             f"scorers.{name}: names that end in {SUFFIX} mean quantiles; rename it"
@@ -151,6 +150,7 @@ class _Reader:
             self.errors.append(f"{ENSEMBLE}: it weighs scorers, and the recipe has none")
         if ENSEMBLE in self.raw and ENSEMBLE in recipe.scorers:
             self.errors.append(f"scorers.{ENSEMBLE}: this is the ensemble's own name; rename it")
+        self._check_main(recipe)
         self._check_spread(recipe)
         self._check_rules(recipe)
         if self.errors:
@@ -271,6 +271,15 @@ class _Reader:
             return tuple(value)
         self.errors.append(f"{key}: expected a list of rules, got {value!r}")
         return ()
+
+    def _check_main(self, recipe: Recipe) -> None:
+        name, plug = recipe.main_metric, recipe.metrics.get(recipe.main_metric)
+        if not recipe.metrics:
+            self.errors.append("evaluate.metrics: at least one metric is needed")
+        elif plug is None:
+            self.errors.append(f"evaluate.main: no metric {name!r}{nearest(name, recipe.metrics)}")
+        elif not plugin_better(plug.factory):
+            self.errors.append(f"evaluate.main: of {name!r} neither more nor less is better")
 
     def _check_spread(self, recipe: Recipe) -> None:
         spread = recipe.options["mix"].get("spread", 0.0)

@@ -3,6 +3,7 @@
 import re
 
 from curation.ensemble import ENSEMBLE
+from evaluation.paired import ENOUGH
 
 SECTIONS = {
     "intake": "curation.intake:take_drops",
@@ -38,7 +39,15 @@ PLUGINS = {
     "metrics": "evaluation.metrics",
     "engine": "curation.engines",
 }
-EVALUATE = {"metrics", "few_shot", "max_new_tokens", "bad_cases"}
+COUNTS = {
+    "few_shot": 3,
+    "max_new_tokens": 96,
+    "bad_cases": 2000,
+    "general_answers": 100,
+    "min_cases": ENOUGH,
+}
+"""Whole numbers of `evaluate`, with their defaults."""
+EVALUATE = {"metrics", "main", *COUNTS}
 ARMS = ("base", "few_shot", "champion")
 NAME = re.compile("[A-Za-z0-9_][A-Za-z0-9_-]*")
 """A source or scorer becomes part of an asset's key and of its place in the store."""

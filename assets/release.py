@@ -7,7 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from assets.evaluate import metrics_table
+from assets.evaluate import judge_again, metrics_table
+from assets.recipe import Recipe
 from assets.stage import Job, stage
 from curation.bad_cases import add_bad_cases
 from curation.disk import sha256_file
@@ -15,7 +16,7 @@ from curation.lineage.card import model_card
 from curation.lineage.model import summarise_model, ui_links
 from curation.lineage.states import find_states, states_table
 from curation.lineage.views import View, model_views
-from curation.registry import next_number, version_id
+from curation.registry import next_number, promote_judged, say_verdict, version_id
 from curation.store import Made, Version
 
 _STATE = ("id", "state", "version")
@@ -38,7 +39,7 @@ def model_version(
     """
     id = version_id(adapter)
     number = next_number(job.store, job.recipe.name, id)
-    verdict = evaluation.values["verdict"]
+    verdict = judge_release(job.recipe, adapter, evaluation)
     failed = evaluation.table("rows").filter(
         (pl.col("arm") == "candidate") & (pl.col("split") == "heldout") & ~pl.col("exact")
     )
@@ -50,6 +51,7 @@ def model_version(
         "promoted": bool(verdict["promote"]),
         "verdict": verdict,
         "metrics": evaluation.values["metrics"],
+        "paired": evaluation.values["paired"],
         "adapter": adapter.key,
         "base_model": base_model.key,
         "failed_heldout": failed.height,
@@ -68,7 +70,9 @@ def model_version(
     )
     folder = _version_folder(job, values, adapter, training_set, evaluation)
     delivery = add_bad_cases(job.store, _as_records(failed), found_by=id)
-    job.report(f"v{number} {'promoted' if values['promoted'] else 'rejected'}; {delivery.line()}")
+    if values["promoted"]:
+        promote_judged(job.store, job.recipe.name, number=number, id=id)
+    job.report(f"v{number} {say_verdict(values)}; {delivery.line()}")
     return Made({"bad_cases": states}, folders={"version": folder}, values=values)
 
 
@@ -87,6 +91,24 @@ def _states(
     found = [(id, *said) for id, said in find_states(versions, cases).items()]
     said = pl.DataFrame(found, schema=dict.fromkeys(_STATE, pl.String), orient="row")
     return said.join(cases.drop("row_id"), on="id").sort("id")
+
+
+def judge_release(recipe: Recipe, adapter: Version, evaluation: Version) -> dict[str, Any]:
+    """The gate's verdict on this very adapter, worked out once more from what was measured.
+
+    A check in Dagster blocks nothing outside its run. Raises `ValueError` when the evaluation is of
+    another adapter, or did not come to what the numbers in it say.
+    """
+    measured = evaluation.input("predictions").input("adapter")
+    if measured.data_version != adapter.data_version:
+        raise ValueError("the evaluation is of another adapter: run `winnow run` again")
+    said = evaluation.values["verdict"]
+    again = judge_again(recipe, evaluation.values["gate_values"], evaluation.table("pairs"))
+    if again.decision != said["decision"]:
+        raise ValueError(
+            f"the evaluation says {said['decision']!r}, and its numbers say {again.decision!r}"
+        )
+    return said
 
 
 def _version_folder(

@@ -20,16 +20,21 @@ Secret = NewType("Secret", str)
 
 
 def plugin(
-    *, uses: Iterable[str] = (), compares: bool = False
+    *,
+    uses: Iterable[str] = (),
+    compares: bool = False,
+    better: Literal["higher", "lower", ""] = "higher",
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Mark a factory as the plug-in of its file; `uses` names extra inputs its product reads.
 
-    One that `compares` rows gives a `semantic.Comparison` instead of a `Scorer`.
+    One that `compares` rows gives a `semantic.Comparison` instead of a `Scorer`. Of a metric,
+    `better` says which of two numbers is; "" where neither.
     """
 
     def mark(factory: Callable[..., Any]) -> Callable[..., Any]:
         factory.__winnow_uses__ = tuple(uses)  # type: ignore[attr-defined]
         factory.__winnow_compares__ = compares  # type: ignore[attr-defined]
+        factory.__winnow_better__ = better  # type: ignore[attr-defined]
         return factory
 
     return mark
@@ -67,6 +72,11 @@ def takes_secret(factory: Callable[..., Any]) -> bool:
 def plugin_compares(factory: Callable[..., Any]) -> bool:
     """Whether a scorer compares rows with one another, instead of measuring each alone."""
     return getattr(factory, "__winnow_compares__", False)
+
+
+def plugin_better(factory: Callable[..., Any]) -> str:
+    """Whether the `higher` or the `lower` number of a metric is better; "" where neither is."""
+    return getattr(factory, "__winnow_better__", "higher")
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

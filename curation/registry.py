@@ -1,11 +1,16 @@
-"""The registry of model versions: every one ever judged, promoted or rejected, numbered in order.
+"""The registry of model versions: every one ever judged, numbered in order, and the one in use.
 
 There is no second list: a version is registered by being published under `<recipe>/model_version`,
-and its number is the order in which its id first appeared there.
+and its number is the order in which its id first appeared there. Which one is in use, the champion,
+stands in the log of `curation/promotions.py`; stores from before there was one have it in the order
+of publication.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
 
+from curation.promotions import GATE, Promotion, add_promotion, in_use, read_promotions
 from curation.rows import digest
 from curation.store import Store, Version
 
@@ -30,6 +35,13 @@ def next_number(store: Store, recipe: str, id: str) -> int:
     return known.get(id, max(known.values(), default=0) + 1)
 
 
+def say_verdict(values: Mapping[str, Any]) -> str:
+    """What the gate said of a version: `promoted`, `rejected` or `needs people`."""
+    if values["promoted"]:
+        return "promoted"
+    return "needs people" if values["verdict"].get("decision") == "needs_people" else "rejected"
+
+
 def champion_now(store: Store, recipe: str) -> Version | None:
     """The version in use, None when nothing was promoted yet."""
     return _champion(store, recipe)
@@ -37,8 +49,8 @@ def champion_now(store: Store, recipe: str) -> Version | None:
 
 def champion_before(store: Store, recipe: str, id: str) -> Version | None:
     """The champion that version `id` has to beat: of those registered before it."""
-    number = next_number(store, recipe, id)
-    return _champion(store, recipe, lambda entry: entry.values["number"] < number)
+    own = next_number(store, recipe, id)
+    return _champion(store, recipe, lambda number, at: number < own)
 
 
 def champion_at(store: Store, recipe: str, moment: float) -> Version | None:
@@ -46,20 +58,60 @@ def champion_at(store: Store, recipe: str, moment: float) -> Version | None:
 
     `Version.published_at` is when its last turn in that place began.
     """
-    return _champion(store, recipe, lambda entry: (entry.published_at or 0.0) <= moment)
+    return _champion(store, recipe, lambda number, at: at <= moment)
+
+
+def champion_turns(store: Store, recipe: str) -> list[float]:
+    """The moments at which another version may have become the champion, oldest first."""
+    published = [v.published_at or 0.0 for v in store.history(f"{recipe}/model_version")]
+    return sorted([*published, *(entry.at for entry in read_promotions(store, recipe))])
+
+
+def promote_judged(store: Store, recipe: str, *, number: int, id: str) -> None:
+    """Bring a version into use that the gate promotes, the first time it does.
+
+    Not a second time: people may have gone back from it since.
+    """
+    log = read_promotions(store, recipe)
+    if not log and (before := champion_now(store, recipe)):  # of a store that had no log yet
+        told = {k: before.values[k] for k in ("number", "id")}
+        log = [_add(store, recipe, log, by=GATE, at=before.published_at or 0.0, **told)]
+    if id not in {entry.id for entry in log}:
+        _add(store, recipe, log, number=number, id=id, by=GATE)
+
+
+def _add(store: Store, recipe: str, log: list[Promotion], **said: Any) -> Promotion:
+    return add_promotion(store, recipe, log, action="promote", **said)
 
 
 def _champion(
-    store: Store, recipe: str, counts: Callable[[Version], bool] = lambda _: True
+    store: Store, recipe: str, counts: Callable[[int, float], bool] = lambda number, at: True
 ) -> Version | None:
-    """The version published last whose newest verdict is a promotion, of those that count.
+    """The version whose turn began last, of the turns that count by number and time.
 
-    A rollback publishes an older version again, and so makes it the champion again.
+    What the gate brought into use stays there while its newest verdict is a promotion.
+    """
+    log = [entry for entry in read_promotions(store, recipe) if counts(entry.number, entry.at)]
+    for turn in reversed(in_use(log)):
+        every = store.history(f"{recipe}/model_version")
+        entry = next((e for e in every if e.values["id"] == turn.id), None)
+        if entry is not None and (turn.by != GATE or entry.values["promoted"]):
+            return replace(entry, published_at=turn.at)
+    return _published_last(store, recipe, counts)
+
+
+def _published_last(
+    store: Store, recipe: str, counts: Callable[[int, float], bool]
+) -> Version | None:
+    """Without a log: the version published last whose newest verdict is a promotion.
+
+    A rollback in such a store publishes an older version again.
     """
     judged: set[int] = set()
     for entry in store.history(f"{recipe}/model_version"):
-        if counts(entry) and entry.values["number"] not in judged:
-            judged.add(entry.values["number"])
+        number = entry.values["number"]
+        if counts(number, entry.published_at or 0.0) and number not in judged:
+            judged.add(number)
             if entry.values["promoted"]:
                 return entry
     return None

@@ -13,6 +13,7 @@ from typing import Any
 
 from curation.blobs import Corrupt
 from curation.progress import Progress, Report, silent
+from curation.promotions import FOLDER as PROMOTIONS
 from curation.registry import champion_now
 from curation.seals import read_sealed, seal
 from curation.store import Store, Version
@@ -74,6 +75,10 @@ def verify_store(store: Store, *, report: Report = silent) -> list[Damage]:
             continue
         for part in _parts(fresh, key, seen, problems):
             users.setdefault(part, []).append(label)
+    for turn in fresh.blobs.list(PROMOTIONS):
+        if read_sealed(fresh.blobs, turn) is None:
+            problems[turn] = f"{turn} in {fresh.place!r} is damaged: it names no version"
+            users[turn] = [_label(turn)]
     progress = Progress(len(users), "objects read", report)
     for part in sorted(set(users) - set(problems)):
         try:
@@ -87,8 +92,10 @@ def verify_store(store: Store, *, report: Report = silent) -> list[Damage]:
 
 
 def _label(ref: str) -> str:
-    """`in_car/rows@3` for a ref, `pin best` for a pin."""
+    """`in_car/rows@3` for a ref, `pin best` for a pin, `promotion 2 of in_car` for a turn."""
     name, _, seq = ref.removesuffix(".json").partition("/")[2].rpartition("/")
+    if ref.startswith(PROMOTIONS):
+        return f"promotion {int(seq)} of {name}"
     return f"{name}@{int(seq)}" if ref.startswith("refs/") else f"pin {seq}"
 
 
@@ -100,7 +107,8 @@ def remove_damaged(store: Store, damage: Iterable[Damage]) -> None:
     """Remove damaged objects, so that the next run makes them again instead of failing on them.
 
     A ref that is damaged, or names a damaged manifest, comes to name what the one before it names,
-    and is removed where there is none. A damaged pin stays, as a person set it: unpin it, or pin a
+    and is removed where there is none; a turn of the log of promotions is taken out of it. A
+    damaged pin stays, as a person set it: unpin it, or pin a
     version under its label again.
     """
     bad = {found.key for found in damage}
@@ -109,7 +117,9 @@ def remove_damaged(store: Store, damage: Iterable[Damage]) -> None:
         store.mend_ref(ref)
     gone: list[str] = []
     for key in sorted(bad):
-        if key.startswith("folders/"):
+        if key.startswith(PROMOTIONS):
+            gone.append(key)
+        elif key.startswith("folders/"):
             gone += store.blobs.list(f"objects/{key}")
         elif not key.startswith(("refs/", "pins/")):
             gone.append(f"objects/{key}")

@@ -58,7 +58,7 @@ def model_vectors(
     """
     import numpy as np
 
-    encoder = _load_encoder(model, revision)
+    encoder = load_encoder(model, revision=revision)
     tokenizer = load_text_tokenizer(model, revision=revision)
     # RoBERTa counts positions from the one after its padding token, so two of them are not to use.
     limit = min(tokenizer.model_max_length, encoder.config.max_position_embeddings - 2)
@@ -122,7 +122,7 @@ def _count_grams(keys: list[str], sizes: Sequence[int], dim: int) -> Any:
     return np.bincount(at, weights, len(keys) * dim).reshape(len(keys), dim)
 
 
-def _load_encoder(model: Path | str, revision: str) -> Any:
+def load_encoder(model: Path | str, *, revision: str = "") -> Any:
     """The model without a head, for inference; in float32 on a GPU, too: cosines ask for it."""
     quiet_libraries()
     import torch

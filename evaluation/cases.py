@@ -21,11 +21,16 @@ CASE_SCHEMA = pl.Schema(
         "arm": pl.String,  # base | few_shot | champion | candidate
         "split": pl.String,  # test | heldout | badcase
         "kind": pl.String,  # task | general
+        "source": pl.String,
+        "lang": pl.String,
+        "category": pl.String,
+        "difficulty": pl.String,
         "prompt": pl.String,
         "gold": pl.String,
-        "predicted": pl.String,  # "" for general rows, which are measured by their loss
-        "loss_nats": pl.Float64,  # of the gold answer, null for task rows
-        "n_bytes": pl.Int64,  # UTF-8 bytes of the gold answer, null for task rows
+        "predicted": pl.String,  # null where it was not asked, only measured by its loss
+        "loss_nats": pl.Float64,  # of the gold answer, null where the model cannot read it
+        "n_tokens": pl.Int64,  # of the gold answer and its end of turn, by the model's tokenizer
+        "n_bytes": pl.Int64,  # UTF-8 bytes of the gold answer
     }
 )
 
@@ -38,13 +43,14 @@ def predict_cases(
     seeds: pl.DataFrame | None = None,
     few_shot: int = 0,
     max_new_tokens: int = 96,
+    general_answers: int = 0,
     revision: str = "",
     report: Report = silent,
 ) -> pl.DataFrame:
-    """Answers to domain rows and losses of general rows: `CASE_SCHEMA` without the arm.
+    """The loss of every row's answer and what is answered: `CASE_SCHEMA` without the arm.
 
-    With `seeds` (ROW_SCHEMA), the `few_shot` most similar of them are shown before each question,
-    after its system turn; general rows are measured behind the same examples.
+    All domain rows are asked, and `general_answers` of the general ones. With `seeds` (ROW_SCHEMA),
+    the `few_shot` most similar of them are shown before each question, after its system turn.
     """
     domain = pl.col("track") == "domain"
     rows = rows.sort("id").with_columns(
@@ -53,25 +59,29 @@ def predict_cases(
         gold=ANSWER,
     )
     chats = _show_examples(rows, seeds, few_shot)
-    asks = (rows["kind"] == "task").to_list()
+    asked = rows["id"].is_in(_asked(rows, general_answers).implode())
     predictor = load_predictor(base_model, adapter=adapter, revision=revision)
-    prompts = [chat[:-1] for chat, ask in zip(chats, asks, strict=True) if ask]
-    told = [chat for chat, ask in zip(chats, asks, strict=True) if not ask]
-    answers = iter(
-        predict_answers(predictor, prompts, max_new_tokens=max_new_tokens, report=report)
-    )
-    losses = iter(predict_losses(predictor, told, report=report))
-    cells = [(next(answers), None, None) if ask else ("", *next(losses)) for ask in asks]
-    columns = [
-        pl.Series(cells_of, dtype=CASE_SCHEMA[name]).alias(name)
-        for name, cells_of in _columns(cells)
-    ]
+    prompts = [chats[place][:-1] for place in asked.arg_true()]
+    said = predict_answers(predictor, prompts, max_new_tokens=max_new_tokens, report=report)
+    losses = predict_losses(predictor, chats, report=report)
+    told = {
+        "predicted": pl.repeat(None, rows.height, dtype=pl.String, eager=True).scatter(
+            asked.arg_true(), said
+        ),
+        "loss_nats": [loss.nats for loss in losses],
+        "n_tokens": [loss.n_tokens for loss in losses],
+        "n_bytes": [loss.n_bytes for loss in losses],
+    }
+    columns = [pl.Series(name, cells, dtype=CASE_SCHEMA[name]) for name, cells in told.items()]
     return rows.with_columns(columns).select(c for c in CASE_SCHEMA if c != "arm")
 
 
-def _columns(cells: list[tuple[Any, ...]]) -> list[tuple[str, list[Any]]]:
-    names = ("predicted", "loss_nats", "n_bytes")
-    return [(name, [cell[i] for cell in cells]) for i, name in enumerate(names)]
+def _asked(rows: pl.DataFrame, general_answers: int) -> pl.Series:
+    """Ids of all domain rows and of so many general ones, as many of each category as there are."""
+    general = rows.filter(pl.col("kind") == "general").sort("id")
+    turn = pl.int_range(pl.len()).over("category")
+    some = general.sort(turn, "id").head(general_answers)
+    return pl.concat([rows.filter(pl.col("kind") == "task")["id"], some["id"]])
 
 
 def _show_examples(rows: pl.DataFrame, seeds: pl.DataFrame | None, k: int) -> list[list[Any]]:

@@ -1,37 +1,49 @@
 """The gate: a pure function from measured values to a verdict, in the recipe's own rules.
 
+Rules say what a candidate must reach. Beside them it is held against the champion case by case: a
+rule on two shares cannot tell a gain from chance, nor see what got worse in one part of the cases.
+
 Until a version has been promoted, the base model shown a few examples is the champion to beat: a
 fine-tuned model that loses to a prompt is no progress.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import polars as pl
 
 from curation.rules import judge_values
 from curation.tasks._base import Task
-
-ENOUGH = 200
-"""Paired cases below which a few points say nothing (400 see +5 points 86 % of the time)."""
+from evaluation.paired import ENOUGH, Comparison
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Promoted or rejected, with each rule, whether it held, and the numbers it was judged on."""
+    """What is to become of a candidate, and why.
 
-    promote: bool
+    `rules` are those of the recipe with whether each held and the numbers it was judged on,
+    `reasons` is what speaks against a promotion, `note` how far the numbers can be trusted.
+    """
+
+    decision: Literal["promote", "reject", "needs_people"]
     rules: tuple[tuple[str, bool, str], ...]
+    reasons: tuple[str, ...] = ()
     note: str = ""
 
-    def line(self) -> str:
-        """One line for people: the first broken rule, or that none was."""
-        broken = [f"{rule} is not met ({detail})" for rule, ok, detail in self.rules if not ok]
-        return "promoted" if self.promote else "rejected: " + "; ".join(broken)
+    @property
+    def promote(self) -> bool:
+        """Whether it is promoted without anybody being asked."""
+        return self.decision == "promote"
 
-    def to_dict(self) -> dict:
+    def line(self) -> str:
+        """One line for people: the verdict and its reasons."""
+        words = {"promote": "promoted", "reject": "rejected", "needs_people": "needs people"}
+        return ": ".join(filter(None, [words[self.decision], "; ".join(self.reasons)]))
+
+    def to_dict(self) -> dict[str, Any]:
         """The verdict as plain values."""
-        return asdict(self)
+        return {**asdict(self), "promote": self.promote}
 
 
 def gate_values(
@@ -50,12 +62,50 @@ def gate_values(
     return {**values, "leaks": leaks, "n_cases": n_cases}
 
 
-def judge_candidate(rules: Iterable[str], values: Mapping[str, float | None]) -> Verdict:
-    """The verdict on a candidate: promoted when every rule holds; a missing value breaks a rule."""
+def judge_candidate(
+    rules: Iterable[str],
+    values: Mapping[str, float | None],
+    *,
+    paired: Comparison | None = None,
+    slices: Sequence[Mapping[str, Any]] = (),
+    min_cases: int = ENOUGH,
+) -> Verdict:
+    """The verdict on a candidate; a missing value breaks a rule.
+
+    It is rejected when it breaks a rule or is clearly worse than the champion on the main metric
+    (`paired`, from `compare_pairs`). It needs people when one of `slices` (from `compare_slices`)
+    is clearly worse, or when it cannot be told from the champion on fewer than `min_cases`. Else
+    it is promoted.
+    """
     judged = tuple(judge_values(list(rules), values))
-    few = values.get("n_cases") or 0
-    note = f"only {few} test cases: a few points say nothing" if few < ENOUGH else ""
-    return Verdict(all(ok for _, ok, _ in judged), judged, note)
+    broken = [f"{rule} is not met ({detail})" for rule, ok, detail in judged if not ok]
+    verdict = paired.verdict if paired else "unclear"
+    if verdict == "worse":
+        broken.append(f"clearly worse than the champion: {paired.line()}")  # type: ignore[union-attr]
+    n = paired.n if paired else 0
+    doubts = [_worse_line(part) for part in slices if part["worse"]]
+    if verdict == "unclear" and n < min_cases:
+        unknown = "no test case of which the main metric has a value for both models"
+        few = f"cannot be told from the champion on {n} cases; {min_cases} are wanted"
+        doubts.append(few if paired else unknown)
+    decision = "reject" if broken else "needs_people" if doubts else "promote"
+    return Verdict(decision, judged, (*broken, *doubts), _note(paired))
+
+
+def _worse_line(part: Mapping[str, Any]) -> str:
+    return (
+        f"clearly worse where {part['label']} is {part['value']}: {part['old']:.3f} -> "
+        f"{part['new']:.3f} on {part['n']} cases, p {part['p']:.2g}"
+    )
+
+
+def _note(paired: Comparison | None) -> str:
+    """What so few cases can show, "" for enough."""
+    if paired is None or paired.n >= ENOUGH:
+        return "" if paired else "no test cases that both models answered"
+    least = paired.detectable
+    said = "no difference" if least is None else f"a difference of {least:.2f} or more"
+    return f"only {paired.n} test cases, which show {said} four times of five"
 
 
 def mark_cases(cases: pl.DataFrame, task: Task) -> pl.DataFrame:

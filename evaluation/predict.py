@@ -8,12 +8,15 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from curation import models
-from curation.chat import Messages, encode_prompts, load_tokenizer
+from curation.chat import Messages, encode_prompts, length_batches, load_tokenizer
 from curation.models import alike_batches, has_virtual_tokens, load_causal_lm, pad_batch
 from curation.progress import Progress, Report, silent
+
+BATCH_TOKENS = 16_384
+"""Tokens that are answered together, prompts and answers, padding included."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,14 @@ class Predictor:
 
     model: Any
     tokenizer: Any
+
+
+class Loss(NamedTuple):
+    """What an answer costs a model; nats and tokens are None where it cannot read the row."""
+
+    nats: float | None
+    n_tokens: int | None  # with the end of turn
+    n_bytes: int  # UTF-8, without it
 
 
 def load_predictor(
@@ -39,7 +50,7 @@ def generate_answers(
     base_model: Path | str,
     adapter: Path | None = None,
     max_new_tokens: int = 128,
-    batch_rows: int = 64,
+    batch_tokens: int = BATCH_TOKENS,
     revision: str = "",
     report: Report = silent,
 ) -> list[str]:
@@ -49,7 +60,7 @@ def generate_answers(
     """
     predictor = load_predictor(base_model, adapter=adapter, revision=revision)
     return predict_answers(
-        predictor, prompts, max_new_tokens=max_new_tokens, batch_rows=batch_rows, report=report
+        predictor, prompts, max_new_tokens=max_new_tokens, batch_tokens=batch_tokens, report=report
     )
 
 
@@ -58,17 +69,21 @@ def predict_answers(
     prompts: Sequence[Messages],
     *,
     max_new_tokens: int = 128,
-    batch_rows: int = 64,
+    batch_tokens: int = BATCH_TOKENS,
     report: Report = silent,
 ) -> list[str]:
-    """`generate_answers` with a model that is already loaded."""
+    """`generate_answers` with a model that is already loaded.
+
+    Rows are answered together while prompts and answers may come to `batch_tokens`: that is what
+    a model keeps in memory, and many short ones cost little more than one.
+    """
     encoded = encode_prompts(predictor.tokenizer, prompts)
-    order = sorted(range(len(encoded)), key=lambda i: (len(encoded[i]), i))
+    sizes = [len(ids) + max_new_tokens for ids in encoded]
     answers = [""] * len(encoded)
-    progress = Progress(len(order), "answers", report)
-    batches = [order[start : start + batch_rows] for start in range(0, len(order), batch_rows)]
+    progress = Progress(len(encoded), "answers", report)
+    batches = length_batches(sizes, max_tokens=batch_tokens)
     if has_virtual_tokens(predictor.model):
-        batches = alike_batches(batches, [len(ids) for ids in encoded])
+        batches = alike_batches(batches, sizes)
     for batch in batches:
         texts = _generate(predictor, [encoded[i] for i in batch], max_new_tokens)
         for index, text in zip(batch, texts, strict=True):
@@ -84,8 +99,8 @@ def answer_losses(
     adapter: Path | None = None,
     revision: str = "",
     report: Report = silent,
-) -> list[tuple[float | None, int]]:
-    """(nats, UTF-8 bytes) of each last answer; nats are `None` where the model cannot read it.
+) -> list[Loss]:
+    """The loss of each last answer, given all that precedes it.
 
     Bits per byte of many rows is sum(nats) / ln 2 / sum(bytes); the nats include the end of turn.
     """
@@ -96,11 +111,11 @@ def answer_losses(
 
 def predict_losses(
     predictor: Predictor, chats: Sequence[Messages], *, report: Report = silent
-) -> list[tuple[float | None, int]]:
+) -> list[Loss]:
     """`answer_losses` with a model that is already loaded."""
     losses = models.answer_losses(predictor.model, predictor.tokenizer, chats, report=report)
     sizes = [len(chat[-1]["content"].encode()) for chat in chats]
-    return [(loss[0] if loss else None, n) for loss, n in zip(losses, sizes, strict=True)]
+    return [Loss(*(loss or (None, None)), n) for loss, n in zip(losses, sizes, strict=True)]
 
 
 def _generate(

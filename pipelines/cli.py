@@ -12,6 +12,7 @@ from pipelines.cli_aurocs import AUROCS_EXAMPLE, add_aurocs
 from pipelines.cli_intake import INTAKE_EXAMPLES, add_intake
 from pipelines.cli_lineage import LINEAGE_EXAMPLES, add_lineage
 from pipelines.cli_llm import LLM_EXAMPLES, add_llm
+from pipelines.cli_models import MODEL_EXAMPLES, add_models
 from pipelines.cli_parts import keep_out_of_store
 from pipelines.cli_preview import PREVIEW_EXAMPLE, add_preview
 from pipelines.cli_reviews import REVIEW_EXAMPLES, add_reviews
@@ -34,6 +35,7 @@ EXAMPLES = {
     **LINEAGE_EXAMPLES,
     **REVIEW_EXAMPLES,
     **LLM_EXAMPLES,
+    **MODEL_EXAMPLES,
 }
 
 
@@ -102,6 +104,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_lineage(commands, common)
     add_store(commands, common)
     add_llm(commands, common)
+    add_models(commands, common)
     export = _add(commands, "export", export_asset, "write an asset's rows to a file", common)
     export.add_argument("asset", help="such as rows, kept_rows, training_set")
     export.add_argument("--to", required=True, metavar="FILE", type=Path)
@@ -144,10 +147,13 @@ def run_recipe(args: argparse.Namespace) -> int:
     model = outcomes.get("model_version")
     if model is None:
         return 0
+    from curation.registry import say_verdict
+
     values = model.version.values
     print(
         f"v{values['number']} ({values['id']}) "
-        + ("promoted" if values["promoted"] else "rejected by the gate")
+        + say_verdict(values)
+        + ("" if values["promoted"] else ": " + "; ".join(values["verdict"]["reasons"]))
     )
     return 0 if values["promoted"] else 1
 

@@ -13,7 +13,7 @@ SHOWN = 10
 def say_model(answer: Answer) -> Lines:
     lineage = answer["lineage"]
     yield field("version", f"v{answer['number']}  {answer['id']}")
-    yield field("verdict", "promoted" if answer["promoted"] else "rejected")
+    yield field("verdict", answer["said"])
     yield field("published", answer["published"])
     yield field("rows", f"{lineage['n_rows']:,} trained on, {lineage['n_distinct']:,} distinct")
     learned, held = lineage["bad_cases_learned"], lineage["bad_cases_held"]
@@ -25,6 +25,7 @@ def say_model(answer: Answer) -> Lines:
             for rule, ok, said in answer["verdict"]["rules"]
         ],
     )
+    yield from section("reasons", [[reason] for reason in answer["verdict"].get("reasons", ())])
     names = list(answer["metrics"]["candidate"])
     arms = [[arm, *(number(said.get(n)) for n in names)] for arm, said in answer["metrics"].items()]
     yield from section("metrics", [["", *names], *arms], right=range(1, len(names) + 1))
@@ -160,7 +161,7 @@ def say_users(answer: Answer, limit: int = SHOWN) -> Lines:
     table = [
         [
             v["version"],
-            "promoted" if v["promoted"] else "rejected",
+            v["said"],
             *(number(v[w]) for w in ways),
             yes(v["pretrained"]),
         ]

@@ -126,6 +126,8 @@ def show_pins(args: argparse.Namespace) -> int:
 def roll_back(args: argparse.Namespace) -> int:
     store = _open(args)
     name = _name(store, args.asset)
+    if name.endswith("/model_version"):
+        raise ValueError("which model version is in use is changed by `winnow rollback`")
     n, version = _at(_versions(store, name), name, str(args.n))
     store.lock_writer()
     store.rollback(name, version)

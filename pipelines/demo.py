@@ -7,6 +7,7 @@ from typing import Any
 
 from assets.recipe import Recipe
 from assets.stage import Outcome
+from curation.registry import say_verdict
 from curation.store import Version
 from pipelines.runs import Console, run_graph
 
@@ -74,8 +75,8 @@ def _metrics_lines(rounds: Rounds) -> list[str]:
 def _verdict_line(name: str, version: Version) -> str:
     if version.values["promoted"]:
         return f"{name}: promoted by the gate"
-    rules = version.values["verdict"]["rules"]
-    return f"{name}: rejected, " + "; ".join(f"{r} ({d})" for r, ok, d in rules if not ok)
+    reasons = "; ".join(version.values["verdict"]["reasons"])
+    return f"{name}: {say_verdict(version.values)}, {reasons}"
 
 
 def _bad_case_lines(rounds: Rounds) -> list[str]:

@@ -262,11 +262,9 @@ def test_the_options_of_calls_stand_in_the_reference_with_their_defaults():
 def test_evaluate_stands_in_the_reference_with_its_defaults(tmp_path: Path):
     said = dict(_OPTION.findall(parts(REFERENCE, 2)["Evaluate"]))
     recipe = load({k: v for k, v in RECIPE.items() if k != "evaluate"}, tmp_path)
-    values = {n: getattr(recipe, n) for n in ("few_shot", "max_new_tokens", "bad_cases")}
-    assert said.keys() == EVALUATE
-    assert said == {k: f"`{v}`" for k, v in values.items()} | {
-        "metrics": f"`[{', '.join(recipe.metrics)}]`"
-    }
+    values = {**recipe.evaluate, "metrics": f"[{', '.join(recipe.metrics)}]"}
+    assert said.keys() == EVALUATE and recipe.main_metric == next(iter(recipe.metrics))
+    assert said == {k: f"`{v}`" for k, v in values.items()} | {"main": "the first of `metrics`"}
 
 
 def test_every_variable_of_the_environment_is_explained():

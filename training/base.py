@@ -44,7 +44,7 @@ def load_base(
     )
     for layer in model.modules():  # else a look at held rows repacks them for good, in other bits
         if hasattr(layer, "support_avx512bf16_for_cpu"):
-            layer.support_avx512bf16_for_cpu = False
+            setattr(layer, "support_avx512bf16_for_cpu", False)  # noqa: B010
     return model, used, f"NF4 cannot run here: {trouble}" if trouble else "as the recipe asks"
 
 

@@ -80,13 +80,13 @@ def estimate_memory_gb(
     kept = shape.hidden * tokens_at_once * width * shape.layers
     activations = kept + per_layer if device.checkpoints else per_layer * shape.layers
     logits = tokens_at_once * shape.vocab * (4 + width)
-    parts = {
+    sizes = {
         "weights": weights,
         "training": trained,
         "activations": activations,
         "logits": logits,
     }
-    parts = {name: round(size / GB, 3) for name, size in parts.items()}
+    parts: dict[str, float] = {name: round(size / GB, 3) for name, size in sizes.items()}
     return parts | {"all": round(sum(parts.values()), 3)}
 
 

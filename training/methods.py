@@ -85,8 +85,12 @@ def peft_config(
     import peft
 
     shared: dict[str, Any] = {"task_type": "CAUSAL_LM"}
-    low_rank = shared | {"lora_alpha": alpha, "lora_dropout": 0.0, "target_modules": "all-linear"}
-    virtual = shared | {"num_virtual_tokens": virtual_tokens}
+    low_rank: dict[str, Any] = shared | {
+        "lora_alpha": alpha,
+        "lora_dropout": 0.0,
+        "target_modules": "all-linear",
+    }
+    virtual: dict[str, Any] = shared | {"num_virtual_tokens": virtual_tokens}
     match method:
         case "full":
             return None

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from curation.markdown import plain, table
-from curation.registry import find_version
+from curation.registry import find_version, say_verdict
 from curation.store import Store
 
 _FEW = 200
@@ -20,8 +20,7 @@ def model_card(recipe: str, values: Mapping[str, Any], *, base_model: str, metri
     lineage, version = values["lineage"], f"v{values['number']}"
     parts = [
         f"# {plain(recipe)} {version}",
-        f"Version `{values['id']}`, {'promoted' if values['promoted'] else 'rejected'}. "
-        f"An adapter of {plain(base_model)}.",
+        f"Version `{values['id']}`, {say_verdict(values)}. An adapter of {plain(base_model)}.",
         "## Evaluation on the frozen test set",
         metrics,
         "## Gate",
@@ -53,7 +52,10 @@ def _gate(verdict: Mapping[str, Any]) -> str:
         f"- {'met' if ok else 'NOT MET'}: {plain(rule)} ({plain(detail)})"
         for rule, ok, detail in verdict["rules"]
     ]
-    return "\n".join(rules) or "The recipe has no gate."
+    broken = tuple(rule for rule, ok, _ in verdict["rules"] if not ok)
+    others = [r for r in verdict.get("reasons", ()) if not (broken and r.startswith(broken))]
+    doubts = [f"- {plain(reason)}" for reason in others]
+    return "\n".join(rules + doubts) or "The recipe has no gate."
 
 
 def _sources(sources: Mapping[str, Mapping[str, Any]]) -> str:
@@ -99,5 +101,7 @@ def _limits(values: Mapping[str, Any]) -> str:
     if unstated:
         said.append(f"No licence is stated for: {', '.join(map(plain, unstated))}.")
     if not values["promoted"]:
-        said.append("The gate rejected this version; it is not meant for use.")
+        words = {"rejected": "The gate rejected this version; it is not meant for use."}
+        asked = "The gate left this version to people; see why above before it is used."
+        said.append(words.get(say_verdict(values), asked))
     return "\n".join(f"- {line}" for line in said)

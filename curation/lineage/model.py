@@ -12,7 +12,7 @@ import polars as pl
 
 from curation.lineage.family import root_sources
 from curation.lineage.views import View
-from curation.registry import champion_at, find_version, registered
+from curation.registry import champion_at, champion_turns, find_version, registered, say_verdict
 from curation.store import Store, Version
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -79,6 +79,7 @@ def explain_model(store: Store, recipe: str, name: str) -> dict[str, Any]:
     steps = {n: store.version(k).data_version for n, k in entry.manifest["inputs"].items()}
     return {
         **{k: entry.values[k] for k in keep},
+        "said": say_verdict(entry.values),
         "made_from": steps,
         "recipe": entry.manifest["how"]["recipe"],
         "published": _local(entry.published_at),
@@ -108,8 +109,7 @@ def find_champion_at(
     said = {"at": _local(moment), "version": "", "id": "", "since": "", "until": ""}
     if entry is None:
         return {**said, "known": [f"v{e.values['number']}" for e in registered(store, recipe)]}
-    later = [v.published_at for v in store.history(f"{recipe}/model_version")]
-    turns = sorted(t for t in later if t and t > up_to)
+    turns = [t for t in champion_turns(store, recipe) if t > up_to]
     changed = next(
         (t for t in turns if _number(champion_at(store, recipe, t)) != _number(entry)), None
     )

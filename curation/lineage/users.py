@@ -25,6 +25,7 @@ from curation.lineage.finding import (
 from curation.lineage.model import describe_sources, source_licences
 from curation.lineage.shared import Rows, lookup_each
 from curation.lineage.views import View, model_views, newest_view
+from curation.registry import say_verdict
 from curation.rows import ROW_SCHEMA
 from curation.store import Store, Version
 
@@ -276,4 +277,5 @@ def _fresh_places(views: list[View]) -> list[list[Version]]:
 def _head(view: View) -> dict[str, Any]:
     assert view.entry, "only model versions are asked"
     values = view.entry.values
-    return {"version": view.label, "id": values["id"], "promoted": values["promoted"]}
+    said = {"promoted": values["promoted"], "said": say_verdict(values)}
+    return {"version": view.label, "id": values["id"], **said}

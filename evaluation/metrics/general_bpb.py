@@ -10,15 +10,15 @@ import polars as pl
 
 from curation.plugins import plugin
 from curation.tasks._base import Task
+from evaluation.metrics._cases import nats_per
 
 
-@plugin()
+@plugin(better="lower")
 def general_bpb():
     """A metric in bits per byte over general cases, lower is better; None when there are none."""
 
     def metric(cases: pl.DataFrame, task: Task) -> float | None:
-        general = cases.filter((pl.col("kind") == "general") & pl.col("loss_nats").is_not_null())
-        n_bytes = int(general["n_bytes"].sum())
-        return float(general["loss_nats"].sum()) / log(2) / n_bytes if n_bytes else None
+        nats = nats_per(cases, "general", "n_bytes")
+        return None if nats is None else nats / log(2)
 
     return metric

@@ -114,6 +114,16 @@ CHANGES = [
         "evaluate: unknown key 'fewshot' (did you mean 'few_shot'?)",
         change("evaluate", fewshot=3),
     ),
+    ("evaluate.min_cases: expected a whole number, got -1", change("evaluate", min_cases=-1)),
+    ("evaluate.metrics: at least one metric is needed", change("evaluate", metrics=[])),
+    (
+        "evaluate.main: no metric 'exactmatch' (did you mean 'exact_match'?)",
+        change("evaluate", main="exactmatch"),
+    ),
+    (
+        "evaluate.main: of 'length_ratio' neither more nor less is better",
+        change("evaluate", metrics=["length_ratio", "slot_f1"]),
+    ),
 ]
 
 

@@ -7,6 +7,9 @@ import time
 
 import polars as pl
 
+from curation.promotions import read_promotions
+from curation.registry import champion_now
+from curation.release import require_loadable
 from curation.store import Store
 from tests.pipelines.conftest import make_project
 
@@ -103,3 +106,12 @@ def test_the_version_folder_holds_what_its_checksums_say(built):
     assert {"MODEL_CARD.md", "version.json", "rows.parquet", "cases.parquet"} <= names
     assert any(name.endswith(".safetensors") for name in names)
     assert json.loads((folder / "version.json").read_text())["id"] == model.values["id"]
+    require_loadable(model)
+
+
+def test_what_the_gate_promoted_is_in_use(built):
+    store = Store(built.store)
+    log = read_promotions(store, "tiny")
+    assert [(entry.number, entry.by) for entry in log[:2]] == [(1, "gate"), (2, "gate")]
+    used = champion_now(store, "tiny")
+    assert used is not None and used.values["id"] == log[-1].id

@@ -19,16 +19,18 @@ def test_a_method_learns_and_its_answers_do_not_depend_on_neighbours(
     method: Any, tiny_base: Path, tmp_path: Path
 ) -> None:
     rows = copy_rows(100, seed=1)
-    more = {} if METHODS[method].packs else {"epochs": 6}  # virtual tokens are slow to learn
+    more: dict[str, Any] = (
+        {} if METHODS[method].packs else {"epochs": 6}
+    )  # virtual tokens are slow to learn
     told = train_sft(rows, base_model=tiny_base, out=tmp_path, method=method, **OPTIONS | more)
     assert told["method_used"] == told["options"]["method"] == method
     assert sum(told["loss"][-8:]) < sum(told["loss"][:8])
     chats = rows["messages"].to_list()[:12]
     trained = load_predictor(tiny_base, adapter=tmp_path / "adapter")
-    together = [nats for nats, _ in predict_losses(trained, chats)]
-    alone = [predict_losses(trained, [chat])[0][0] for chat in chats]
+    together = [one.nats for one in predict_losses(trained, chats)]
+    alone = [predict_losses(trained, [chat])[0].nats for chat in chats]
     assert together == pytest.approx(alone, abs=1e-4)
-    untrained = [nats for nats, _ in predict_losses(load_predictor(tiny_base), chats)]
+    untrained = [one.nats for one in predict_losses(load_predictor(tiny_base), chats)]
     assert sum(filter(None, together)) < sum(filter(None, untrained))
     prompts = [chat[:-1] for chat in chats[:5]]
     answers = predict_answers(trained, prompts, max_new_tokens=8)

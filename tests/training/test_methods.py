@@ -19,9 +19,7 @@ def test_a_method_learns_and_its_answers_do_not_depend_on_neighbours(
     method: Any, tiny_base: Path, tmp_path: Path
 ) -> None:
     rows = copy_rows(100, seed=1)
-    more: dict[str, Any] = (
-        {} if METHODS[method].packs else {"epochs": 6}
-    )  # virtual tokens are slow to learn
+    more: dict[str, Any] = {} if METHODS[method].packs else {"epochs": 6}
     told = train_sft(rows, base_model=tiny_base, out=tmp_path, method=method, **OPTIONS | more)
     assert told["method_used"] == told["options"]["method"] == method
     assert sum(told["loss"][-8:]) < sum(told["loss"][:8])

@@ -43,7 +43,8 @@ class Delivery:
 class Inbox:
     """The `folder` of a store where deliveries lie, the `fields` that name a line, and what one is.
 
-    A line also has its `id`, which is the digest of the fields, and `at`, when it was delivered.
+    A line also has its `id`, which is the digest of those fields that it has, and `at`, when it was
+    delivered.
     """
 
     folder: str
@@ -58,7 +59,7 @@ class Inbox:
     ) -> Delivery:
         """Put (position, record) pairs in; returns only after they are on disk.
 
-        `read` gives what a record says, all `fields` among it, or raises `ValueError` with the
+        `read` gives what a record says, its `fields` among it, or raises `ValueError` with the
         reason why it may not enter. That one, or a `Record` which its source could not read, is
         kept in quarantine with its position, its reason and the first 2,000 characters of its
         text, and the others go on.
@@ -135,7 +136,7 @@ class Inbox:
         return record
 
     def _name(self, said: Mapping[str, Any]) -> str:
-        return digest({name: said[name] for name in self.fields})
+        return digest({name: said[name] for name in self.fields if name in said})
 
     def _deliver(self, store: Store, lines: list[Line]) -> None:
         """One new file, whole or not at all; its number keeps deliveries in order."""

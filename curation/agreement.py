@@ -2,8 +2,8 @@
 
 Two reviewers have Cohen's kappa; any number that all judged the same rows have Fleiss' kappa; and
 where each judged only some, Krippendorff's alpha counts every row that at least two judged. All are
-1 where reviewers always agree and 0 where they agree as often as chance; `None` means that nothing
-can be said: no row in common, or one and the same verdict throughout, which chance explains as well.
+1 where reviewers always agree and 0 where they agree as often as chance. `None` means that nothing
+can be said: no row in common, or one and the same verdict throughout, as chance would have it too.
 """
 
 from collections import Counter
@@ -19,9 +19,9 @@ from curation.reviews import GOLD
 def cohen_kappa(pairs: Iterable[tuple[str, str]]) -> float | None:
     """Kappa of two raters, each pair being what the one and the other said of a unit.
 
-    (p_o - p_e) / (1 - p_e), where p_o is the share of units on which they agree and p_e the sum over
-    the categories of the products of their shares (Cohen, Educational and Psychological Measurement
-    20, 1960).
+    (p_o - p_e) / (1 - p_e), where p_o is the share of units on which they agree and p_e the sum
+    over the categories of the products of their shares (Cohen, Educational and Psychological
+    Measurement 20, 1960).
     """
     counted = Counter(pairs)
     n = counted.total()
@@ -38,8 +38,8 @@ def cohen_kappa(pairs: Iterable[tuple[str, str]]) -> float | None:
 def fleiss_kappa(units: Sequence[Mapping[str, int]]) -> float | None:
     """Kappa of any raters, each unit being how many of them chose each category.
 
-    As Cohen's, with the mean share of agreeing pairs of raters in a unit for p_o, and the sum of the
-    squared shares of the categories for p_e (Fleiss, Psychological Bulletin 76, 1971). Raises
+    As Cohen's, with the mean share of agreeing pairs of raters in a unit for p_o, and the sum of
+    the squared shares of the categories for p_e (Fleiss, Psychological Bulletin 76, 1971). Raises
     `ValueError` where units have different numbers of raters, or fewer than two.
     """
     sizes = {sum(unit.values()) for unit in units}
@@ -99,7 +99,7 @@ def compare_reviewers(said: pl.DataFrame) -> dict[str, Any]:
 
 
 def measure_reviewers(said: pl.DataFrame) -> list[dict[str, Any]]:
-    """`by`, `rows` and `right` of each reviewer: how many gold rows he judged, and how many well."""
+    """`by`, `rows` and `right` of each reviewer: of the gold rows he judged how many right."""
     known = said.filter(pl.col("by") == GOLD).select("row_id", right="verdict")
     judged = said.filter(pl.col("by") != GOLD).join(known, on="row_id")
     right = (pl.col("verdict") == pl.col("right")).sum()

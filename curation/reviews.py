@@ -151,9 +151,7 @@ def _read_verdict(record: Mapping[str, Any]) -> Line:
         raise ValueError(f"{odd[0]!r} is {said[odd[0]]!r:.80}, not text")
     reason, by, at, answer = (clean_text(text).strip() for text in said.values())
     if answer and record["verdict"] != REJECT:
-        raise ValueError(
-            f"an 'answer' stands beside {record['verdict']!r}; only {REJECT!r} has one"
-        )
+        raise ValueError(f"an 'answer' beside {record['verdict']!r}; only {REJECT!r} has one")
     verdict = {"row_id": record["id"], "verdict": record["verdict"]}
     line = {**verdict, "reason": reason, "by": by, "said_at": at}
     return line | ({"answer": answer} if answer else {})

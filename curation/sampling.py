@@ -44,7 +44,7 @@ def plan_sample(
 ) -> Plan:
     """The fewest rows that show the share with this confidence although so many are bad.
 
-    The smallest n with sum_{i <= bad} C(n, i) (1 - p)^i p^(n - i) <= 1 - confidence for p the share:
+    The smallest n with sum_{i <= bad} C(n, i) (1 - p)^i p^(n - i) <= 1 - confidence, p the share:
     the binomial chance that a kind which is only just good enough has no more bad ones among n.
     """
     rows = bad + 1
@@ -85,7 +85,7 @@ def way_confidence(plans: Sequence[Plan], *, good_share: float = GOOD_SHARE) -> 
         then: dict[int, float] = {}
         for bad, chance in alive.items():
             for found in range(more + 1):
-                drawn = comb(more, found) * (1 - good_share) ** found * good_share ** (more - found)
+                drawn = _exactly(more, found, good_share)
                 then[bad + found] = then.get(bad + found, 0.0) + chance * drawn
         alive = {bad: chance for bad, chance in then.items() if bad > plan.bad}
         looked = plan.rows
@@ -94,7 +94,8 @@ def way_confidence(plans: Sequence[Plan], *, good_share: float = GOOD_SHARE) -> 
 
 def _chance(rows: int, bad: int, good_share: float) -> float:
     """The chance of at most `bad` bad ones among so many rows."""
-    terms = (
-        comb(rows, i) * (1 - good_share) ** i * good_share ** (rows - i) for i in range(bad + 1)
-    )
-    return sum(terms)
+    return sum(_exactly(rows, i, good_share) for i in range(bad + 1))
+
+
+def _exactly(rows: int, bad: int, good_share: float) -> float:
+    return comb(rows, bad) * (1 - good_share) ** bad * good_share ** (rows - bad)

@@ -57,8 +57,12 @@ def test_nothing_is_said_where_nothing_is_in_common_or_all_is_one_verdict():
 
 def test_reviewers_are_compared_on_what_they_share_and_measured_on_gold():
     said = {
-        "甲": "aaaarrrr", "乙": "aaarrrr.", "gold": "ar......", "Ann": "......ar", "alone": "a.......",
-    }  # fmt: skip
+        "甲": "aaaarrrr",
+        "乙": "aaarrrr.",
+        "gold": "ar......",
+        "Ann": "......ar",
+        "alone": "a.......",
+    }
     words = {"a": "accept", "r": "reject"}
     lines = [
         {"row_id": f"{i:032x}", "by": by, "verdict": words[one]}

@@ -1,5 +1,6 @@
 """Rows that people set right: what they become, and which fixes are refused and why."""
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,7 +13,8 @@ from curation.rows import ROW_SCHEMA, digest, make_row, rows_frame
 from curation.tasks.json_slots import json_slots
 
 TASK = json_slots(fields=["actions"], slots={"actions": ["do", "what"]}, closed={"do": ["打开"]})
-WRONG, RIGHT = ('{"actions":[{"do":"打开","what":"%s"}]}' % what for what in ("天窗", "车窗"))
+WRONG = '{"actions":[{"do":"打开","what":"天窗"}]}'
+RIGHT = WRONG.replace("天窗", "车窗")
 TURNS = [
     {"role": "system", "content": "把指令转成JSON"},
     {"role": "user", "content": "打开车窗"},
@@ -44,9 +46,8 @@ def test_a_fixed_row_asks_the_same_keeps_its_labels_and_knows_where_it_comes_fro
     assert fixed["messages"][:-1] == ROW["messages"][:-1]
     labels = ("track", "split", "license", "category", "prompt_id")
     assert [fixed[name] for name in labels] == [ROW[name] for name in labels]
-    assert (fixed["origin"], fixed["source"]) == ("human", "reviews") and WRONG[1:9] in fixed[
-        "meta"
-    ]
+    assert (fixed["origin"], fixed["source"]) == ("human", "reviews")
+    assert json.loads(fixed["meta"]) == {"rejected": WRONG}
     assert rows["Shakespeare"]["track"] == "general"
     assert {(edge["child"], edge["parent"], edge["kind"]) for edge in found.edges} == {
         (fixed["id"], ROW["id"], "fix"),
@@ -106,9 +107,7 @@ def test_fixes_that_come_to_no_row_are_refused_with_the_reason():
     tested = make_row([*TURNS[:2], {"role": "assistant", "content": "{}"}], split="test")
 
     def read_both(ids: Iterable[str]) -> pl.DataFrame:
-        return pl.concat(
-            [read(ids := [*ids]), rows_frame([tested]).filter(pl.col("id").is_in(ids))]
-        )
+        return pl.concat([ROWS, rows_frame([tested])]).filter(pl.col("id").is_in([*ids]))
 
     given = fixes(
         (ROW["id"], "no JSON"), (GENERAL["id"], "Bacon"), ("f" * 32, RIGHT), (tested["id"], RIGHT)

@@ -116,7 +116,7 @@ def test_answers_given_for_rejected_rows_are_fixes_and_those_of_the_outvoted_are
         (verdict(A, reason=["wrong"]), "'reason' is ['wrong'], not text"),
         (verdict(A, by=7), "'by' is 7, not text"),
         (verdict(A, answer={"what": "空调"}), "'answer' is {'what': '空调'}, not text"),
-        (verdict(A, "accept", answer="好"), "an 'answer' stands beside 'accept'; only 'reject'"),
+        (verdict(A, "accept", answer="好"), "an 'answer' beside 'accept'; only 'reject' has one"),
         (verdict(A, reason="a\u202eb"), "U+202E"),
         (verdict(A, by="\udc00"), "U+DC00"),
         (["reject"], "not a JSON object"),

@@ -26,8 +26,10 @@ def test_a_kind_passes_fails_or_needs_the_rest_of_the_next_plan(looked, good, st
     assert (found.state, found.needed) == (state, needed)
 
 
-@pytest.mark.parametrize(("total", "good", "state"), [(12, 12, "passed"), (10, 9, "passed"),
-                                                      (12, 10, "failed"), (0, 0, "failed")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("total", "good", "state"),
+    [(12, 12, "passed"), (10, 9, "passed"), (12, 10, "failed"), (0, 0, "failed")],
+)
 def test_of_a_small_kind_all_rows_are_looked_at_and_nothing_is_inferred(total, good, state):
     found = judge_sample(total, good, total=total)
     assert (found.state, found.needed, found.confidence) == (state, 0, 1.0)

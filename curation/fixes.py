@@ -49,9 +49,9 @@ def fix_rows(fixes: pl.DataFrame, read: ReadRows, *, task: Task) -> Augmented:
 
 
 def check_answer(row: Mapping[str, Any], answer: str, *, task: Task) -> str:
-    """Why this may not be the answer of a row (`ROW_SCHEMA`); "" where it may.
+    """Why this may not take the place of the answer of a row (`ROW_SCHEMA`); "" where it may.
 
-    The reason is the task's own for its rows, `empty` for general ones, `tool_call` where the row
+    The reason is the task's own for its rows, `empty` or `unchanged`, `tool_call` where the row
     answers with one, and in words where the text may not stand in a row.
     """
     if row["messages"][-1]["tool_calls"]:
@@ -62,9 +62,14 @@ def check_answer(row: Mapping[str, Any], answer: str, *, task: Task) -> str:
         fixed = correct_row(row, answer, task=task)
     except ValueError as error:
         return str(error)
-    asked = [turn["content"] for turn in fixed["messages"] if turn["role"] == "user"]
-    said = fixed["messages"][-1]["content"]
-    return task.check(asked[-1], said) if row["track"] == "domain" else ""
+    return "unchanged" if fixed["id"] == row["id"] else check_present(fixed, task=task)
+
+
+def check_present(row: Mapping[str, Any], *, task: Task) -> str:
+    """What the task says against the answer that a row has; "" for general rows."""
+    asked = [turn["content"] for turn in row["messages"] if turn["role"] == "user"]
+    answer = row["messages"][-1]["content"]
+    return task.check(asked[-1], answer) if row["track"] == "domain" else ""
 
 
 def correct_row(
@@ -110,8 +115,10 @@ def edit_records(
 ) -> list[dict[str, str]]:
     """The verdicts of somebody who sets a row right: the row is wrong, and the one fixed is right.
 
-    `said` are `by`, `at` and `reason`. Raises `ValueError` as `correct_row` does.
+    `said` are `by`, `at` and `reason`. Raises `ValueError` for an answer that may not stand.
     """
+    if refused := check_answer(row, answer, task=task):
+        raise ValueError(f"the answer is refused: {refused}")
     fixed = correct_row(row, answer, task=task)
     wrong = {"id": row["id"], "verdict": "reject", "answer": fixed["messages"][-1]["content"]}
     right = {"id": fixed["id"], "verdict": "accept"}

@@ -7,7 +7,7 @@ delivered again adds nothing; a record that cannot be one is kept beside the oth
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,15 +56,18 @@ class Inbox:
         store: Store,
         records: Iterable[tuple[str, Any]],
         read: Callable[[Mapping[str, Any]], Line],
+        *,
+        known: Collection[str] | None = None,
     ) -> Delivery:
         """Put (position, record) pairs in; returns only after they are on disk.
 
         `read` gives what a record says, its `fields` among it, or raises `ValueError` with the
         reason why it may not enter. That one, or a `Record` which its source could not read, is
         kept in quarantine with its position, its reason and the first 2,000 characters of its
-        text, and the others go on.
+        text, and the others go on. `known` are the names of the lines that are there, where the
+        caller has read them.
         """
-        known = {name_line(line) for line in self.read(store)}
+        known = {*known} if known is not None else {name_line(line) for line in self.read(store)}
         lines, new, refused, duplicate = [], [], [], 0
         for position, record in records:
             line, reason = self._read_record(record, read)
@@ -82,7 +85,7 @@ class Inbox:
         if lines:
             self._deliver(store, lines)
         elif duplicate or refused:  # perhaps known from a process killed before it was safe
-            store.local.settle(self._deliveries(store))
+            store.local.settle(self.deliveries(store))
         return Delivery(self.noun, tuple(new), duplicate, tuple(refused))
 
     def read(self, store: Store) -> list[Line]:
@@ -91,16 +94,22 @@ class Inbox:
         Raises `Corrupt` for a damaged one. A line is there twice when two processes delivered it
         at once.
         """
-        lines = []
-        for key in self._deliveries(store):
-            path = store.root / key
-            if path.is_symlink() or not path.is_file():
-                raise ValueError(f"{path.name!r} in the inbox is no file of its own; take it away")
-            every = store.local.read(key).removesuffix(b"\n").split(b"\n")
-            for number, line in enumerate(every, 1):
-                where = f"line {number} of {key} in {str(store.root)!r}"
-                lines.append(self._read_line(line, where))
-        return lines
+        return [line for key in self.deliveries(store) for line in self.read_delivery(store, key)]
+
+    def deliveries(self, store: Store) -> list[str]:
+        """The keys of the deliveries, in order; what one holds never changes."""
+        return [key for key in store.local.list(self.folder) if key.endswith(".jsonl")]
+
+    def read_delivery(self, store: Store, key: str) -> list[Line]:
+        """The lines of one delivery; raises as `read` does."""
+        path = store.root / key
+        if path.is_symlink() or not path.is_file():
+            raise ValueError(f"{path.name!r} in the inbox is no file of its own; take it away")
+        every = store.local.read(key).removesuffix(b"\n").split(b"\n")
+        return [
+            self._read_line(line, f"line {number} of {key} in {str(store.root)!r}")
+            for number, line in enumerate(every, 1)
+        ]
 
     def quarantined(self, store: Store) -> list[dict[str, str]]:
         """`position`, `reason` and `raw` of each record that was refused, in order of delivery."""
@@ -141,13 +150,10 @@ class Inbox:
     def _deliver(self, store: Store, lines: list[Line]) -> None:
         """One new file, whole or not at all; its number keeps deliveries in order."""
         data = "".join(canonical_json(line) + "\n" for line in lines).encode()
-        number = len(self._deliveries(store))
+        number = len(self.deliveries(store))
         with store.leases.adding():
             while not store.local.create(f"{self.folder}/{number:08d}.jsonl", data):
                 number += 1
-
-    def _deliveries(self, store: Store) -> list[str]:
-        return [key for key in store.local.list(self.folder) if key.endswith(".jsonl")]
 
 
 def name_line(line: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ majority of the reviewers decides, a tie decides nothing, and what `gold` says n
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import polars as pl
@@ -56,15 +56,17 @@ FIX_SCHEMA = pl.Schema(
 _ROW_ID = re.compile("[0-9a-f]{32}")
 
 
-def add_verdicts(store: Store, records: Iterable[tuple[str, Any]]) -> Delivery:
+def add_verdicts(
+    store: Store, records: Iterable[tuple[str, Any]], *, known: Collection[str] | None = None
+) -> Delivery:
     """Put (position, record) pairs into the inbox; returns only after they are on disk.
 
     A record has the `id` of a row, `verdict` (`accept`, `reject` or `withdraw`) and, where it
     wants, `reason`, `by` and `at`, and beside `reject` an `answer`. One that has not is kept in
     quarantine. The same record again says nothing new, even after another one: who goes back to
-    what he said first gives another `at`.
+    what he said first gives another `at`. `known` is that of `Inbox.add`.
     """
-    return INBOX.add(store, records, _read_verdict)
+    return INBOX.add(store, records, _read_verdict, known=known)
 
 
 def read_said(delivered: Iterable[Mapping[str, Any]]) -> pl.DataFrame:

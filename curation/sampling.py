@@ -8,6 +8,7 @@ says what the way through all plans so far is worth.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import comb, isclose
 from typing import Literal
 
@@ -34,11 +35,14 @@ class Sampled:
     """
 
     state: Literal["passed", "failed", "more"]
+    looked: int
+    good: int
     needed: int
     plan: Plan
     confidence: float
 
 
+@cache
 def plan_sample(
     bad: int, *, good_share: float = GOOD_SHARE, confidence: float = CONFIDENCE
 ) -> Plan:
@@ -63,14 +67,14 @@ def judge_sample(looked: int, good: int, *, total: int) -> Sampled:
     plans = [plan_sample(bad) for bad in range(MOST_BAD + 1)]
     bad = looked - good
     plan = plans[min(bad, MOST_BAD)]
-    reached = plans[: plan.bad + 1]
     if looked == total:  # nothing is left to be inferred
         enough = good > GOOD_SHARE * total or isclose(good, GOOD_SHARE * total)
-        return Sampled("passed" if enough and total else "failed", 0, plan, 1.0)
+        return Sampled("passed" if enough and total else "failed", looked, good, 0, plan, 1.0)
+    worth = way_confidence(plans[: plan.bad + 1])
     if bad > MOST_BAD:
-        return Sampled("failed", 0, plan, way_confidence(reached))
+        return Sampled("failed", looked, good, 0, plan, worth)
     needed = min(max(0, plan.rows - looked), total - looked)
-    return Sampled("more" if needed else "passed", needed, plan, way_confidence(reached))
+    return Sampled("more" if needed else "passed", looked, good, needed, plan, worth)
 
 
 def way_confidence(plans: Sequence[Plan], *, good_share: float = GOOD_SHARE) -> float:

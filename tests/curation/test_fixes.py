@@ -89,6 +89,7 @@ def test_json_is_written_as_the_row_has_it():
         (ROW, " \n", "empty"),
         (GENERAL, "", "empty"),
         (GENERAL, "a\u202eb", "text holds the unsafe character U+202E"),
+        (GENERAL, " Bacon ", "unchanged"),
         (GENERAL, "William Shakespeare", ""),
         (ROW, RIGHT, ""),
     ],
@@ -105,15 +106,18 @@ def test_a_row_that_calls_a_tool_is_not_set_right_as_text():
 
 def test_fixes_that_come_to_no_row_are_refused_with_the_reason():
     tested = make_row([*TURNS[:2], {"role": "assistant", "content": "{}"}], split="test")
+    others = rows_frame([tested, make_row([*TURNS[:2], {"role": "assistant", "content": RIGHT}])])
 
     def read_both(ids: Iterable[str]) -> pl.DataFrame:
-        return pl.concat([ROWS, rows_frame([tested])]).filter(pl.col("id").is_in([*ids]))
+        return pl.concat([ROWS, others]).filter(pl.col("id").is_in([*ids]))
 
     given = fixes(
-        (ROW["id"], "no JSON"), (GENERAL["id"], "Bacon"), ("f" * 32, RIGHT), (tested["id"], RIGHT)
+        *((ROW["id"], answer) for answer in ("no JSON", RIGHT)),
+        (GENERAL["id"], "Bacon"),
+        *((i, RIGHT) for i in ("f" * 32, tested["id"])),
     )
     found = fix_rows(given, read_both, task=TASK)
     assert not found.rows and not found.edges
     assert sorted(one["reason"] for one in found.rejected) == [
-        "known", "no_row", "not_json", "not_trained_on:test",
+        "known", "no_row", "not_json", "not_trained_on:test", "unchanged",
     ]  # fmt: skip

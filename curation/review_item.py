@@ -8,11 +8,10 @@ from typing import Any
 
 from curation.fixes import check_present
 from curation.lineage.views import View
+from curation.review_queue import HIDDEN
 from curation.tasks._base import Task
 
 _ABOUT = ("source", "track", "origin", "lang", "category", "difficulty", "license")
-HIDDEN = {"gold": "random"}
-"""Whoever knew that his verdict is compared with a known one would take more care."""
 
 
 def describe_item(
@@ -28,11 +27,10 @@ def describe_item(
     `rivals` are other rows with the same question and another answer.
     """
     *before, last = row["messages"]
-    why = HIDDEN.get(asked["why"], asked["why"])
     return {
         "kind": "row",
         "id": row["id"],
-        "why": why,
+        "why": HIDDEN.get(asked["why"], asked["why"]),
         "detail": asked["detail"],
         "value": asked["value"],
         "threshold": asked["threshold"],

@@ -30,6 +30,9 @@ QUEUE_SCHEMA = pl.Schema(
     }
 )
 
+HIDDEN = {"gold": "random"}
+"""Whoever knew that his verdict is compared with a known one would take more care."""
+
 
 @dataclass(frozen=True)
 class Material:

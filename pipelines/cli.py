@@ -11,6 +11,7 @@ from pipelines.cli_aurocs import AUROCS_EXAMPLE, add_aurocs
 from pipelines.cli_lineage import LINEAGE_EXAMPLES, add_lineage
 from pipelines.cli_parts import keep_out_of_store
 from pipelines.cli_preview import PREVIEW_EXAMPLE, add_preview
+from pipelines.cli_review import REVIEW_EXAMPLE, add_review
 from pipelines.cli_reviews import REVIEW_EXAMPLES, add_reviews
 from pipelines.cli_store import add_store
 
@@ -27,6 +28,7 @@ EXAMPLES = {
     "aurocs": AUROCS_EXAMPLE,
     "doctor": "winnow doctor",
     **LINEAGE_EXAMPLES,
+    "review": REVIEW_EXAMPLE,
     **REVIEW_EXAMPLES,
 }
 
@@ -88,6 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
     check = _add(commands, "check", check_recipe, "check a recipe without running it", common)
     check.add_argument("file", nargs="?", help="the recipe")
     _add_bad_cases(commands, common)
+    add_review(commands, common)
     add_reviews(commands, common)
     add_preview(commands, common)
     add_aurocs(commands, common)

@@ -8,37 +8,19 @@ import pytest
 
 from curation.review_desk import Desk
 from curation.reviews import INBOX, decide_rows, find_fixes, read_said
-from curation.rows import dialogue, row_id
 from curation.store import Store
-from tests.curation.lineage_world import TASK, Plan, answer, case, publish
-
-SEEDS = [(f"打开{what}", answer("打开", what)) for what in ("空调", "天窗", "车灯", "雨刮")]
-EITHER = [("打开窗和灯", answer("打开", what)) for what in ("窗", "灯")]
-FAILED = case("关闭音乐", answer("关闭", "音乐"))
-MADE = ("请关闭音乐", answer("关闭", "音乐"), FAILED["row_id"], "augment_badcase")
-KEEP = ["n_chars <= 60", "not label_conflict"]
+from tests.curation.lineage_world import answer
+from tests.curation.review_world import EITHER, KEEP, MADE, SEEDS, build_store, id_of, open_desk
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("built")
-    cases = [FAILED | {"half": "learn"}]
-    plan = Plan(sources={"seeds": [*SEEDS, *EITHER]}, made=[MADE], cases=cases, keep=KEEP)
-    publish(Store(folder), plan)
-    return folder
+    return build_store(tmp_path_factory.mktemp("built"))
 
 
 @pytest.fixture
 def store(built: Path, tmp_path: Path) -> Store:
     return Store(shutil.copytree(built, tmp_path / "store"))
-
-
-def desk(store: Store, **options: Any) -> Desk:
-    return Desk(store, "w", keep=KEEP, task=TASK, **{"overlap": 0, **options})
-
-
-def id_of(prompt: str, said: str) -> str:
-    return row_id(dialogue(prompt, said))
 
 
 def decided(store: Store) -> dict[str, str]:
@@ -56,7 +38,7 @@ def every(desk: Desk, reviewer: str) -> list[dict[str, Any]]:
 
 
 def test_every_row_comes_once_with_why_and_what_is_known_of_it(store):
-    items = {item["id"]: item for item in every(desk(store), "甲")}
+    items = {item["id"]: item for item in every(open_desk(store), "甲")}
     conflict = items[min(id_of(*pair) for pair in EITHER)]
     assert conflict["why"] == "label_conflict" and conflict["kind"] == "row"
     assert [rival["id"] for rival in conflict["rivals"]] == [max(id_of(*p) for p in EITHER)]
@@ -66,54 +48,54 @@ def test_every_row_comes_once_with_why_and_what_is_known_of_it(store):
     assert near["value"] == len(SEEDS[0][0] + SEEDS[0][1]) and near["json"] and not near["check"]
     assert near["turns"] == [{"role": "user", "text": "打开空调"}] and near["answer"] == SEEDS[0][1]
     assert near["about"]["source"] == "seeds" and near["about"]["lang"]
-    assert len(items) == len([*SEEDS, *EITHER, MADE]) + 40 and desk(store).next_item("甲") is not None
+    assert len(items) == len([*SEEDS, *EITHER, MADE]) + 40
 
 
 def test_a_row_is_before_one_reviewer_at_a_time_until_his_lease_ends(store):
-    first, second = desk(store), desk(store)  # of two processes
+    first, second = open_desk(store), open_desk(store)  # of two processes
     mine = first.next_item("甲")
     other = second.next_item("Ann")
     assert mine and other and mine["id"] != other["id"]
     again = second.next_item("甲")
     assert again and again["id"] == mine["id"]
-    short = desk(store, lease_s=-1)
+    short = open_desk(store, lease_s=-1)
     given = [item["id"] for item in (short.next_item("B"), short.next_item("C")) if item]
     assert given[0] == given[1]
 
 
 def test_a_verdict_is_on_disk_when_it_is_acknowledged_and_may_be_taken_back(store):
-    open_desk = desk(store)
-    item = open_desk.next_item("李雷")
+    here = open_desk(store)
+    item = here.next_item("李雷")
     assert item
-    open_desk.say("李雷", item["id"], "reject", reason="wrong_answer", seconds=4.0)
+    here.say("李雷", item["id"], "reject", reason="wrong_answer", seconds=4.0)
     assert decided(Store(store.root)) == {item["id"]: "reject"}
     (said,) = read_said(INBOX.read(store)).to_dicts()
     assert (said["by"], said["reason"]) == ("李雷", "wrong_answer") and said["said_at"]
-    progress = open_desk.progress("李雷")
+    progress = here.progress("李雷")
     assert (progress["done"], progress["median_s"]) == (1, 4.0)
-    following = open_desk.next_item("李雷")
+    following = here.next_item("李雷")
     assert following and following["id"] != item["id"]
-    undone = desk(store).undo("李雷")  # after a restart too
+    undone = open_desk(store).undo("李雷")  # after a restart too
     assert undone and undone["id"] == item["id"]
-    assert decided(store) == {} and open_desk.progress("李雷")["done"] == 0
-    again = open_desk.next_item("李雷")
+    assert decided(store) == {} and here.progress("李雷")["done"] == 0
+    again = here.next_item("李雷")
     assert again and again["id"] == item["id"]
-    assert open_desk.undo("李雷") is None
+    assert here.undo("李雷") is None
 
 
 def test_an_edit_is_checked_says_two_things_and_is_taken_back_whole(store):
-    open_desk, row = desk(store), id_of(*SEEDS[0])
+    here, row = open_desk(store), id_of(*SEEDS[0])
     typed = '{"actions": [{"do": "打开",\n "what": "调"}]}'
-    assert open_desk.check(row, "{") == "not_json"
+    assert here.check(row, "{") == "not_json"
     with pytest.raises(ValueError, match="the answer is refused: not_json"):
-        open_desk.say("甲", row, "reject", answer="{")
+        here.say("甲", row, "reject", answer="{")
     assert decided(store) == {}
-    open_desk.say("甲", row, "reject", answer=typed)
+    here.say("甲", row, "reject", answer=typed)
     right = id_of(SEEDS[0][0], answer("打开", "调"))
     assert decided(store) == {row: "reject", right: "accept"}
     (fix,) = find_fixes(read_said(INBOX.read(store))).to_dicts()
     assert (fix["row_id"], fix["answer"]) == (row, answer("打开", "调"))
-    open_desk.undo("甲")
+    here.undo("甲")
     assert decided(store) == {}
 
 
@@ -123,29 +105,29 @@ def test_gold_rows_come_to_everybody_as_if_they_were_drawn_and_measure_him(store
     gold = [id_of(*SEEDS[1]), id_of(*SEEDS[2])]
     known = {"verdict": "reject", "by": "gold"}
     add_verdicts(store, [(i, {"id": i, **known}) for i in gold])
-    open_desk = desk(store, size=20)
+    here = open_desk(store, size=20)
     for name in ("甲", "Ann"):
-        items = {item["id"]: item["why"] for item in every(open_desk, name)}
+        items = {item["id"]: item["why"] for item in every(here, name)}
         assert [items[i] for i in gold] == ["random", "random"] and "gold" not in items.values()
-    open_desk.say("Ann", gold[0], "accept")
-    open_desk.say("Ann", gold[1], "reject")
-    assert open_desk.agreement()["gold"] == [{"by": "Ann", "rows": 2, "right": 1}]
+    here.say("Ann", gold[0], "accept")
+    here.say("Ann", gold[1], "reject")
+    assert here.agreement()["gold"] == [{"by": "Ann", "rows": 2, "right": 1}]
     assert decided(store) == dict.fromkeys(gold, "reject")
 
 
 def test_what_the_others_settled_is_not_asked_and_a_tie_is_asked_of_a_third(store):
-    open_desk, row = desk(store), id_of(*SEEDS[3])
-    open_desk.say("甲", row, "accept")
-    assert row not in {item["id"] for item in every(open_desk, "B")}
-    open_desk.say("B", row, "reject")
-    later = desk(store)
+    here, row = open_desk(store), id_of(*SEEDS[3])
+    here.say("甲", row, "accept")
+    assert row not in {item["id"] for item in every(here, "B")}
+    here.say("B", row, "reject")
+    later = open_desk(store)
     told = {item["id"]: item["why"] for item in every(later, "丙")}
     assert told[row] == "tie"
-    assert row not in {item["id"] for item in every(desk(store), "B")}
+    assert row not in {item["id"] for item in every(open_desk(store), "B")}
 
 
 def test_samples_are_told_by_source_and_error_type(store):
-    lines = {line["group"]: line for line in desk(store).samples()}
+    lines = {line["group"]: line for line in open_desk(store).samples()}
     assert lines["source general"]["rows"] == 40 and lines["source general"]["needed"] == 29
     assert lines["not_json"]["state"] == "more" and lines["not_json"]["new"]
 
@@ -157,15 +139,15 @@ def test_samples_are_told_by_source_and_error_type(store):
 )  # fmt: skip
 def test_a_name_that_cannot_be_kept_is_refused(store, name, said):
     with pytest.raises(ValueError, match=said):
-        desk(store).next_item(name)
+        open_desk(store).next_item(name)
 
 
 def test_a_verdict_that_is_none_or_on_no_row_adds_nothing(store):
-    open_desk = desk(store)
+    here = open_desk(store)
     with pytest.raises(ValueError, match="'perhaps' is no verdict; say 'accept' or 'reject'"):
-        open_desk.say("甲", id_of(*SEEDS[0]), "perhaps")
+        here.say("甲", id_of(*SEEDS[0]), "perhaps")
     with pytest.raises(LookupError, match="no row of 'w' has the id"):
-        open_desk.say("甲", "0" * 32, "accept")
+        here.say("甲", "0" * 32, "accept")
     with pytest.raises(ValueError, match="U\\+202E"):
-        open_desk.say("甲", id_of(*SEEDS[0]), "reject", reason="a\u202eb")
+        here.say("甲", id_of(*SEEDS[0]), "reject", reason="a\u202eb")
     assert not INBOX.read(store)

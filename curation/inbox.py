@@ -7,7 +7,7 @@ delivered again adds nothing; a record that cannot be one is kept beside the oth
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,14 @@ class Delivery:
         return f"{len(self.new)} new {self.noun}s, {known} already known, {refused} quarantined"
 
 
+@dataclass
+class Known:
+    """What an inbox holds: the names of its lines, and how many deliveries; None: not counted."""
+
+    names: set[str]
+    deliveries: int | None
+
+
 @dataclass(frozen=True)
 class Inbox:
     """The `folder` of a store where deliveries lie, the `fields` that name a line, and what one is.
@@ -57,17 +65,17 @@ class Inbox:
         records: Iterable[tuple[str, Any]],
         read: Callable[[Mapping[str, Any]], Line],
         *,
-        known: Collection[str] | None = None,
+        known: Known | None = None,
     ) -> Delivery:
         """Put (position, record) pairs in; returns only after they are on disk.
 
         `read` gives what a record says, its `fields` among it, or raises `ValueError` with the
         reason why it may not enter. That one, or a `Record` which its source could not read, is
         kept in quarantine with its position, its reason and the first 2,000 characters of its
-        text, and the others go on. `known` are the names of the lines that are there, where the
-        caller has read them.
+        text, and the others go on. `known` is what is there, where the caller has read it.
         """
-        known = {*known} if known is not None else {name_line(line) for line in self.read(store)}
+        known = known or Known({name_line(line) for line in self.read(store)}, None)
+        names = {*known.names}
         lines, new, refused, duplicate = [], [], [], 0
         for position, record in records:
             line, reason = self._read_record(record, read)
@@ -76,14 +84,14 @@ class Inbox:
                 kept = {"position": printable(position), "raw": raw_text(record)}
                 line = {"quarantined": reason, **kept}
             name = name_line(line)
-            if name not in known:
-                known.add(name)
+            if name not in names:
+                names.add(name)
                 lines.append(line)
                 new += [] if reason else [name]
             elif not reason:
                 duplicate += 1
         if lines:
-            self._deliver(store, lines)
+            self._deliver(store, lines, known.deliveries)
         elif duplicate or refused:  # perhaps known from a process killed before it was safe
             store.local.settle(self.deliveries(store))
         return Delivery(self.noun, tuple(new), duplicate, tuple(refused))
@@ -99,6 +107,10 @@ class Inbox:
     def deliveries(self, store: Store) -> list[str]:
         """The keys of the deliveries, in order; what one holds never changes."""
         return [key for key in store.local.list(self.folder) if key.endswith(".jsonl")]
+
+    def key(self, number: int) -> str:
+        """The key of the delivery with this number: as many as there are before it, or more."""
+        return f"{self.folder}/{number:08d}.jsonl"
 
     def read_delivery(self, store: Store, key: str) -> list[Line]:
         """The lines of one delivery; raises as `read` does."""
@@ -147,12 +159,12 @@ class Inbox:
     def _name(self, said: Mapping[str, Any]) -> str:
         return digest({name: said[name] for name in self.fields if name in said})
 
-    def _deliver(self, store: Store, lines: list[Line]) -> None:
+    def _deliver(self, store: Store, lines: list[Line], before: int | None) -> None:
         """One new file, whole or not at all; its number keeps deliveries in order."""
         data = "".join(canonical_json(line) + "\n" for line in lines).encode()
-        number = len(self.deliveries(store))
+        number = len(self.deliveries(store)) if before is None else before
         with store.leases.adding():
-            while not store.local.create(f"{self.folder}/{number:08d}.jsonl", data):
+            while not store.local.create(self.key(number), data):
                 number += 1
 
 

@@ -1,7 +1,7 @@
 """The book of a review: who has which row before him, and what each reviewer may take back.
 
-One SQLite file beside the inboxes, which several processes may use at once. It holds no verdict:
-without it nobody knows any more who looks at what, and nothing else is lost.
+One SQLite file beside the inboxes, which several processes may use at once. It holds no verdict, so
+it is not waited for until it is on the disk; one that a power cut damaged is begun anew.
 """
 
 import json
@@ -29,9 +29,7 @@ class ReviewBook:
     """Leases and acts; a lock of the caller's keeps threads apart, and SQLite processes."""
 
     def __init__(self, path: Path):
-        self._db = sqlite3.connect(path, timeout=60, check_same_thread=False)
-        self._db.execute("pragma journal_mode = truncate")
-        self._db.executescript(_SCHEMA)
+        self._db = _open(path)
 
     def lease(self, reviewer: str, row_ids: Iterable[str], *, seconds: float = LEASE_S) -> str:
         """The first of the rows that nobody else has now, kept for this reviewer; "" for none.
@@ -82,3 +80,24 @@ class ReviewBook:
     def close(self) -> None:
         """Release the file."""
         self._db.close()
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    """The book at a path, a new one in the place of one that is damaged."""
+    db = sqlite3.connect(path, timeout=60, check_same_thread=False)
+    if not _is_whole(db):
+        db.close()
+        path.unlink()
+        return _open(path)
+    db.execute("pragma synchronous = off")
+    db.executescript(_SCHEMA)
+    return db
+
+
+def _is_whole(db: sqlite3.Connection) -> bool:
+    try:
+        return db.execute("pragma quick_check").fetchone() == ("ok",)
+    except sqlite3.OperationalError:  # locked, or may not be read: that is no damage
+        raise
+    except sqlite3.DatabaseError:
+        return False

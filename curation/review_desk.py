@@ -167,7 +167,7 @@ class Desk:
         for record in records:
             clean_text("".join(record.values()))
         given = [(f"review of {record['id']}", record) for record in records]
-        delivery = add_verdicts(self.store, given, known=self._inbox.names)
+        delivery = add_verdicts(self.store, given, known=self._inbox.known)
         if delivery.quarantined:
             raise ValueError(delivery.quarantined[0][1])
         self._refresh()
@@ -190,6 +190,9 @@ class Desk:
         self._queue = {line["id"]: line for line in queue.iter_rows(named=True)}
         claims = self._material.conflicts.select("ids").iter_rows()
         self._rivals = {i: ids for (ids,) in claims for i in ids}
+        ids = {*self._queue, *(i for row in self._queue for i in self._rivals.get(row, ()))}
+        self._rows = {row["id"]: row for row in rows_by_id(self._places, sorted(ids)).to_dicts()}
+        self._scores = read_scores(self._view, [*self._queue])
 
     def _state(self) -> tuple[int, list[str]]:
         """What the queue is made from: how much was said, and which versions there are."""
@@ -197,6 +200,9 @@ class Desk:
         return len(self._inbox.lines), sorted(version.key for version in steps.values())
 
     def _row(self, row_id: str) -> dict[str, Any]:
+        """A row, of the queue or of the store."""
+        if row_id in self._rows:
+            return self._rows[row_id]
         found = rows_by_id(self._places, [row_id]).to_dicts()
         if not found:
             raise LookupError(f"no row of {self.recipe!r} has the id {row_id!r:.80}")
@@ -204,17 +210,17 @@ class Desk:
 
     def _describe(self, row_id: str) -> dict[str, Any]:
         row = self._row(row_id)
-        others = [i for i in self._rivals.get(row_id, ()) if i != row_id]
+        others = (i for i in self._rivals.get(row_id, ()) if i != row_id and i in self._rows)
         rivals = [
             {
                 "id": other["id"],
                 "source": other["source"],
                 "answer": other["messages"][-1]["content"],
             }
-            for other in rows_by_id(self._places, others).to_dicts()
+            for other in map(self._row, others)
         ]
         asked = self._queue.get(row_id, _UNDONE)
-        scores = read_scores(self._view, row_id)
+        scores = self._scores.get(row_id, {})
         return describe_item(row, asked, task=self.task, scores=scores, rivals=rivals)
 
 

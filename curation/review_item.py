@@ -3,7 +3,7 @@
 `kind` is `row` for a verdict on one row; other questions about a row will have other kinds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from curation.fixes import check_present
@@ -46,8 +46,8 @@ def describe_item(
     }
 
 
-def read_scores(view: View, row_id: str) -> dict[str, Any]:
-    """The scores of a row by name, {} where it has none."""
+def read_scores(view: View, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """The scores of rows by name, by their ids; rows that have none are not among them."""
     step = view.steps.get("kept_rows")
-    found = step.lookup("scores", [row_id]).to_dicts() if step else []
-    return found[0] if found else {}
+    found = step.lookup("scores", ids).to_dicts() if step else []
+    return {scores["id"]: scores for scores in found}

@@ -6,13 +6,21 @@ majority of the reviewers decides, a tie decides nothing, and what `gold` says n
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import polars as pl
 
 from curation.accounts import Account
-from curation.inbox import Delivery, Inbox, Line, distinct_lines, tally_delivered, tally_lines
+from curation.inbox import (
+    Delivery,
+    Inbox,
+    Known,
+    Line,
+    distinct_lines,
+    tally_delivered,
+    tally_lines,
+)
 from curation.rows import clean_text, digest
 from curation.store import Store
 from curation.verdicts import ACCEPT, REJECT, find_mistake
@@ -57,7 +65,7 @@ _ROW_ID = re.compile("[0-9a-f]{32}")
 
 
 def add_verdicts(
-    store: Store, records: Iterable[tuple[str, Any]], *, known: Collection[str] | None = None
+    store: Store, records: Iterable[tuple[str, Any]], *, known: Known | None = None
 ) -> Delivery:
     """Put (position, record) pairs into the inbox; returns only after they are on disk.
 

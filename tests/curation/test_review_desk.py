@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from curation.review_book import BOOK
 from curation.review_desk import Desk
 from curation.reviews import INBOX, decide_rows, find_fixes, read_said
 from curation.store import Store
@@ -81,6 +82,22 @@ def test_a_verdict_is_on_disk_when_it_is_acknowledged_and_may_be_taken_back(stor
     again = here.next_item("李雷")
     assert again and again["id"] == item["id"]
     assert here.undo("李雷") is None
+
+
+def test_a_book_that_a_power_cut_damaged_is_begun_anew_and_no_verdict_is_lost(store):
+    here = open_desk(store)
+    item = here.next_item("甲")
+    assert item
+    here.say("甲", item["id"], "accept")
+    here.close()
+    book = store.root / BOOK
+    for damage in (b"not a database, but long enough to be one", book.read_bytes()[:5000]):
+        book.write_bytes(damage)
+        again = open_desk(store)
+        following = again.next_item("甲")
+        assert following and following["id"] != item["id"] and again.undo("甲") is None
+        again.close()
+    assert decided(store) == {item["id"]: "accept"}
 
 
 def test_an_edit_is_checked_says_two_things_and_is_taken_back_whole(store):

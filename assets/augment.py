@@ -1,17 +1,22 @@
 """Augment: new rows aimed at the errors, each with an edge to what it was made from."""
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 import polars as pl
 
 from assets.delta import changed_ids, is_input_of
 from assets.recipe import Recipe
 from assets.stage import Job, Stage
 from curation.accounts import Account, count_records, tally_rows
-from curation.augmenters._base import BOUGHT_SCHEMA, AugmentWork, Bought
+from curation.augmenters._base import BOUGHT_SCHEMA, Augmented, AugmentWork, Bought
 from curation.conflicts import find_rejected
 from curation.dedup import text_rows
+from curation.fixes import fix_rows
 from curation.llm_ledger import LEDGER, read_calls
 from curation.rows import EDGE_SCHEMA, digest, rows_frame
 from curation.store import Change, Made, Version
+from curation.tasks._base import Task
 
 _TRUSTED = (pl.col("track") == "domain") & (pl.col("split") == "train")
 """The rows that new ones are made from."""
@@ -38,7 +43,7 @@ def augmented_stage(recipe: Recipe) -> Stage:
 def augmented_rows(
     job: Job, rows: Version, bad_cases: Version, error_types: Version, verdicts: Version
 ) -> Made:
-    """Rows made from seeds and from the bad cases to learn from; what was rejected, and why."""
+    """Rows made from seeds and bad cases to learn from, and those set right; what was rejected."""
     if since := _of_the_same(job, rows, bad_cases, error_types, verdicts):
         none = Change(pl.DataFrame(), pl.DataFrame())
         tables = dict.fromkeys(since.tables, none)
@@ -54,6 +59,7 @@ def augmented_rows(
         bought=bought,
     )
     made = job.recipe.augment.make()(work)
+    made = _with_fixes(made, rows, verdicts, job.recipe.task)
     edges = pl.DataFrame(made.edges, schema=EDGE_SCHEMA).unique()
     rejected = pl.DataFrame(made.rejected, schema=REJECTED_SCHEMA)
     asked = pl.DataFrame(made.bought, schema=BOUGHT_SCHEMA).with_row_index("number")
@@ -89,6 +95,25 @@ def augmented_rows(
     )
 
 
+def _with_fixes(made: Augmented, rows: Version, verdicts: Version, task: Task) -> Augmented:
+    """What was made, and the rows that people set right among all of these."""
+    known = rows_frame(made.rows)
+
+    def read(ids: Iterable[str]) -> pl.DataFrame:
+        imported = rows.lookup("rows", (wanted := pl.Series(ids, dtype=pl.String)))
+        others = known.filter(pl.col("id").is_in(wanted.implode()))
+        return pl.concat([imported, others.join(imported, on="id", how="anti")])
+
+    fixed = fix_rows(verdicts.table("fixes"), read, task=task)
+    return replace(
+        made,
+        rows=[*made.rows, *fixed.rows],
+        edges=[*made.edges, *fixed.edges],
+        rejected=[*made.rejected, *fixed.rejected],
+        proposed=made.proposed + fixed.proposed,
+    )
+
+
 def _seeds(job: Job, rows: Version, verdicts: Version) -> pl.DataFrame:
     """The rows that new ones are made from: of those that people reject no others are."""
     seeds, decided = rows.table("rows", where=_TRUSTED), verdicts.table("rows")
@@ -103,7 +128,7 @@ def _of_the_same(
 ) -> Version | None:
     """The present head, where it was made from all that would be made from now.
 
-    Most rows that come are general ones, of which nothing is made.
+    Most rows that come are general ones, of which nothing is made but what people set right.
     """
     since, reads = job.same_code, digest(job.recipe.augment.files_digest())
     if since is None or since.manifest["how"]["reads"] != reads:
@@ -111,6 +136,9 @@ def _of_the_same(
     if not all(is_input_of(since, version) for version in (bad_cases, error_types)):
         return None
     ids = changed_ids(since, [(rows, "rows"), (verdicts, "rows")])
+    fixed = verdicts.table("fixes")["row_id"]
+    if changed_ids(since, [(verdicts, "fixes")]) or not {*fixed}.isdisjoint(ids):
+        return None
     touched = (version.lookup("rows", ids, texts=False) for version in (since.input("rows"), rows))
     return None if any(some.filter(_TRUSTED).height for some in touched) else since
 

@@ -9,7 +9,14 @@ from curation.bad_cases import account_inbox, find_error_types, inbox_digest, sn
 from curation.inbox import Inbox, Line
 from curation.intake import take_drops
 from curation.reviews import INBOX as VERDICTS
-from curation.reviews import UNDECIDED, account_verdicts, decide_rows, read_said, said_digest
+from curation.reviews import (
+    UNDECIDED,
+    account_verdicts,
+    decide_rows,
+    find_fixes,
+    read_said,
+    said_digest,
+)
 from curation.store import Made, Version
 from curation.verdicts import ACCEPT, REJECT
 
@@ -41,14 +48,15 @@ def error_types(job: Job, bad_cases: Version) -> Made:
 
 @stage(GROUP, reads=lambda job: said_digest(_delivered_verdicts(job)), checks=("conservation",))
 def verdicts(job: Job) -> Made:
-    """What people said of rows until now, and what the majority of them comes to on each row."""
+    """What people said of rows until now, what it comes to on each, and the answers they gave."""
     delivered = _delivered_verdicts(job)
     said = read_said(delivered)
     decided = decide_rows(said)
     names = {ACCEPT: "accepted", REJECT: "rejected", UNDECIDED: UNDECIDED}
     counts = {name: (decided["verdict"] == verdict).sum() for verdict, name in names.items()}
     account = account_verdicts(delivered, said)
-    return _snapshot({"rows": decided, "said": said}, {"verdicts": counts}, account)
+    tables = {"rows": decided, "said": said, "fixes": find_fixes(said)}
+    return _snapshot(tables, {"verdicts": counts}, account)
 
 
 def _state_of_cases(job: Job) -> str:

@@ -33,7 +33,8 @@ PART_LINES = 20_000
 class Inbox:
     """The `folder` of a store where deliveries lie, the `fields` that name a line, and what one is.
 
-    A line also has its `id`, which is the digest of the fields, and `at`, when it was delivered.
+    A line also has its `id`, which is the digest of those fields that it has, and `at`, when it was
+    delivered.
     """
 
     folder: str
@@ -50,7 +51,7 @@ class Inbox:
     ) -> Delivery:
         """Put (position, record) pairs in; returns only after they are on disk.
 
-        `read` gives what a record says, all `fields` among it, or raises `ValueError` with the
+        `read` gives what a record says, its `fields` among it, or raises `ValueError` with the
         reason why it may not enter. That one, or a `Record` which its source could not read, is
         kept in quarantine with its position, its reason and the first 2,000 characters of its
         text, and the others go on; of an `Unfinished` one all that it `said` is kept. Who adds
@@ -148,7 +149,7 @@ class Inbox:
         return record
 
     def _name(self, said: Mapping[str, Any]) -> str:
-        return digest({name: said[name] for name in self.fields})
+        return digest({name: said[name] for name in self.fields if name in said})
 
     def _deliver(self, store: Store, lines: Iterable[Line], number: int) -> int:
         """One new file, whole or not at all; its number keeps deliveries in order."""
@@ -176,12 +177,12 @@ class Known:
         self._inbox, self._store = inbox, store
         self._unsettled: list[str] = []
         for key in inbox.deliveries(store):
-            self._read(key)
+            self._take(key)
 
     def catch_up(self) -> None:
         """Read what other processes delivered since."""
         while (self._store.root / self._inbox.key(self.following)).exists():
-            self._read(self._inbox.key(self.following))
+            self._take(self._inbox.key(self.following))
 
     def add(self, number: int, names: Iterable[str]) -> None:
         """These lines are on disk now, in the delivery with this number."""
@@ -195,11 +196,13 @@ class Known:
         self._store.local.settle(self._unsettled)
         self._unsettled = []
 
-    def _read(self, key: str) -> None:
-        self.names.update(map(name_line, self._inbox.read_delivery(self._store, key)))
+    def _take(self, key: str) -> list[Line]:
+        lines = [*self._inbox.read_delivery(self._store, key)]
+        self.names.update(map(name_line, lines))
         self._unsettled.append(key)
         if (stem := PurePath(key).stem).isdecimal():
             self.following = max(self.following, int(stem) + 1)
+        return lines
 
 
 def _outcome(position: str, line: Line, fresh: bool) -> Outcome:

@@ -35,7 +35,7 @@ class Line:
         floors: Mapping[str, float] | None = None,
     ):
         by = [*STRATA, TOPIC] if spread else [*STRATA]
-        placed = rows.select("id", *by, place=_places(rows["id"], salt))
+        placed = rows.select("id", *by, place=draw_places(rows["id"], salt))
         scale = pl.col("n").sum().over(TOPIC) ** spread if spread else pl.lit(1.0)
         strata = placed.group_by(by).agg(n=pl.len()).with_columns(scale=scale)
         there = strata["category"].unique().to_list()
@@ -92,7 +92,7 @@ class _Part:
         return line.sort("at", "place").select("id", "at")
 
 
-def _places(ids: pl.Series, salt: str) -> pl.Series:
+def draw_places(ids: pl.Series, salt: str) -> pl.Series:
     """A row's place in line: a number that depends on its id and the salt alone.
 
     Ids are digests, so the mixing step of SplitMix64 (Steele, Lea and Flood, 2014) is enough to

@@ -29,6 +29,7 @@ FUNCTIONS = (
 _KEYWORDS = ("and", "or", "not", "in", "like", "ilike", "between", "is", "when", "then", "else")
 _QUOTED = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|`[^`]*`""")
 _CALL = re.compile(r"([A-Za-z_]\w*)\s*\(")
+_ORDERED = re.compile(r"(\w+)\s*(?:<=|>=|<|>)\s*([+-]?\d[\d.]*(?:[eE][+-]?\d+)?)")
 _SIMPLE = re.compile(r"\s*(\w+)\s*(?:<=|>=|<>|!=|==?|<|>)\s*([+-]?[\d.]+(?:[eE][+-]?\d+)?)\s*")
 
 
@@ -63,6 +64,15 @@ def parse_rules(rules: Iterable[str], columns: Iterable[str]) -> list[Rule]:
 def read_columns(rules: Iterable[str], columns: Iterable[str]) -> set[str]:
     """Names of the columns that the rules read."""
     return {name for rule in parse_rules(rules, list(columns)) for name in rule.columns}
+
+
+def find_thresholds(rule: str) -> list[tuple[str, float]]:
+    """Each column that a rule compares with a number, and the number at which the rule turns.
+
+    `0.2 < x` is not found; write `x > 0.2`.
+    """
+    bare = _QUOTED.sub("''", rule)
+    return [(name, float(number)) for name, number in _ORDERED.findall(bare)]
 
 
 def judge_rows(rows: pl.DataFrame, rules: Iterable[str | Rule]) -> pl.DataFrame:

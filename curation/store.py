@@ -6,7 +6,7 @@ may be killed at any moment: what it left behind is either whole or unreferenced
 
     objects/<kind>/<hh>/<sha256>.parquet | .json      objects/folders/<hh>/<sha256>/<file>
     refs/<name>/<seq>.json      pins/<label>.json      memo/<key>.json
-    tmp/   leases/   .lock   .gate   intake/   verdicts/   alerts/   told_alerts/   calls.sqlite
+    tmp/  leases/  .lock  .gate  intake/  verdicts/  alerts/  told_alerts/  *.sqlite
 """
 
 import hashlib

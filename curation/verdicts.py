@@ -1,7 +1,7 @@
 """Verdicts: what people said of rows, one line of a file each."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,12 +49,13 @@ def read_verdicts(*, verdicts: Path, min_verdicts: int = 200) -> Verdicts:
     return Verdicts(rows, len(votes) - len(said), broken, min_verdicts)
 
 
-def find_mistake(said: Mapping[str, Any]) -> str:
-    """What a record lacks to be a verdict, "" where it is one."""
+def find_mistake(said: Mapping[str, Any], *, verdicts: Sequence[str] = (ACCEPT, REJECT)) -> str:
+    """What a record lacks to be one of these verdicts, "" where it is one."""
     if not isinstance(said.get("id"), str) or not said["id"]:
         return f"'id' is {said.get('id')!r:.80}, not the id of a row"
-    if said.get("verdict") not in (ACCEPT, REJECT):
-        return f"'verdict' is {said.get('verdict')!r:.80}, not {ACCEPT!r} or {REJECT!r}"
+    if said.get("verdict") not in verdicts:
+        *others, last = map(repr, verdicts)
+        return f"'verdict' is {said.get('verdict')!r:.80}, not {', '.join(others)} or {last}"
     return ""
 
 

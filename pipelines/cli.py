@@ -15,6 +15,7 @@ from pipelines.cli_llm import LLM_EXAMPLES, add_llm
 from pipelines.cli_models import MODEL_EXAMPLES, add_models
 from pipelines.cli_parts import keep_out_of_store
 from pipelines.cli_preview import PREVIEW_EXAMPLE, add_preview
+from pipelines.cli_review import REVIEW_EXAMPLE, add_review
 from pipelines.cli_reviews import REVIEW_EXAMPLES, add_reviews
 from pipelines.cli_serve import SERVE_EXAMPLE, add_serve
 from pipelines.cli_store import add_store
@@ -33,6 +34,7 @@ EXAMPLES = {
     **INTAKE_EXAMPLES,
     "serve": SERVE_EXAMPLE,
     **LINEAGE_EXAMPLES,
+    "review": REVIEW_EXAMPLE,
     **REVIEW_EXAMPLES,
     **LLM_EXAMPLES,
     **MODEL_EXAMPLES,
@@ -97,6 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
     check.add_argument("file", nargs="?", help="the recipe")
     add_intake(commands, common)
     add_serve(commands, common)
+    add_review(commands, common)
     add_reviews(commands, common)
     add_preview(commands, common)
     add_aurocs(commands, common)

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipelines.cli_text import cut
 
-WRITTEN = ("to", "openlineage", "hf", "llama_factory")
+WRITTEN = ("to", "openlineage", "hf", "llama_factory", "label_studio")
 """Options that name a file or folder to write."""
 Command = Callable[[argparse.Namespace], int]
 Argument = tuple[tuple[str, ...], dict[str, Any]]

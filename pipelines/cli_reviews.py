@@ -8,6 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.cli_parts import Argument, Command, add_command, existing_store, show, store_and_name
+from pipelines.cli_review_reports import (
+    ANNOTATED,
+    REPORT_EXAMPLES,
+    SIZE,
+    TASKS,
+    export_tasks,
+    import_tasks,
+    show_agreement,
+    show_samples,
+)
 from pipelines.cli_text import Lines, aligned, cut
 
 REVIEW_EXAMPLES = {
@@ -15,6 +25,7 @@ REVIEW_EXAMPLES = {
     "reviews accept": "winnow reviews accept 0f3a77c1b2d4 --by reviewer-1",
     "reviews reject": "winnow reviews reject 0f3a77c1b2d4 77c1e9 --reason 答非所问",
     "reviews add": "winnow reviews add verdicts.jsonl",
+    **REPORT_EXAMPLES,
 }
 
 _ROWS: Argument = (("ids",), {"nargs": "+", "metavar": "ID", "help": "of a row, or its beginning"})
@@ -40,13 +51,18 @@ def add_reviews(commands: Any, common: argparse.ArgumentParser) -> None:
 
 def _commands() -> dict[str, tuple[Command, str, list[Argument]]]:
     right = "these rows are right: in a conflict the rows that answer otherwise leave"
-    lines = "put a JSONL file of {id, verdict, reason, by} into the inbox"
+    lines = "put a JSONL file of {id, verdict, reason, by, answer} into the inbox"
+    sampled = "what the rows looked at say of each error type and source"
     said = [_ROWS, _REASON, _BY]
     return {
         "list": (list_reviews, "what waits for people, most rows first", [_KIND, _LIMIT, _JSON]),
         "accept": (lambda args: _judge(args, "accept"), right, said),
         "reject": (lambda args: _judge(args, "reject"), "these rows are wrong and leave", said),
         "add": (add_file, lines, [_FILE]),
+        "agreement": (show_agreement, "how far the reviewers agree", [_JSON]),
+        "samples": (show_samples, sampled, [_JSON]),
+        "export": (export_tasks, "the rows that wait as tasks of Label Studio", [TASKS, SIZE]),
+        "import": (import_tasks, "put annotations of Label Studio into the inbox", [ANNOTATED]),
     }
 
 

@@ -10,6 +10,7 @@ import pytest
 from assets import feedback
 from assets.stage import CheckFailed
 from curation.accounts import prove_chain
+from curation.fixes import edit_records
 from curation.lineage import explain_row
 from curation.reviews import add_verdicts
 from curation.rows import UTTERANCE
@@ -89,7 +90,7 @@ def require_fresh(project: Project) -> None:
 def test_what_is_accepted_stays_and_what_contradicts_it_goes(project, right, wrong):
     assert not trained(project, right) and not trained(project, wrong)
     before = {name: ids_of(project, name) for name in ("augmented_rows", "split_rows")}
-    say(project, "accept", right, by="李雷", reason="窗 is a window")
+    say(project, "accept", right, by="审阅甲", reason="窗 is a window")
     with rows_signed() as signed:
         build = project.build()
     new = {name: len(ids_of(project, name) - ids) for name, ids in before.items()}
@@ -102,7 +103,7 @@ def test_what_is_accepted_stays_and_what_contradicts_it_goes(project, right, wro
     (why,) = explain_row(project.store, "delta", id_of(project, wrong))
     assert why["verdict"].startswith("dropped at duplicates into " + id_of(project, right))
     assert why["reviewed"] == {
-        "id": id_of(project, right), "verdict": "accept", "by": "李雷", "reason": "窗 is a window",
+        "id": id_of(project, right), "verdict": "accept", "by": "审阅甲", "reason": "窗 is a window",
     }  # fmt: skip
     require_fresh(project)
 
@@ -148,6 +149,31 @@ def test_of_several_reviewers_the_majority_counts_and_a_tie_decides_nothing(proj
     say(project, "reject", SEEDS[0], by="丙")
     project.build()
     assert not trained(project, SEEDS[0])
+    require_fresh(project)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "answer"),
+    [(SEEDS[0], command("打开空调")["answer"]), (talk(1)[0], "说得不对。")],
+    ids=["domain", "general"],
+)
+def test_what_people_set_right_is_trained_on_in_the_place_of_what_was_wrong(project, wrong, answer):
+    i = id_of(project, wrong)
+    (row,) = project.head("rows").lookup("rows", [i]).to_dicts()
+    for by in ("甲", "乙"):  # the second says the same, and it is one row
+        judge(project.store, edit_records(row, answer, task=project.recipe.task, by=by))
+    project.build()
+    assert fate(project, wrong) == ("dropped", "rejected", "")
+    (edge,) = project.head("augmented_rows").table("edges").filter(parent=i, kind="fix").to_dicts()
+    (told,) = explain_row(project.store, "delta", edge["child"])
+    assert (told["origin"], told["source"]) == ("human", "reviews")
+    assert told["fates"]["kept_rows"]["fate"] == "kept" and i not in ids_of(project, "kept_rows")
+    assert told["stems_from"][0]["row"] == i
+    require_fresh(project)
+    ids = (i, edge["child"])
+    judge(project.store, [{"id": j, "verdict": "withdraw", "by": by} for j in ids for by in "甲乙"])
+    project.build()
+    assert {*ids} & ids_of(project, "kept_rows") == {i}
     require_fresh(project)
 
 

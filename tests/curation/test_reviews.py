@@ -6,7 +6,16 @@ import pytest
 
 from curation.blobs import Corrupt
 from curation.inbox import Delivery
-from curation.reviews import DECIDED_SCHEMA, INBOX, add_verdicts, decide_rows, read_said
+from curation.reviews import (
+    DECIDED_SCHEMA,
+    FIX_SCHEMA,
+    INBOX,
+    account_verdicts,
+    add_verdicts,
+    decide_rows,
+    find_fixes,
+    read_said,
+)
 from curation.store import Store
 
 A, B = "a" * 32, "b" * 32
@@ -28,9 +37,9 @@ def decided(store: Store) -> dict[str, str]:
 
 def test_a_delivery_again_adds_nothing_and_takes_nothing_back(tmp_path):
     store = Store(tmp_path)
-    first = verdict(A, reason="答非所问", by="李雷")
+    first = verdict(A, reason="答非所问", by="审阅甲")
     assert len(deliver(store, first, verdict(B)).new) == 2
-    deliver(store, verdict(A, "accept", by="李雷"))
+    deliver(store, verdict(A, "accept", by="审阅甲"))
     again = deliver(store, first, verdict(B), first)
     assert again.line() == "0 new verdicts, 3 already known, 0 quarantined"
     assert decided(store) == {A: "accept", B: "reject"}
@@ -61,15 +70,53 @@ def test_of_several_reviewers_the_majority_decides_and_a_tie_nothing(tmp_path):
     assert row["reason"] == "丙 says accept; 乙 says accept; 甲 says accept"
 
 
+def test_who_withdraws_has_said_nothing_and_may_say_something_again(tmp_path):
+    store = Store(tmp_path)
+    deliver(store, verdict(A, by="甲"), verdict(A, "accept", by="乙"), verdict(B, by="甲"))
+    deliver(store, verdict(A, "withdraw", by="甲", at="1"), verdict(B, "withdraw", by="乙"))
+    assert decided(store) == {A: "accept", B: "reject"}
+    delivered = INBOX.read(store)
+    account = account_verdicts(delivered, read_said(delivered))
+    assert account.line() == "5 in = 2 standing + 1 replaced + 2 withdrawn"
+    assert not account.problems()
+    deliver(store, verdict(A, by="甲", at="2"))
+    assert decided(store) == {A: "undecided", B: "reject"}
+
+
+def test_what_gold_says_needs_no_majority(tmp_path):
+    store = Store(tmp_path)
+    deliver(store, *(verdict(A, "accept", by=by) for by in ("甲", "乙")), verdict(A, by="gold"))
+    assert decided(store) == {A: "reject"}
+
+
+def test_answers_given_for_rejected_rows_are_fixes_and_those_of_the_outvoted_are_none(tmp_path):
+    store = Store(tmp_path)
+    deliver(
+        store,
+        verdict(A, by="甲", answer="二十六度"),
+        verdict(A, by="乙", answer="二十六度"),
+        verdict(A, by="丙", answer="26 degrees"),
+        verdict(A, "accept", by="丁"),
+        verdict(B, by="甲", answer="right"),
+        *(verdict(B, "accept", by=by) for by in ("乙", "丙")),
+    )
+    fixes = find_fixes(read_said(INBOX.read(store)))
+    assert fixes.schema == FIX_SCHEMA and fixes["id"].is_unique().all()
+    said = fixes.select("row_id", "answer", "by").sort("answer").rows()
+    assert said == [(A, "26 degrees", "丙"), (A, "二十六度", "乙; 甲")]
+
+
 @pytest.mark.parametrize(
     ("record", "why"),
     [
         ({"verdict": "accept"}, "'id' is None, not the id of a row"),
         (verdict("打开空调"), "'id' is '打开空调', not the id of a row (32 hex digits)"),
         (verdict(A.upper()), "not the id of a row (32 hex digits)"),
-        (verdict(A, "不好"), "'verdict' is '不好', not 'accept' or 'reject'"),
+        (verdict(A, "不好"), "'verdict' is '不好', not 'accept', 'reject' or 'withdraw'"),
         (verdict(A, reason=["wrong"]), "'reason' is ['wrong'], not text"),
         (verdict(A, by=7), "'by' is 7, not text"),
+        (verdict(A, answer={"what": "空调"}), "'answer' is {'what': '空调'}, not text"),
+        (verdict(A, "accept", answer="好"), "an 'answer' beside 'accept'; only 'reject' has one"),
         (verdict(A, reason="a\u202eb"), "U+202E"),
         (verdict(A, by="\udc00"), "U+DC00"),
         (["reject"], "not a JSON object"),

@@ -151,7 +151,7 @@ def cases(start: int, n: int) -> list[tuple[str, Any]]:
 
 
 def verdicts(start: int, n: int) -> list[tuple[str, Any]]:
-    said = {"verdict": "reject", "by": "韩梅梅"}
+    said = {"verdict": "reject", "by": "审阅乙"}
     return [(str(i), {"id": f"{i:032x}", **said}) for i in range(start, start + n)]
 
 

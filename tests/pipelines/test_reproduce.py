@@ -52,7 +52,7 @@ def learned(tmp_path_factory) -> Project:
         add_bad_cases(store, [(str(i), case) for i, case in enumerate(cases)])
         if head := store.head("tiny/unique_rows"):
             seed = head.table("rows").filter(source="seeds")["id"][0]
-            add_verdicts(store, [("1", {"id": seed, "verdict": "reject", "by": "韩梅梅"})])
+            add_verdicts(store, [("1", {"id": seed, "verdict": "reject", "by": "审阅乙"})])
         for stage in build_stages(recipe):
             run_stage(Job(recipe, store), stage)
     return project

@@ -1,0 +1,1 @@
+"""The review page: rows that wait for people, one at a time, in a browser."""

@@ -9,12 +9,15 @@ from curation.accounts import Account, count_records, tally_rows
 from curation.augmenters._base import BOUGHT_SCHEMA, AugmentWork, Bought
 from curation.conflicts import find_rejected
 from curation.dedup import text_rows
+from curation.error_types import cases_by_type
 from curation.llm_ledger import LEDGER, read_calls
 from curation.rows import EDGE_SCHEMA, digest, rows_frame
 from curation.store import Change, Made, Version
 
 _TRUSTED = (pl.col("track") == "domain") & (pl.col("split") == "train")
 """The rows that new ones are made from."""
+
+_TO_LEARN_FROM = pl.col("half") == "learn"
 
 REJECTED_SCHEMA = pl.Schema({"text": pl.String, "reason": pl.String, "call": pl.String})
 
@@ -43,12 +46,12 @@ def augmented_rows(
         none = Change(pl.DataFrame(), pl.DataFrame())
         tables = dict.fromkeys(since.tables, none)
         return Made(tables, values=since.values, checks=since.checks, since=since)
-    bought = _bought(job)
+    bought, types = _bought(job), error_types.table("rows")
     work = AugmentWork(
         task=job.recipe.task,
         seeds=_seeds(job, rows, verdicts),
-        bad_cases=bad_cases.table("rows").filter(pl.col("half") == "learn"),
-        error_types=error_types.table("rows"),
+        bad_cases=cases_by_type(bad_cases.table("rows", where=_TO_LEARN_FROM), types),
+        error_types=types.drop("cases"),
         report=job.report,
         cache=job.store.root,
         bought=bought,

@@ -5,7 +5,9 @@ from typing import Any
 from assets.stage import Job, stage
 from curation.accounts import Account
 from curation.bad_cases import INBOX as CASES
-from curation.bad_cases import account_inbox, find_error_types, inbox_digest, snapshot_inbox
+from curation.bad_cases import account_inbox, inbox_digest, snapshot_inbox
+from curation.error_types import INBOX as CHANGES
+from curation.error_types import changes_digest, find_error_types, read_changes
 from curation.inbox import Inbox, Line
 from curation.reviews import INBOX as VERDICTS
 from curation.reviews import UNDECIDED, account_verdicts, decide_rows, read_said, said_digest
@@ -31,11 +33,21 @@ def bad_cases(job: Job) -> Made:
     return _snapshot({"rows": cases}, {"halves": halves}, account)
 
 
-@stage(GROUP, section="feedback")
+@stage(
+    GROUP,
+    section=("feedback", "task"),
+    reads=lambda job: changes_digest(_delivered_changes(job)),
+)
 def error_types(job: Job, bad_cases: Version) -> Made:
     """Kinds of error among the bad cases to learn from, and how many rows each kind should get."""
-    types = find_error_types(bad_cases.table("rows"), **job.recipe.options["feedback"])
-    return Made(tables={"rows": types})
+    changes = read_changes(_delivered_changes(job))
+    types = find_error_types(
+        bad_cases.table("rows"),
+        task=job.recipe.task,
+        changes=changes,
+        **job.recipe.options["feedback"],
+    )
+    return Made(tables={"rows": types, "said": changes})
 
 
 @stage(GROUP, reads=lambda job: said_digest(_delivered_verdicts(job)), checks=("conservation",))
@@ -54,6 +66,10 @@ def _delivered_cases(job: Job) -> list[Line]:
     return _delivered(job, CASES, "bad_cases", "rows")
 
 
+def _delivered_changes(job: Job) -> list[Line]:
+    return _delivered(job, CHANGES, "error_types", "said")
+
+
 def _delivered_verdicts(job: Job) -> list[Line]:
     return _delivered(job, VERDICTS, "verdicts", "said")
 
@@ -64,7 +80,7 @@ def _delivered(job: Job, inbox: Inbox, stage: str, table: str) -> list[Line]:
     That is another machine's snapshot, and no wish to forget all that it holds.
     """
     delivered, head = inbox.read(job.store), job.store.base(f"{job.recipe.name}/{stage}")
-    known = head.tables[table]["rows"] if head else 0
+    known = head.tables[table]["rows"] if head and table in head.tables else 0
     if known and not delivered:
         raise ValueError(
             f"the inbox here is empty and the newest snapshot has {known:,} {inbox.noun}s: run "

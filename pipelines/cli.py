@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.cli_aurocs import AUROCS_EXAMPLE, add_aurocs
+from pipelines.cli_error_types import TYPE_EXAMPLES, add_error_types
 from pipelines.cli_lineage import LINEAGE_EXAMPLES, add_lineage
 from pipelines.cli_parts import keep_out_of_store
 from pipelines.cli_preview import PREVIEW_EXAMPLE, add_preview
@@ -28,6 +29,7 @@ EXAMPLES = {
     "doctor": "winnow doctor",
     **LINEAGE_EXAMPLES,
     **REVIEW_EXAMPLES,
+    **TYPE_EXAMPLES,
 }
 
 
@@ -89,6 +91,7 @@ def build_parser() -> argparse.ArgumentParser:
     check.add_argument("file", nargs="?", help="the recipe")
     _add_bad_cases(commands, common)
     add_reviews(commands, common)
+    add_error_types(commands, common)
     add_preview(commands, common)
     add_aurocs(commands, common)
     add_lineage(commands, common)

@@ -1,6 +1,9 @@
 """Feedback as snapshots of the inboxes: what the model got wrong, and what people said of rows."""
 
+from collections.abc import Sequence
 from typing import Any
+
+import polars as pl
 
 from assets.stage import Job, stage
 from curation.accounts import Account
@@ -8,6 +11,7 @@ from curation.bad_cases import INBOX as CASES
 from curation.bad_cases import account_inbox, inbox_digest, snapshot_inbox
 from curation.error_types import INBOX as CHANGES
 from curation.error_types import changes_digest, find_error_types, read_changes
+from curation.gains import find_stalled
 from curation.inbox import Inbox, Line
 from curation.reviews import INBOX as VERDICTS
 from curation.reviews import UNDECIDED, account_verdicts, decide_rows, read_said, said_digest
@@ -36,17 +40,12 @@ def bad_cases(job: Job) -> Made:
 @stage(
     GROUP,
     section=("feedback", "task"),
-    reads=lambda job: changes_digest(_delivered_changes(job)),
+    reads=lambda job: [changes_digest(_delivered_changes(job)), _stalled(job)],
 )
 def error_types(job: Job, bad_cases: Version) -> Made:
     """Kinds of error among the bad cases to learn from, and how many rows each kind should get."""
     changes = read_changes(_delivered_changes(job))
-    types = find_error_types(
-        bad_cases.table("rows"),
-        task=job.recipe.task,
-        changes=changes,
-        **job.recipe.options["feedback"],
-    )
+    types = _find_types(job, bad_cases, changes, _stalled(job))
     return Made(tables={"rows": types, "said": changes})
 
 
@@ -60,6 +59,22 @@ def verdicts(job: Job) -> Made:
     counts = {name: (decided["verdict"] == verdict).sum() for verdict, name in names.items()}
     account = account_verdicts(delivered, said)
     return _snapshot({"rows": decided, "said": said}, {"verdicts": counts}, account)
+
+
+def _find_types(
+    job: Job, bad_cases: Version, changes: pl.DataFrame, stalled: Sequence[str] = ()
+) -> pl.DataFrame:
+    options: dict[str, Any] = {"task": job.recipe.task, "changes": changes, "stalled": stalled}
+    return find_error_types(bad_cases.table("rows"), **options, **job.recipe.options["feedback"])
+
+
+def _stalled(job: Job) -> list[str]:
+    """The types that the newest model versions were taught and gained nothing by."""
+    bad_cases = job.store.head(f"{job.recipe.name}/bad_cases")
+    if bad_cases is None:
+        return []
+    types = _find_types(job, bad_cases, read_changes(_delivered_changes(job)))
+    return find_stalled(job.store, job.recipe.name, bad_cases.table("rows"), types)
 
 
 def _delivered_cases(job: Job) -> list[Line]:

@@ -95,7 +95,7 @@ def find_error_types(
     stopped = stopped.when(pl.col("signature").is_in([*stalled])).then(pl.lit(NO_GAIN))
     return found.with_columns(
         quota=pl.Series([round(total * r / (sum(roots) or 1)) for r in roots], dtype=pl.Int64),
-        name=_named(found, said, _readable),
+        name=_named(found, said, readable_name),
         name_zh=_named(found, said, _readable_zh),
         stopped=stopped.otherwise(pl.lit("")),
     ).select(TYPE_SCHEMA.names())
@@ -129,6 +129,11 @@ def read_changes(delivered: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
 def changes_digest(delivered: Iterable[Mapping[str, Any]]) -> str:
     """Digest of what people said of error types."""
     return digest(read_changes(delivered)["id"].to_list())
+
+
+def readable_name(signature: str) -> str:
+    """What a type is called before anybody names it."""
+    return signature.replace("_", " ").replace(":", ": ").replace("/", ", ")
 
 
 def _name_types(cases: pl.DataFrame, task: Task | None, topic_cases: int) -> pl.Series:
@@ -165,10 +170,6 @@ def _named(
 ) -> pl.Series:
     names = [said.get(("rename", s)) or otherwise(s) for s in types["signature"]]
     return pl.Series(names, dtype=pl.String)
-
-
-def _readable(signature: str) -> str:
-    return signature.replace("_", " ").replace(":", ": ").replace("/", ", ")
 
 
 def _readable_zh(signature: str) -> str:

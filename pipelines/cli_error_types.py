@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pipelines.cli_parts import Argument, Command, add_command, show, store_and_name
-from pipelines.cli_text import Lines, aligned, counts, cut
+from pipelines.cli_text import Lines, aligned, cut, number
 
 TYPE_EXAMPLES = {
     "error-types list": "winnow error-types list",
@@ -60,7 +60,9 @@ def _commands() -> dict[str, tuple[Command, str, list[Argument]]]:
 
 def list_types(args: argparse.Namespace) -> int:
     store, recipe = store_and_name(args)
-    types = [{k: v for k, v in one.items() if k != "cases"} for one in _types(store, recipe)]
+    made = _made(store, recipe)
+    types = [{**made.get(one["signature"], {}), **one} for one in _types(store, recipe)]
+    types = [_describe(one) for one in types]
     return show(args, types, _lines(types))
 
 
@@ -94,6 +96,30 @@ def _types(store: Any, recipe: str) -> list[dict[str, Any]]:
     return head.table("rows").to_dicts()
 
 
+def _made(store: Any, recipe: str) -> dict[str, dict[str, Any]]:
+    """What became of each type in the newest build, where a language model wrote rows."""
+    head = store.head(f"{recipe}/augmented_rows")
+    if head is None or "types" not in head.tables:
+        return {}
+    told = {"calls", "proposed", "repeated", "made", "cause", "trigger", "rule"}
+    names = {"name": "called", "name_zh": "called_zh", "stopped": "ended"}
+    return {
+        one["signature"]: {names.get(k, k): v for k, v in one.items() if k in {*told, *names}}
+        for one in head.table("types").to_dicts()
+    }
+
+
+def _describe(one: dict[str, Any]) -> dict[str, Any]:
+    """A type with the name that people gave it, else the one that a model gave, else its own."""
+    from curation.error_types import readable_name
+
+    called = {"name": one.pop("called", ""), "name_zh": one.pop("called_zh", "")}
+    own = one["name"] == readable_name(one["signature"])
+    one["stopped"] = one["stopped"] or one.pop("ended", "")
+    one |= {k: v for k, v in called.items() if own and v}
+    return {k: v for k, v in one.items() if k not in ("cases", "ended")}
+
+
 def _known(store: Any, recipe: str) -> set[str]:
     """The types of the newest build, and those that were merged into others since."""
     from curation.error_types import INBOX, read_changes
@@ -111,13 +137,10 @@ def _require(wanted: str, known: Iterable[str]) -> None:
 
 
 def _lines(types: Sequence[Mapping[str, Any]]) -> Lines:
-    head = ["cases", "rows wanted", "", "type", "name", ""]
-    cells = [
-        [f"{t['n']:,}", f"{t['quota']:,}", t["stopped"], t["signature"], cut(t["name_zh"], 30),
-         cut(t["name"], 40)]
-        for t in types
-    ]  # fmt: skip
-    yield from aligned([head, *cells], right=(0, 1)) if cells else ()
-    stopped = [t["stopped"] for t in types if t["stopped"]]
-    told = {name: stopped.count(name) for name in sorted(set(stopped))}
-    yield f"{len(types):,} error types" + (f", {counts(told)}" if told else "")
+    head = ["cases", "wanted", "made", "type", "name", "", ""]
+    cells = [[number(t["n"]), number(t["quota"]), number(t["made"]) if "made" in t else "",
+              t["signature"], cut(t["name_zh"], 30), cut(t["name"], 40), t["stopped"]]
+             for t in types]  # fmt: skip
+    yield from aligned([head, *cells], right=(0, 1, 2)) if cells else ()
+    muted = sum(t["stopped"] == "muted" for t in types)
+    yield f"{len(types):,} error types" + (f", {muted:,} muted" if muted else "")

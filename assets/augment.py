@@ -1,5 +1,7 @@
 """Augment: new rows aimed at the errors, each with an edge to what it was made from."""
 
+from dataclasses import replace
+
 import polars as pl
 
 from assets.delta import changed_ids, is_input_of
@@ -49,19 +51,8 @@ def augmented_rows(
         none = Change(pl.DataFrame(), pl.DataFrame())
         tables = dict.fromkeys(since.tables, none)
         return Made(tables, values=since.values, checks=since.checks, since=since)
-    bought, types = _bought(job), error_types.table("rows")
-    task = job.recipe.task
-    work = AugmentWork(
-        task=task,
-        seeds=_seeds(job, rows, verdicts),
-        bad_cases=cases_by_type(bad_cases.table("rows", where=_TO_LEARN_FROM), types),
-        error_types=types.drop("cases"),
-        report=job.report,
-        cache=job.store.root,
-        bought=bought,
-        exam=sign_exam(rows.table("rows", where=_ASKED), bad_cases.table("rows"), task=task),
-        verdicts=verdicts.table("rows"),
-    )
+    bought = _bought(job)
+    work = replace(gather_work(job, rows, bad_cases, error_types, verdicts), bought=bought)
     made = job.recipe.augment.make()(work)
     edges = pl.DataFrame(made.edges, schema=EDGE_SCHEMA).unique()
     rejected = pl.DataFrame(made.rejected, schema=REJECTED_SCHEMA)
@@ -96,6 +87,23 @@ def augmented_rows(
             "account": account.to_dict(),
         },
         checks={"conservation": (not wrong, "; ".join(wrong) or account.line())},
+    )
+
+
+def gather_work(
+    job: Job, rows: Version, bad_cases: Version, error_types: Version, verdicts: Version
+) -> AugmentWork:
+    """The material of an augmenter, which has bought nothing yet."""
+    task, types = job.recipe.task, error_types.table("rows")
+    return AugmentWork(
+        task=task,
+        seeds=_seeds(job, rows, verdicts),
+        bad_cases=cases_by_type(bad_cases.table("rows", where=_TO_LEARN_FROM), types),
+        error_types=types.drop("cases"),
+        report=job.report,
+        cache=job.store.root,
+        exam=sign_exam(rows.table("rows", where=_ASKED), bad_cases.table("rows"), task=task),
+        verdicts=verdicts.table("rows"),
     )
 
 

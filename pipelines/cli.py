@@ -12,6 +12,7 @@ from pipelines.cli_error_types import TYPE_EXAMPLES, add_error_types
 from pipelines.cli_lineage import LINEAGE_EXAMPLES, add_lineage
 from pipelines.cli_parts import keep_out_of_store
 from pipelines.cli_preview import PREVIEW_EXAMPLE, add_preview
+from pipelines.cli_prompts import PROMPT_EXAMPLES, add_prompts
 from pipelines.cli_reviews import REVIEW_EXAMPLES, add_reviews
 from pipelines.cli_store import add_store
 
@@ -30,6 +31,7 @@ EXAMPLES = {
     **LINEAGE_EXAMPLES,
     **REVIEW_EXAMPLES,
     **TYPE_EXAMPLES,
+    **PROMPT_EXAMPLES,
 }
 
 
@@ -92,6 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_bad_cases(commands, common)
     add_reviews(commands, common)
     add_error_types(commands, common)
+    add_prompts(commands, common)
     add_preview(commands, common)
     add_aurocs(commands, common)
     add_lineage(commands, common)

@@ -171,9 +171,10 @@ def test_near_rows_are_known_where_they_answer_the_same(prompt, said, found):
 
 def test_in_free_text_short_prompts_and_other_numbers_are_new():
     long = "Please tell me how many kilometres it is from Oslo to Bergen by road"
-    known = KnownRows(free_text(), [long, "打开左窗"], ["463", "好"])
+    short = "请你马上打开车窗"
+    known = KnownRows(free_text(), [long, short], ["463", "好"])
     assert known.find(f"{long} now", "About 460.") == NEAR
-    assert known.find(f"{long} in 2 days", "460") == "" == known.find("打开右窗", "好")
+    assert known.find(f"{long} in 2 days", "460") == "" == known.find(f"{short}吧", "好")
 
 
 def exam(*pairs, half="hold"):

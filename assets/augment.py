@@ -78,7 +78,7 @@ def augmented_rows(
             "rejected": rejected,
             "bought": asked,
             "calls": _answers(job, asked, bought.answers),
-            "known": work.bad_cases.select("id"),
+            "known": pl.DataFrame({"id": made.known}, schema={"id": pl.String}),
             "types": pl.DataFrame(made.types, schema=TYPES_SCHEMA),
         },
         values={

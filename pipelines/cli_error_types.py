@@ -101,10 +101,10 @@ def _made(store: Any, recipe: str) -> dict[str, dict[str, Any]]:
     head = store.head(f"{recipe}/augmented_rows")
     if head is None or "types" not in head.tables:
         return {}
-    told = {"calls", "proposed", "repeated", "made", "cause", "trigger", "rule"}
-    names = {"name": "called", "name_zh": "called_zh", "stopped": "ended"}
+    told = ("calls", "proposed", "repeated", "made", "cause", "trigger", "rule")
     return {
-        one["signature"]: {names.get(k, k): v for k, v in one.items() if k in {*told, *names}}
+        one["signature"]: {name: one[name] for name in told}
+        | {"called": one["name"], "called_zh": one["name_zh"], "ended": one["stopped"]}
         for one in head.table("types").to_dicts()
     }
 

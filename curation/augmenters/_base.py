@@ -38,7 +38,7 @@ class Bought:
     answers: pl.DataFrame = field(default_factory=CALL_SCHEMA.to_frame)
     """`CALL_SCHEMA`; of one key in the order in which they came."""
     known: frozenset[str] = frozenset()
-    """Ids of the bad cases that there were."""
+    """Ids of the bad cases, or seeds, that there were."""
 
 
 @dataclass(frozen=True)
@@ -80,3 +80,5 @@ class Augmented:
     """`BOUGHT_SCHEMA`: the calls that all this was read from."""
     types: list[dict] = field(default_factory=list)
     """`TYPES_SCHEMA`: what became of each error type."""
+    known: list[str] = field(default_factory=list)
+    """Ids of all that could be shown in a call, so that the next version sees what is new."""

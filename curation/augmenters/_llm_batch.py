@@ -14,7 +14,7 @@ from curation.augmenters._llm_rows import (
     read_proposal,
     refusal,
 )
-from curation.augmenters._llm_types import REASONS, Limits, OpenType
+from curation.augmenters._llm_types import CATEGORY, REASONS, Limits, OpenType
 from curation.augmenters._llm_votes import ask_votes, count_votes
 from curation.augmenters._prompts import Prompt, ask_for_rows
 from curation.llm import Reply
@@ -31,6 +31,8 @@ class Told:
     answer: Prompt
     parameters: Mapping[str, Any]
     votes: int
+    source: str = "llm"
+    edge: str = "augment_badcase"
 
 
 @dataclass
@@ -87,7 +89,7 @@ class Batch:
         messages = ask_for_rows(
             self.told.rows,
             {"task": task.system, "fields": task.fields},
-            error_type=error_type.told(self.told.language),
+            topic=error_type.told(self.told.language),
             cases=error_type.shown,
             examples=[(e["prompt"], e["answer"]) for e in error_type.examples],
             reasons=dict(error_type.reasons.most_common(REASONS)),
@@ -115,7 +117,8 @@ class Batch:
         usage: dict[str, float] = {**self.calls.usage}
         told = [error_type.line() for error_type in types]
         made = (self.rows, self.edges, self.rejected)
-        return Augmented(*made, usage, self.proposed, self.calls.bought, told)
+        known = sorted({case["id"] for error_type in types for case in error_type.cases})
+        return Augmented(*made, usage, self.proposed, self.calls.bought, told, known)
 
     def line(self) -> str:
         """The present state for people."""
@@ -210,7 +213,7 @@ class Batch:
     def _accept(self, error_type: OpenType, proposal: Proposal, call: str) -> None:
         said = {
             # A signature may name a slot that a bad case made up.
-            "error_type": unsafe_reason(error_type.signature) or error_type.signature,
+            error_type.kind: unsafe_reason(error_type.signature) or error_type.signature,
             "relation": proposal.relation,
             "prompt": self.told.rows.label,
         }
@@ -218,7 +221,8 @@ class Batch:
             dialogue(proposal.prompt, proposal.answer, system=self.work.task.system),
             track="domain",
             origin="llm",
-            source="llm",
+            source=self.told.source,
+            category=error_type.signature if error_type.kind == CATEGORY else "",
             created_by=call,
             meta={name: value for name, value in said.items() if value},
         )
@@ -228,7 +232,7 @@ class Batch:
         shown, parent = error_type.shown, proposal.parent
         for case in [shown[parent - 1]] if 0 < parent <= len(shown) else shown:
             edge = {"child": row["id"], "parent": case["row_id"] or case["id"], "call": call}
-            self.edges.append(edge | {"kind": "augment_badcase"})
+            self.edges.append(edge | {"kind": self.told.edge})
 
     def _refuse(self, error_type: OpenType, text: str, reason: str, call: str) -> None:
         error_type.reasons[reason[:80]] += 1

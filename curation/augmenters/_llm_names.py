@@ -24,7 +24,7 @@ _MOST = {"name_zh": 40, "name_en": 80, "cause": 300, "trigger": 300, "rule": 300
 """Longest texts, in characters."""
 
 
-def name_types(
+def ask_names(
     types: Sequence[OpenType],
     work: AugmentWork,
     calls: Calls,

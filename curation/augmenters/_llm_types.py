@@ -13,6 +13,8 @@ from curation.rows import digest
 
 CASES, EXAMPLES, REASONS = 5, 4, 5
 """Shown in one call."""
+ERROR_TYPE, CATEGORY = "error_type", "category"
+"""What rows are written against, or of."""
 LESSON = ("cause", "trigger", "rule")
 COUNTED = ("quota", "calls", "proposed", "repeated", "made")
 
@@ -30,12 +32,13 @@ class Limits:
 
 @dataclass
 class OpenType:
-    """An error type while its quota is being filled."""
+    """An error type, or a category of seeds, while its quota is being filled."""
 
     signature: str
     lesson: dict[str, str]  # name, name_zh and of LESSON what is known
     quota: int
     cases: list[dict[str, Any]]
+    kind: str = ERROR_TYPE
     made: int = 0
     calls: int = 0
     asked: int = 0
@@ -99,7 +102,7 @@ class OpenType:
         """The name in a language and what else is known, for a prompt."""
         name = self.lesson["name_zh" if language == "zh" else "name"]
         rest = {key: self.lesson[key] for key in LESSON if self.lesson.get(key)}
-        return {"name": name, **rest}
+        return {self.kind: name, **rest}
 
     def line(self) -> dict[str, Any]:
         """What became of it, for the table `types`."""

@@ -32,6 +32,9 @@ _FIELDS = {
 }
 """What may be filled in, by kind and part."""
 _NEEDED = {"augment": {"cases", "count"}, "answer": {"said"}, "name": {"cases"}}
+_FIELDS["self_instruct"] = _FIELDS["augment"]
+_NEEDED["self_instruct"] = _NEEDED["augment"]
+_SHOWN = ("prompt", "gold", "predicted")
 _NEAR, _CONTRAST = 0.3, 0.3
 """Shares of the rows of a call that are to be near misses and contrast pairs."""
 
@@ -92,21 +95,20 @@ def ask_for_rows(
     prompt: Prompt,
     system: Mapping[str, Any],
     *,
-    error_type: Mapping[str, str],
+    topic: Mapping[str, str],
     cases: Sequence[Mapping[str, str]],
     examples: Iterable[tuple[str, str]],
     reasons: Mapping[str, int],
     count: int,
     batch: int,
 ) -> list[dict[str, str]]:
-    """Messages asking for `count` rows against an error type.
+    """Messages asking for `count` rows against an error type, or of a category.
 
-    `error_type` holds its name and what else is known of it; `cases` have prompt, gold and
-    predicted and are numbered from 1; `examples` are (prompt, answer) of trusted rows; `reasons`
-    are those of the last batch's refusals with their numbers.
+    `topic` has the name of the error type or category and what else is known of it; `cases` have
+    prompt, gold and, of bad cases, predicted, and are numbered from 1; `examples` are (prompt,
+    answer) of trusted rows; `reasons` are those of the last batch's refusals with their numbers.
     """
-    name, *lesson = error_type.items()
-    material = {"error_type": name[1], **dict(lesson), "cases": number_cases(cases)}
+    material = {**topic, "cases": number_cases(cases)}
     told = prompt.feedback.substitute(reasons=fenced(dict(reasons))) if reasons else ""
     numbers = {"count": count, "batch": batch}
     numbers |= {"near": round(count * _NEAR), "contrast": round(count * _CONTRAST)}
@@ -117,9 +119,9 @@ def ask_for_rows(
 
 
 def number_cases(cases: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
-    """Bad cases as they are shown, numbered from 1."""
-    names = ("prompt", "gold", "predicted")
-    return [{"n": n, **{k: _value(case[k]) for k in names}} for n, case in enumerate(cases, 1)]
+    """Bad cases, or rows without what a model said, as they are shown, numbered from 1."""
+    shown = [{k: _value(case[k]) for k in _SHOWN if k in case} for case in cases]
+    return [{"n": n, **case} for n, case in enumerate(shown, 1)]
 
 
 def show_examples(examples: Iterable[tuple[str, str]]) -> str:

@@ -10,19 +10,18 @@ examples it showed are there; new calls are made only for rows that are still wa
 the bad cases that none showed.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from curation.augmenters._base import Augmented, AugmentWork
-from curation.augmenters._llm_batch import Batch, Told
+from curation.augmenters._llm_batch import Told
 from curation.augmenters._llm_calls import Calls
-from curation.augmenters._llm_names import name_types
-from curation.augmenters._llm_types import Limits, OpenType, open_types
+from curation.augmenters._llm_names import ask_names
+from curation.augmenters._llm_run import call_parameters, choose_language, write_rows
+from curation.augmenters._llm_types import Limits, open_types
 from curation.augmenters._prompts import load_prompt
 from curation.llm_door import check_base_url
-from curation.llm_ledger import LEDGER
 from curation.plugins import Secret, plugin
 
 
@@ -69,55 +68,37 @@ def llm(
     if votes < 0:
         raise ValueError(f"augment.votes is {votes!r}; 3 is usual, 0 for none")
     limits = Limits(per_type, min_yield, min_novelty, look_first, min_accepted)
-    parameters: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens}
-    parameters |= {"response_format": {"type": "json_object"}} if json_mode else {}
+    parameters = call_parameters(temperature, max_tokens, json_mode=json_mode)
+    endpoint = {
+        "base_url": base_url,
+        "api_key": api_key,
+        "model": model,
+        "concurrency": concurrency,
+        "timeout_s": timeout_s,
+        "budget_usd": budget_usd,
+        "usd_per_m_prompt": usd_per_m_prompt,
+        "usd_per_m_completion": usd_per_m_completion,
+    }
 
     def augment(work: AugmentWork) -> Augmented:
-        secret = os.environ.get(api_key)
-        if not secret:
-            raise ValueError(f"the environment variable {api_key} is not set; export {api_key}=…")
-        endpoint = {
-            "base_url": base_url,
-            "api_key": secret,
-            "model": model,
-            "cache": work.cache / LEDGER,
-            "concurrency": concurrency,
-            "timeout_s": timeout_s,
-            "budget_usd": budget_usd,
-            "usd_per_m_prompt": usd_per_m_prompt,
-            "usd_per_m_completion": usd_per_m_completion,
-            "report": work.report,
-        }
-        told = _tell(work, language, prompt, parameters, votes)
-        calls = Calls(endpoint, work.bought)
+        said = choose_language(work, language)
+        prompts = load_prompt("augment", said, prompt), load_prompt("answer", said, "v1")
+        told = Told(said, *prompts, parameters, votes)
         types = open_types(work, per_type)
-        if name_types:
-            _name(types, work, calls, told)
-        batch = Batch(work, calls, told, limits)
-        batch.read_again(types)
-        left = max_calls
-        while (asked := [t for t in types if t.is_open][: max(0, left)]) and not calls.stopped:
-            left -= len(asked)
-            replies = calls.ask([batch.request(t, per_call) for t in asked])
-            batch.take([*zip(asked, replies, strict=True)])
-            work.report(batch.line())
-        return batch.result(types)
+
+        def name(calls: Calls) -> None:
+            asked = load_prompt("name", said, "v1")
+            ask_names(types, work, calls, prompt=asked, parameters=parameters)
+
+        return write_rows(
+            work,
+            types,
+            endpoint=endpoint,
+            told=told,
+            limits=limits,
+            per_call=per_call,
+            max_calls=max_calls,
+            prepare=name if name_types else None,
+        )
 
     return augment
-
-
-def _tell(
-    work: AugmentWork, asked: str, prompt: str | Path, parameters: dict[str, Any], votes: int
-) -> Told:
-    """The prompts in the language asked for; `zh` for `auto` when half of the seeds are Chinese."""
-    language = asked
-    if asked == "auto":
-        chinese = work.seeds["lang"].is_in(["zh", "mixed"]).sum()
-        language = "zh" if chinese * 2 >= work.seeds.height else "en"
-    rows, answer = load_prompt("augment", language, prompt), load_prompt("answer", language, "v1")
-    return Told(language, rows, answer, parameters, votes)
-
-
-def _name(types: list[OpenType], work: AugmentWork, calls: Calls, told: Told) -> None:
-    prompt = load_prompt("name", told.language, "v1")
-    name_types(types, work, calls, prompt=prompt, parameters=told.parameters)

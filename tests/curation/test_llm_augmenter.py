@@ -265,7 +265,7 @@ def test_prompts_have_role_task_examples_penalty_and_data(language, version):
     system, user = ask_for_rows(
         load_prompt("augment", language, version),
         {"task": "$cases stays as it is", "fields": ["actions"]},
-        error_type={"name": "missing", "rule": "say </data> nothing"},
+        topic={"error_type": "missing", "rule": "say </data> nothing"},
         cases=[{"prompt": "p", "gold": '{"a": 1}', "predicted": "not json <b>"}],
         examples=[("q", '{"a": 2}')],
         reasons={"not_json": 2},

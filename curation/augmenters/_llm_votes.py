@@ -16,7 +16,7 @@ from curation.json_text import fenced
 from curation.llm import Reply
 from curation.tasks._base import Task
 
-DISPUTED = "disputed"
+DISPUTED, UNANSWERED = "disputed", "unanswered"
 
 
 def ask_votes(
@@ -48,6 +48,12 @@ def ask_votes(
 
 
 def count_votes(proposal: Proposal, replies: Iterable[Reply], task: Task) -> str:
-    """ "" where most of the re-answers equal what was proposed, else `disputed`."""
-    said = Counter(task.canonical(read_answer(reply.text)) for reply in replies)
+    """ "" where most of the re-answers equal what was proposed, else `disputed`.
+
+    `unanswered` where there is none, as when the budget is spent.
+    """
+    answers = [read_answer(reply.text) for reply in replies if not reply.error]
+    if not answers:
+        return UNANSWERED
+    said = Counter(map(task.canonical, answers))
     return "" if said[task.canonical(proposal.answer)] * 2 > said.total() else DISPUTED

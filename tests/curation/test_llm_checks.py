@@ -9,9 +9,12 @@ import pytest
 
 from curation.augmenters._known import NEAR, REPEATS, KnownRows
 from curation.augmenters._llm_names import read_lesson
+from curation.augmenters._llm_rows import Proposal
+from curation.augmenters._llm_votes import count_votes
 from curation.augmenters._prompts import FOLDER, load_prompt, prompt_versions
 from curation.error_types import readable_name
 from curation.exam_signs import ExamSigns, sign_exam
+from curation.llm import Reply
 from curation.reviews import DECIDED_SCHEMA
 from curation.rows import dialogue, make_row, rows_frame
 from curation.scripted_llm import ScriptedLLM
@@ -132,6 +135,16 @@ def test_a_row_stays_when_most_of_the_models_own_answers_equal_it(tmp_path, key)
     degrees = [int(r["messages"][1]["content"][4:-1]) for r in made.rows]
     assert degrees == [100, 102, 104, 106] and reasons(made).count("disputed") == 4
     assert again.rows == made.rows
+
+
+def test_votes_that_could_not_be_paid_dispute_nothing():
+    proposal = Proposal("水温设为30度", answer("水温", "30度"))
+    spent = Reply("k", "", "budget")
+    right, wrong = (Reply("k", json.dumps({"answer": json.loads(answer("水温", said))}))
+                    for said in ("30度", "31度"))  # fmt: skip
+    assert count_votes(proposal, [spent, spent], TASK) == "unanswered"
+    assert count_votes(proposal, [spent, right], TASK) == ""
+    assert count_votes(proposal, [wrong, right], TASK) == "disputed"
 
 
 def test_a_type_whose_rows_say_nothing_new_is_stopped(tmp_path, key):

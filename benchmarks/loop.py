@@ -144,6 +144,7 @@ class Loop:
             said["sources"] = {name: said["sources"][name] for name in ("seeds", "traffic", "test")}
         said["augment"] = {"use": "llm", "model": "scripted", "base_url": url, "votes": votes}
         said["augment"] |= {"api_key": "BENCH_KEY", "concurrency": 4}
+        folder.mkdir(parents=True, exist_ok=True)
         path = folder / "loop.yaml"
         path.write_text(yaml.safe_dump(said, allow_unicode=True), encoding="utf-8")
         self.recipe, self.store, self.quick = load_recipe(path), Store(folder / "store"), quick

@@ -34,7 +34,7 @@ lint: $(STAMP)  ## ruff and pyright
 	@$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
 
 bench: $(STAMP)  ## measure against peers and limits (hours)
-	@for name in demo dedup score train judged llm intake review store; do echo "== benchmarks/$$name.py"; $(VENV)/bin/python benchmarks/$$name.py || exit 1; done
+	@for name in demo loop dedup score train judged llm intake review store; do echo "== benchmarks/$$name.py"; $(VENV)/bin/python benchmarks/$$name.py || exit 1; done
 
 large: $(STAMP)  ## measure the store at ten million rows (hours)
 	@$(VENV)/bin/python benchmarks/store.py --rows 1000000 10000000

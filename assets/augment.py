@@ -9,9 +9,17 @@ from assets.delta import changed_ids, is_input_of
 from assets.recipe import Recipe
 from assets.stage import Job, Stage
 from curation.accounts import Account, count_records, tally_rows
-from curation.augmenters._base import BOUGHT_SCHEMA, Augmented, AugmentWork, Bought
+from curation.augmenters._base import (
+    BOUGHT_SCHEMA,
+    TYPES_SCHEMA,
+    Augmented,
+    AugmentWork,
+    Bought,
+)
 from curation.conflicts import find_rejected
 from curation.dedup import text_rows
+from curation.error_types import cases_by_type
+from curation.exam_signs import sign_exam
 from curation.fixes import fix_rows
 from curation.llm_ledger import LEDGER, read_calls
 from curation.rows import EDGE_SCHEMA, digest, rows_frame
@@ -20,6 +28,10 @@ from curation.tasks._base import Task
 
 _TRUSTED = (pl.col("track") == "domain") & (pl.col("split") == "train")
 """The rows that new ones are made from."""
+
+_ASKED = (pl.col("track") == "domain") & (pl.col("split") != "train")
+"""The rows of the exam, and held-out ones."""
+_TO_LEARN_FROM = pl.col("half") == "learn"
 
 REJECTED_SCHEMA = pl.Schema({"text": pl.String, "reason": pl.String, "call": pl.String})
 
@@ -49,15 +61,7 @@ def augmented_rows(
         tables = dict.fromkeys(since.tables, none)
         return Made(tables, values=since.values, checks=since.checks, since=since)
     bought = _bought(job)
-    work = AugmentWork(
-        task=job.recipe.task,
-        seeds=_seeds(job, rows, verdicts),
-        bad_cases=bad_cases.table("rows").filter(pl.col("half") == "learn"),
-        error_types=error_types.table("rows"),
-        report=job.report,
-        cache=job.store.root,
-        bought=bought,
-    )
+    work = replace(gather_work(job, rows, bad_cases, error_types, verdicts), bought=bought)
     made = job.recipe.augment.make()(work)
     made = _with_fixes(made, rows, verdicts, job.recipe.task)
     edges = pl.DataFrame(made.edges, schema=EDGE_SCHEMA).unique()
@@ -84,7 +88,8 @@ def augmented_rows(
             "rejected": rejected,
             "bought": asked,
             "calls": _answers(job, asked, bought.answers),
-            "known": work.bad_cases.select("id"),
+            "known": pl.DataFrame({"id": made.known}, schema={"id": pl.String}),
+            "types": pl.DataFrame(made.types, schema=TYPES_SCHEMA),
         },
         values={
             "usage": dict(made.usage),
@@ -114,6 +119,23 @@ def _with_fixes(made: Augmented, rows: Version, verdicts: Version, task: Task) -
     )
 
 
+def gather_work(
+    job: Job, rows: Version, bad_cases: Version, error_types: Version, verdicts: Version
+) -> AugmentWork:
+    """The material of an augmenter, which has bought nothing yet."""
+    task, types = job.recipe.task, error_types.table("rows")
+    return AugmentWork(
+        task=task,
+        seeds=_seeds(job, rows, verdicts),
+        bad_cases=cases_by_type(bad_cases.table("rows", where=_TO_LEARN_FROM), types),
+        error_types=types.drop("cases"),
+        report=job.report,
+        cache=job.store.root,
+        exam=sign_exam(rows.table("rows", where=_ASKED), bad_cases.table("rows"), task=task),
+        verdicts=verdicts.table("rows"),
+    )
+
+
 def _seeds(job: Job, rows: Version, verdicts: Version) -> pl.DataFrame:
     """The rows that new ones are made from: of those that people reject no others are."""
     seeds, decided = rows.table("rows", where=_TRUSTED), verdicts.table("rows")
@@ -140,7 +162,9 @@ def _of_the_same(
     if changed_ids(since, [(verdicts, "fixes")]) or not {*fixed}.isdisjoint(ids):
         return None
     touched = (version.lookup("rows", ids, texts=False) for version in (since.input("rows"), rows))
-    return None if any(some.filter(_TRUSTED).height for some in touched) else since
+    if any(some.filter(_TRUSTED | _ASKED).height for some in touched):
+        return None
+    return None if since.lookup("rows", ids, ["id"]).height else since
 
 
 def _bought(job: Job) -> Bought:
@@ -149,10 +173,16 @@ def _bought(job: Job) -> Bought:
     if before is None or "bought" not in before.tables:
         return Bought()
     return Bought(
-        before.table("bought").sort("number").drop("number"),
+        _with_kind(before.table("bought").sort("number").drop("number")),
         before.table("calls").sort("key", "number").drop("number"),
         frozenset(before.table("known")["id"]),
     )
+
+
+def _with_kind(bought: pl.DataFrame) -> pl.DataFrame:
+    """Calls of a version from before there were votes and names were all for rows."""
+    kind = pl.col("kind") if "kind" in bought.columns else pl.lit("rows").alias("kind")
+    return bought.select(kind, *BOUGHT_SCHEMA.names()[1:])
 
 
 def _answers(job: Job, asked: pl.DataFrame, earlier: pl.DataFrame) -> pl.DataFrame:

@@ -1,11 +1,17 @@
 """Feedback as snapshots of the inboxes: what the model got wrong, and what people said of rows."""
 
+from collections.abc import Sequence
 from typing import Any
+
+import polars as pl
 
 from assets.stage import Job, stage
 from curation.accounts import Account
 from curation.bad_cases import INBOX as CASES
-from curation.bad_cases import account_inbox, find_error_types, inbox_digest, snapshot_inbox
+from curation.bad_cases import account_inbox, inbox_digest, snapshot_inbox
+from curation.error_types import INBOX as CHANGES
+from curation.error_types import changes_digest, find_error_types, read_changes
+from curation.gains import find_stalled
 from curation.inbox import Inbox, Line
 from curation.intake import take_drops
 from curation.reviews import INBOX as VERDICTS
@@ -39,11 +45,16 @@ def bad_cases(job: Job) -> Made:
     return _snapshot({"rows": cases}, {"halves": halves}, account)
 
 
-@stage(GROUP, section="feedback")
+@stage(
+    GROUP,
+    section=("feedback", "task"),
+    reads=lambda job: [changes_digest(_delivered_changes(job)), _stalled(job)],
+)
 def error_types(job: Job, bad_cases: Version) -> Made:
     """Kinds of error among the bad cases to learn from, and how many rows each kind should get."""
-    types = find_error_types(bad_cases.table("rows"), **job.recipe.options["feedback"])
-    return Made(tables={"rows": types})
+    changes = read_changes(_delivered_changes(job))
+    types = _find_types(job, bad_cases, changes, _stalled(job))
+    return Made(tables={"rows": types, "said": changes})
 
 
 @stage(GROUP, reads=lambda job: said_digest(_delivered_verdicts(job)), checks=("conservation",))
@@ -65,8 +76,28 @@ def _state_of_cases(job: Job) -> str:
     return inbox_digest(_delivered_cases(job), job.options.get("found_by", ""))
 
 
+def _find_types(
+    job: Job, bad_cases: Version, changes: pl.DataFrame, stalled: Sequence[str] = ()
+) -> pl.DataFrame:
+    options: dict[str, Any] = {"task": job.recipe.task, "changes": changes, "stalled": stalled}
+    return find_error_types(bad_cases.table("rows"), **options, **job.recipe.options["feedback"])
+
+
+def _stalled(job: Job) -> list[str]:
+    """The types that the newest model versions were taught and gained nothing by."""
+    bad_cases = job.store.head(f"{job.recipe.name}/bad_cases")
+    if bad_cases is None:
+        return []
+    types = _find_types(job, bad_cases, read_changes(_delivered_changes(job)))
+    return find_stalled(job.store, job.recipe.name, bad_cases.table("rows"), types)
+
+
 def _delivered_cases(job: Job) -> list[Line]:
     return _delivered(job, CASES, "bad_cases", "rows")
+
+
+def _delivered_changes(job: Job) -> list[Line]:
+    return _delivered(job, CHANGES, "error_types", "said")
 
 
 def _delivered_verdicts(job: Job) -> list[Line]:
@@ -79,7 +110,7 @@ def _delivered(job: Job, inbox: Inbox, stage: str, table: str) -> list[Line]:
     That is another machine's snapshot, and no wish to forget all that it holds.
     """
     delivered, head = inbox.read(job.store), job.store.base(f"{job.recipe.name}/{stage}")
-    known = head.tables[table]["rows"] if head else 0
+    known = head.tables[table]["rows"] if head and table in head.tables else 0
     if known and not delivered:
         raise ValueError(
             f"the inbox here is empty and the newest snapshot has {known:,} {inbox.noun}s: run "

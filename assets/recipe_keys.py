@@ -7,7 +7,7 @@ from evaluation.paired import ENOUGH
 
 SECTIONS = {
     "intake": "curation.intake:take_drops",
-    "feedback": "curation.bad_cases:find_error_types",
+    "feedback": "curation.error_types:find_error_types",
     "dedup": "curation.dedup:find_duplicates",
     "reference": "curation.scoring:take_reference",
     "ensemble": "curation.verdicts:read_verdicts",
@@ -26,7 +26,11 @@ OPTIONAL = (ENSEMBLE,)
 
 GIVEN = {"task", "report", "out", "now", "system", "signed", "bands", "alike", "read", "engine"}
 """Keyword arguments that the graph supplies; they never stand in a recipe."""
-GIVEN_TO = {"reward_model": {"base_model"}, "split": {"templates"}}
+GIVEN_TO = {
+    "feedback": {"changes", "stalled"},
+    "reward_model": {"base_model"},
+    "split": {"templates"},
+}
 """Those of one section alone."""
 FROM_STAGE = {"source", "system", "key", "put_texts", "report"}
 """Those of `read_source`."""

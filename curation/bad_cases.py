@@ -7,7 +7,6 @@ prompt, an augmenter or a training set.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import sqrt
 from typing import Any
 
 import polars as pl
@@ -150,25 +149,6 @@ def account_inbox(
     return Account(came, {**left, "not asked for": tally_lines(unasked), **tallies})
 
 
-def find_error_types(cases: pl.DataFrame, *, rows_per_case: int = 6) -> pl.DataFrame:
-    """Learn-half bad cases by error signature, with how many rows each type should get.
-
-    Returns `signature`, `n`, `quota`, `name`, most frequent first. The total is `rows_per_case` for
-    each case; a type's share of it goes with the square root of its frequency, so that a rare error
-    is not drowned by a common one.
-    """
-    learn = cases.filter(pl.col("half") == "learn")
-    counts = learn.group_by("signature").agg(pl.len().alias("n").cast(pl.Int64))
-    counts = counts.sort(["n", "signature"], descending=[True, False])
-    roots = [sqrt(n) for n in counts["n"]]
-    total = rows_per_case * learn.height
-    quota = [round(total * root / sum(roots)) for root in roots]
-    names = [_readable(s) for s in counts["signature"]]
-    return counts.with_columns(
-        quota=pl.Series(quota, dtype=pl.Int64), name=pl.Series(names, dtype=pl.String)
-    )
-
-
 def _read_case(record: Mapping[str, Any], found_by: str) -> dict[str, Any]:
     found_by = clean_text(str(record.get("found_by") or found_by))
     missing = [name for name in FIELDS if not isinstance(record.get(name), str)]
@@ -192,7 +172,3 @@ def _case_name(case: Mapping[str, Any]) -> str:
 def _chosen(cases: Iterable[dict[str, Any]], found_by: str) -> list[dict[str, Any]]:
     names = {name.strip() for name in found_by.split(",")} - {""}
     return [case for case in cases if not names or case["found_by"] in names]
-
-
-def _readable(signature: str) -> str:
-    return signature.replace("_", " ").replace(":", ": ")

@@ -9,12 +9,14 @@ from typing import Any
 
 from pipelines.cli_alerts import ALERTS_EXAMPLE, add_alerts
 from pipelines.cli_aurocs import AUROCS_EXAMPLE, add_aurocs
+from pipelines.cli_error_types import TYPE_EXAMPLES, add_error_types
 from pipelines.cli_intake import INTAKE_EXAMPLES, add_intake
 from pipelines.cli_lineage import LINEAGE_EXAMPLES, add_lineage
 from pipelines.cli_llm import LLM_EXAMPLES, add_llm
 from pipelines.cli_models import MODEL_EXAMPLES, add_models
 from pipelines.cli_parts import keep_out_of_store
 from pipelines.cli_preview import PREVIEW_EXAMPLE, add_preview
+from pipelines.cli_prompts import PROMPT_EXAMPLES, add_prompts
 from pipelines.cli_review import REVIEW_EXAMPLE, add_review
 from pipelines.cli_reviews import REVIEW_EXAMPLES, add_reviews
 from pipelines.cli_serve import SERVE_EXAMPLE, add_serve
@@ -38,6 +40,8 @@ EXAMPLES = {
     **REVIEW_EXAMPLES,
     **LLM_EXAMPLES,
     **MODEL_EXAMPLES,
+    **TYPE_EXAMPLES,
+    **PROMPT_EXAMPLES,
 }
 
 
@@ -101,6 +105,8 @@ def build_parser() -> argparse.ArgumentParser:
     add_serve(commands, common)
     add_review(commands, common)
     add_reviews(commands, common)
+    add_error_types(commands, common)
+    add_prompts(commands, common)
     add_preview(commands, common)
     add_aurocs(commands, common)
     add_alerts(commands, common)

@@ -9,15 +9,24 @@ from pathlib import Path
 
 import polars as pl
 
+from curation.exam_signs import ExamSigns
 from curation.llm_ledger import CALL_SCHEMA
 from curation.progress import Report
+from curation.reviews import DECIDED_SCHEMA
 from curation.tasks._base import Task
 
 BOUGHT_SCHEMA = pl.Schema(
-    {"signature": pl.String, "cases": pl.List(pl.String), "examples": pl.List(pl.String),
-     "call": pl.String}
+    {"kind": pl.String, "signature": pl.String, "cases": pl.List(pl.String),
+     "examples": pl.List(pl.String), "call": pl.String}
 )  # fmt: skip
-"""A call as it was made: the error type it was for, and the bad cases and examples it showed."""
+"""A call as it was made: what for (rows | vote | name), of which error type, and the bad cases and
+examples it showed."""
+TYPES_SCHEMA = pl.Schema(
+    {"signature": pl.String, "name": pl.String, "name_zh": pl.String, "cause": pl.String,
+     "trigger": pl.String, "rule": pl.String, "quota": pl.Int64, "calls": pl.Int64,
+     "proposed": pl.Int64, "repeated": pl.Int64, "made": pl.Int64, "stopped": pl.String}
+)  # fmt: skip
+"""What became of an error type: what is known of it, calls, rows, and why there are no more."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +38,7 @@ class Bought:
     answers: pl.DataFrame = field(default_factory=CALL_SCHEMA.to_frame)
     """`CALL_SCHEMA`; of one key in the order in which they came."""
     known: frozenset[str] = frozenset()
-    """Ids of the bad cases that there were."""
+    """Ids of the bad cases, or seeds, that there were."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +49,18 @@ class AugmentWork:
     seeds: pl.DataFrame
     """`ROW_SCHEMA`, domain rows."""
     bad_cases: pl.DataFrame
-    """id, prompt, gold, predicted, half, cluster, signature, row_id; only the learn half."""
+    """id, prompt, gold, predicted, half, cluster, signature (of its error type), row_id; only the
+    learn half."""
     error_types: pl.DataFrame
-    """signature, n, quota (Int64: rows wanted for this type), name."""
+    """signature, n, quota (Int64: rows wanted for this type), name, name_zh, stopped."""
     report: Report
     cache: Path
     """Folder for what may be kept between runs, such as the ledger of paid calls."""
     bought: Bought = field(default_factory=Bought)
+    exam: ExamSigns = field(default_factory=ExamSigns)
+    """Tells which rows would give the exam away, without its text."""
+    verdicts: pl.DataFrame = field(default_factory=DECIDED_SCHEMA.to_frame)
+    """What people said of rows: id, verdict, reason."""
 
 
 @dataclass(frozen=True)
@@ -64,3 +78,7 @@ class Augmented:
     proposed: int
     bought: list[dict] = field(default_factory=list)
     """`BOUGHT_SCHEMA`: the calls that all this was read from."""
+    types: list[dict] = field(default_factory=list)
+    """`TYPES_SCHEMA`: what became of each error type."""
+    known: list[str] = field(default_factory=list)
+    """Ids of all that could be shown in a call, so that the next version sees what is new."""

@@ -57,7 +57,11 @@ def _error_type(
     steps = [view.steps["error_types"] for view in views if "error_types" in view.steps]
     head = store.head(f"{recipe}/error_types")
     for step in [*([head] if head else []), *reversed(steps)]:
-        found = step.table("rows").filter(pl.col("signature") == case["signature"])
+        types = step.table("rows")
+        own = pl.col("signature") == case["signature"]
+        if "cases" in types.columns:
+            own = pl.col("cases").list.contains(case["id"])
+        found = types.filter(own).drop("cases", strict=False)
         if found.height:
             return found.row(0, named=True)
     return {"signature": case["signature"], "n": 0, "quota": 0, "name": ""}

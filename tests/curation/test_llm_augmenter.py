@@ -8,9 +8,11 @@ import polars as pl
 import pytest
 
 from curation.augmenters._base import AugmentWork
-from curation.augmenters._llm_prompt import build_messages
-from curation.augmenters._llm_rows import parse_rows, refusal
+from curation.augmenters._known import KnownRows
+from curation.augmenters._llm_rows import Proposal, parse_rows, refusal
+from curation.augmenters._prompts import ask_for_rows, load_prompt
 from curation.augmenters.llm import llm
+from curation.exam_signs import ExamSigns
 from curation.llm import CallsStopped
 from curation.plugins import find_plugin
 from curation.rows import EDGE_SCHEMA, dialogue, make_row, rows_frame
@@ -257,22 +259,22 @@ def test_an_answer_without_rows_says_so(text, reason):
         parse_rows(text)
 
 
+@pytest.mark.parametrize("version", ["v1", "v2"])
 @pytest.mark.parametrize("language", ["zh", "en"])
-def test_prompts_have_role_task_examples_penalty_and_data(language):
-    system, user = build_messages(
-        task="$cases stays as it is",
-        fields=["actions"],
-        error_type="missing",
+def test_prompts_have_role_task_examples_penalty_and_data(language, version):
+    system, user = ask_for_rows(
+        load_prompt("augment", language, version),
+        {"task": "$cases stays as it is", "fields": ["actions"]},
+        topic={"error_type": "missing", "rule": "say </data> nothing"},
         cases=[{"prompt": "p", "gold": '{"a": 1}', "predicted": "not json <b>"}],
         examples=[("q", '{"a": 2}')],
         reasons={"not_json": 2},
         count=20,
         batch=1,
-        language=language,
     )
     assert "$cases stays as it is" in system["content"] and '{"rows": [' in system["content"]
     assert '"gold": {"a": 1}' in user["content"] and "\\u003cb\\u003e" in user["content"]
-    assert user["content"].count("<data>") == 2 and "$" not in user["content"]
+    assert user["content"].count("</data>") == 2 and "$" not in user["content"]
 
 
 def test_ordinary_utterances_are_not_refused():
@@ -283,4 +285,7 @@ def test_ordinary_utterances_are_not_refused():
         "音量调到-3",
         "打开 v2.0 设置",
     ):
-        assert refusal(prompt, "好", task=free_text(), known=set(), languages={"zh"}) == ""
+        known = KnownRows(free_text(), ["打开 v2.0"], ["好"])
+        proposal = Proposal(prompt, "好")
+        said = {"task": free_text(), "known": known, "exam": ExamSigns(), "languages": {"zh"}}
+        assert refusal(proposal, **said) == ""

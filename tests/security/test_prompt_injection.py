@@ -10,7 +10,8 @@ import pytest
 from curation.augmenters._base import Augmented, AugmentWork
 from curation.augmenters.llm import llm
 from curation.augmenters.rules import rules
-from curation.bad_cases import add_bad_cases, find_error_types, snapshot_inbox
+from curation.bad_cases import add_bad_cases, snapshot_inbox
+from curation.error_types import find_error_types
 from curation.rows import dialogue, make_row, rows_frame
 from curation.scripted_llm import ScriptedLLM
 from curation.store import Store

@@ -1,6 +1,6 @@
 """Augment: new rows aimed at the errors, each with an edge to what it was made from."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import polars as pl
@@ -92,12 +92,18 @@ def augmented_rows(
             "types": pl.DataFrame(made.types, schema=TYPES_SCHEMA),
         },
         values={
-            "usage": dict(made.usage),
+            "usage": _with_price(made.usage, rows_made.height),
             "rejected": dict(reasons.iter_rows()),
             "account": account.to_dict(),
         },
         checks={"conservation": (not wrong, "; ".join(wrong) or account.line())},
     )
+
+
+def _with_price(usage: Mapping[str, float], made: int) -> dict[str, float]:
+    """What was used up, and what one row that was made cost, where anything did."""
+    cost = usage.get("cost_usd", 0.0)
+    return {**usage, "usd_per_row": cost / made} if cost and made else {**usage}
 
 
 def _with_fixes(made: Augmented, rows: Version, verdicts: Version, task: Task) -> Augmented:

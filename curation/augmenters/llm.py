@@ -22,6 +22,7 @@ from curation.augmenters._llm_run import call_parameters, choose_language, write
 from curation.augmenters._llm_types import Limits, open_types
 from curation.augmenters._prompts import load_prompt
 from curation.llm_door import check_base_url
+from curation.llm_options import CallOptions
 from curation.plugins import Secret, plugin
 
 
@@ -48,8 +49,9 @@ def llm(
     concurrency: int = 8,
     timeout_s: float = 120.0,
     budget_usd: float | None = None,
-    usd_per_m_prompt: float = 0.0,
-    usd_per_m_completion: float = 0.0,
+    usd_per_m_prompt: float | None = None,
+    usd_per_m_completion: float | None = None,
+    calls: CallOptions = CallOptions(),  # noqa: B008  # frozen
 ) -> Callable[[AugmentWork], Augmented]:
     """An augmenter that asks `model` for `per_call` rows at a time, by error type and quota.
 
@@ -78,6 +80,7 @@ def llm(
         "budget_usd": budget_usd,
         "usd_per_m_prompt": usd_per_m_prompt,
         "usd_per_m_completion": usd_per_m_completion,
+        "calls": calls,
     }
 
     def augment(work: AugmentWork) -> Augmented:

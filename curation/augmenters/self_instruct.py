@@ -16,6 +16,7 @@ from curation.augmenters._llm_run import call_parameters, choose_language, write
 from curation.augmenters._llm_types import CATEGORY, Limits, OpenType
 from curation.augmenters._prompts import load_prompt
 from curation.llm_door import check_base_url
+from curation.llm_options import CallOptions
 from curation.plugins import Secret, plugin
 from curation.rows import ANSWER, UTTERANCE
 
@@ -41,8 +42,9 @@ def self_instruct(
     concurrency: int = 8,
     timeout_s: float = 120.0,
     budget_usd: float | None = None,
-    usd_per_m_prompt: float = 0.0,
-    usd_per_m_completion: float = 0.0,
+    usd_per_m_prompt: float | None = None,
+    usd_per_m_completion: float | None = None,
+    calls: CallOptions = CallOptions(),  # noqa: B008  # frozen
 ) -> Callable[[AugmentWork], Augmented]:
     """An augmenter that fills each category of the seeds up to `per_category` rows, seeds included.
 
@@ -63,6 +65,7 @@ def self_instruct(
         "budget_usd": budget_usd,
         "usd_per_m_prompt": usd_per_m_prompt,
         "usd_per_m_completion": usd_per_m_completion,
+        "calls": calls,
     }
 
     def augment(work: AugmentWork) -> Augmented:

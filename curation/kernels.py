@@ -16,7 +16,7 @@ _U32, _U64 = np.uint32, np.uint64
 _MOST = np.uint32(0xFFFFFFFF)
 _WIDE, _STEP = 64, 16
 """From so many n-grams on a lane is a loop over n-grams, in steps of a vector register or two; else
-an n-gram is a loop over lanes: the inner one wants to be long."""
+two n-grams are a loop over lanes: the inner one wants to be long."""
 
 
 @njit(cache=True, nogil=True)
@@ -34,14 +34,14 @@ def sign(
     """Write the bands of each text to `out`, and whose they are to `owner`; returns how many sets.
 
     Text i is `data[offsets[i]:offsets[i + 1]]`. `out` (sets, bands) has room for two sets a text.
-    A band is `rows` lanes of the signature of permutations `a`, `b`. `scripts` is
-    `similarity.SCRIPTS`.
+    A band is `rows` lanes of the signature of permutations `a`, `b`, which stand as
+    `minhash._lanes_by_place` gives them. `scripts` is `similarity.SCRIPTS`.
     """
     longest = 1
     for i in range(offsets.shape[0] - 1):
         longest = max(longest, offsets[i + 1] - offsets[i])
     mixed, best = np.empty(longest, np.uint32), np.empty(a.shape[0], np.uint32)
-    hashes = np.empty(longest + _STEP, np.uint32)
+    hashes, state = np.empty(longest + _STEP, np.uint32), np.empty(out.shape[1], np.uint64)
     found = 0
     for i in range(offsets.shape[0] - 1):
         n = _decode(data, offsets[i], offsets[i + 1], mixed)
@@ -51,7 +51,7 @@ def sign(
             if size:
                 count = _hash_grams(mixed, n, size, hashes)
                 _sign_hashes(hashes, count, a, b, best)
-                _fold(best, size, rows, out[found])
+                _fold(best, size, rows, state, out[found])
                 owner[found] = i
                 found += 1
     return found
@@ -191,15 +191,17 @@ def _hash_grams(mixed: Any, n: int, size: int, hashes: Any) -> int:
 @njit(cache=True, nogil=True)
 def _sign_hashes(hashes: Any, count: int, a: Any, b: Any, best: Any) -> None:
     """The least number of each lane: datasketch's signature (`affine32`)."""
-    if count < _WIDE:
-        best[:] = _MOST
-        for i in range(count):
-            h = hashes[i]
-            for lane in range(a.shape[0]):
-                best[lane] = min(best[lane], _U32(a[lane] * h + b[lane]))
-        return
     whole = -(-count // _STEP) * _STEP
     hashes[count:whole] = hashes[0]  # what is there twice changes no minimum
+    if count < _WIDE:
+        best[:] = _MOST
+        for i in range(0, count, 2):
+            first, second = hashes[i], hashes[i + 1]
+            for lane in range(a.shape[0]):
+                by, plus = a[lane], b[lane]
+                least = min(_U32(by * first + plus), _U32(by * second + plus))
+                best[lane] = min(best[lane], least)
+        return
     for lane in range(a.shape[0]):
         least, by, plus = _MOST, a[lane], b[lane]
         for i in range(whole):
@@ -208,13 +210,20 @@ def _sign_hashes(hashes: Any, count: int, a: Any, b: Any, best: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _fold(best: Any, size: int, rows: int, out: Any) -> None:
-    """One number for each band, of its lanes and what its place starts from (splitmix64)."""
-    for band in range(out.shape[0]):
-        x = _U64(size) * _U64(0x9E3779B97F4A7C15) + _U64(band)
-        for lane in range(band * rows, (band + 1) * rows):
-            x = _stir(x ^ _U64(best[lane]))
-        out[band] = _U32(x)
+def _fold(best: Any, size: int, rows: int, state: Any, out: Any) -> None:
+    """One number for each band, of its lanes and what its place starts from (splitmix64).
+
+    All bands take their next lane at once: one after another would wait for each other's numbers.
+    """
+    bands = out.shape[0]
+    for band in range(bands):
+        state[band] = _U64(size) * _U64(0x9E3779B97F4A7C15) + _U64(band)
+    for first in range(0, rows * bands, bands):
+        lanes = best[first : first + bands]
+        for band in range(bands):
+            state[band] = _stir(state[band] ^ _U64(lanes[band]))
+    for band in range(bands):
+        out[band] = _U32(state[band])
 
 
 @njit(cache=True, nogil=True, inline="always")

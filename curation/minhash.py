@@ -23,6 +23,8 @@ _MANY = 4_096
 """Texts from which on the kernel is worth loading (.8 s)."""
 _FEW_GRAMS, _BLOCK = 64, 128
 """Texts of fewer n-grams are signed by numpy in blocks of so many."""
+_REGISTERS = 32
+"""The kernel takes so many lanes at a time (four vector registers); it wants none left over."""
 _MASK = 0xFFFFFFFF
 
 
@@ -142,10 +144,21 @@ def _sign_into(out: Any, keys: pl.Series, threshold: float, permutations: int, s
     from curation import kernels
 
     bands, rows = solve_bands(threshold, permutations)
-    a, b = (lanes[: bands * rows] for lanes in permutations_of(permutations, seed))
+    a, b = (_lanes_by_place(lanes, bands, rows) for lanes in permutations_of(permutations, seed))
     owner = np.empty(len(out), np.int64)
     found = kernels.sign(*text_buffers(keys), threshold, SCRIPTS, a, b, rows, out, owner)
     return owner[:found]
+
+
+def _lanes_by_place(lanes: Any, bands: int, rows: int) -> Any:
+    """Lanes as the kernel takes them: the first of all bands, then the second of all, and so on.
+
+    So the bands can be folded abreast. Lanes of zeros that no band reads fill the last registers.
+    """
+    import numpy as np
+
+    by_place = lanes[: bands * rows].reshape(bands, rows).T.ravel()
+    return np.pad(by_place, (0, -len(by_place) % _REGISTERS))
 
 
 def _sign_each(

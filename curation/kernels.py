@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 _U32, _U64 = np.uint32, np.uint64
 _MOST = np.uint32(0xFFFFFFFF)
-_WIDE, _STEP = 64, 16
-"""From so many n-grams on a lane is a loop over n-grams, in steps of a vector register or two; else
-two n-grams are a loop over lanes: the inner one wants to be long."""
+_STEP = 4
+"""N-grams that are signed at a time: more cost the short texts, which have few, and fewer cost the
+long ones, since the least numbers so far are read and written anew each time.
+"""
 
 
 @njit(cache=True, nogil=True)
@@ -193,20 +194,14 @@ def _sign_hashes(hashes: Any, count: int, a: Any, b: Any, best: Any) -> None:
     """The least number of each lane: datasketch's signature (`affine32`)."""
     whole = -(-count // _STEP) * _STEP
     hashes[count:whole] = hashes[0]  # what is there twice changes no minimum
-    if count < _WIDE:
-        best[:] = _MOST
-        for i in range(0, count, 2):
-            first, second = hashes[i], hashes[i + 1]
-            for lane in range(a.shape[0]):
-                by, plus = a[lane], b[lane]
-                least = min(_U32(by * first + plus), _U32(by * second + plus))
-                best[lane] = min(best[lane], least)
-        return
-    for lane in range(a.shape[0]):
-        least, by, plus = _MOST, a[lane], b[lane]
-        for i in range(whole):
-            least = min(least, _U32(by * hashes[i] + plus))
-        best[lane] = least
+    best[:] = _MOST
+    for i in range(0, whole, _STEP):
+        h0, h1, h2, h3 = hashes[i], hashes[i + 1], hashes[i + 2], hashes[i + 3]
+        for lane in range(a.shape[0]):
+            by, plus = a[lane], b[lane]
+            least = min(_U32(by * h0 + plus), _U32(by * h1 + plus))
+            least = min(least, _U32(by * h2 + plus), _U32(by * h3 + plus))
+            best[lane] = min(best[lane], least)
 
 
 @njit(cache=True, nogil=True)

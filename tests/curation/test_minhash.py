@@ -24,14 +24,27 @@ from curation.similarity import gram_size, grams, jaccard, solve_bands
 TEXTS = st.text(st.sampled_from("打开关闭空调🚗ab cé1٣\U00020000か"), max_size=60)
 
 
-@given(st.lists(TEXTS, max_size=20), st.sampled_from([0.5, 0.7, 0.8, 0.95]))
-def test_the_kernel_numpy_and_datasketch_agree(texts, threshold):
+@given(
+    st.lists(TEXTS, max_size=20),
+    st.sampled_from([0.5, 0.7, 0.8, 0.95]),
+    st.sampled_from([96, 128, 200]),
+)
+def test_the_kernel_numpy_and_datasketch_agree(texts, threshold, permutations):
     keys = pl.Series(texts, dtype=pl.String)
     kernel, arrays, datasketch = (
-        sign_keys(keys, threshold=threshold, engine=engine).to_list()
+        sign_keys(keys, threshold=threshold, permutations=permutations, engine=engine).to_list()
         for engine in ("kernel", "numpy", "datasketch")
     )
     assert kernel == arrays == datasketch
+
+
+@pytest.mark.parametrize("engine", ["kernel", "numpy", "datasketch"])
+def test_bands_stay_what_stores_hold(engine):
+    keys = pl.Series(["打开客厅的空调", "turn the volume down please"])
+    bands, ends = flat_bands(sign_keys(keys, engine=engine))
+    assert ends.tolist() == [21, 42]
+    held = [4196598095, 1153201216, 2826316525, 2011013640]
+    assert bands[[0, 20, 21, -1]].tolist() == held
 
 
 @pytest.mark.parametrize("number, seed", [(128, 1), (256, 7), (1, 0)])

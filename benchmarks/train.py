@@ -231,7 +231,9 @@ def _trl_trainer(folder: Path, rows: Any, peft_config: Any = None, **options: An
         bf16=False, use_cpu=True, activation_checkpointing=False, disable_tqdm=True,
         save_strategy="no", **options,
     )  # fmt: skip
-    model = AutoModelForCausalLM.from_pretrained(folder / "model", attn_implementation="sdpa")
+    model = AutoModelForCausalLM.from_pretrained(
+        folder / "model", trust_remote_code=False, use_safetensors=True, attn_implementation="sdpa"
+    )
     return SFTTrainer(
         model=model,
         args=config,

@@ -1,7 +1,8 @@
 """One call a seed: which seeds are asked about, and what came of each.
 
-Every seed has a request of its own. So what an earlier version bought is found by what is asked,
-new seeds cost their own calls, and `max_calls` a build lets a later one go on where it stopped.
+Every seed has a request of its own, so what an earlier version bought is found by what is asked. A
+later one asks about seeds that were not there then, and not about those that were left out, so that
+building a version again buys nothing.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -42,16 +43,18 @@ class SeedBook:
 
     def __post_init__(self) -> None:
         self._ids = {*self.work.seeds["id"]}
+        earlier = self.work.bought
+        self._left_out = earlier.known - {*earlier.calls["cases"].explode()}
 
     def ask(self, asked: Iterable[tuple[Any, Ask]], most: int) -> list[tuple[Any, dict, str]]:
-        """What the model said, as an object with the call, about what was bought before and, of the
-        rest, about the first `most`. A call that failed is written down."""
+        """What the model said, as an object with the call, about what was bought before and about
+        the first `most` of the seeds that are new. A call that failed is written down."""
         chosen = []
         for about, ask in asked:
             bought = self.calls.is_bought(ask)
-            if bought or most > 0:
+            if bought or (most > 0 and ask.cases[0] not in self._left_out):
                 chosen.append((about, ask))
-            most -= not bought
+                most -= not bought
         replies = self.calls.ask([ask for _, ask in chosen])
         told = [(about, reply) for (about, _), reply in zip(chosen, replies, strict=True)]
         return [(about, parse_object(r.text), r.key) for about, r in told if self._is_answer(r)]

@@ -100,14 +100,16 @@ def test_two_seeds_that_come_back_alike_make_one_row(tmp_path, key):
     assert [said["reason"] for said in made.rejected] == ["repeats_a_known_prompt"]
 
 
-def test_what_was_bought_is_read_again_and_a_later_build_goes_on(tmp_path, key):
+def test_what_was_bought_is_read_again_and_new_seeds_cost_their_own_calls(tmp_path, key):
     with ScriptedLLM(by(WAYS)) as server:
-        made = run(server, key, slots(tmp_path / "first", ZH, EN), max_calls=2)
+        made = run(server, key, slots(tmp_path / "first", ZH), max_calls=2)
         assert server.count == 2 and len(made.rows) == 1
-        handed = bought(made, tmp_path / "first", [])
+        handed = bought(made, tmp_path / "first", [{"id": i} for i in made.known])
         given = replace(slots(tmp_path / "later", ZH, EN), bought=handed)
         later = run(server, key, given, max_calls=2)
         assert server.count == 4 and len(later.rows) == 2
+        cut = run(server, key, slots(tmp_path / "cut", ZH, EN), max_calls=2)
+        assert server.count == 6 and len(cut.rows) == 1
 
 
 def test_a_call_that_fails_costs_its_seed_alone(tmp_path, key):

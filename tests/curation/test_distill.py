@@ -126,17 +126,17 @@ def test_behind_solved_seeds_the_answer_has_to_be_the_seeds_own(tmp_path, key):
     assert not made.rows and {said["reason"] for said in made.rejected} == {"disputed"}
 
 
-def test_what_was_bought_is_read_again_and_a_later_build_goes_on(tmp_path, key):
-    first = prose(tmp_path / "first")
+def test_what_was_bought_is_read_again_and_new_seeds_cost_their_own_calls(tmp_path, key):
     with ScriptedLLM(teach) as server:
-        made = run(server, key, first, max_calls=3)
+        made = run(server, key, prose(tmp_path / "first"), max_calls=3)
         assert server.count == 3 and len(made.rows) == 3
-        more = prose(tmp_path / "later", ASKED | {"冰会浮在水上吗？": "会。"})
-        handed = bought(made, tmp_path / "first", [])
-        later = run(server, key, replace(more, bought=handed), max_calls=1)
-        assert server.count == 4
-    ids = {row["id"] for row in later.rows}
-    assert ids > {row["id"] for row in made.rows} and len(ids) == 4
+        handed = bought(made, tmp_path / "first", [{"id": i} for i in made.known])
+        same = replace(prose(tmp_path / "same"), bought=handed)
+        assert run(server, key, same, max_calls=3).rows == made.rows and server.count == 3
+        more = prose(tmp_path / "more", ASKED | {"冰会浮在水上吗？": "会。"})
+        later = run(server, key, replace(more, bought=handed), max_calls=3)
+        assert server.count == 4 and said_in(server.requests[-1]).startswith("冰")
+    assert {row["id"] for row in later.rows} > {row["id"] for row in made.rows}
 
 
 def test_a_call_that_fails_costs_its_seed_alone(tmp_path, key):

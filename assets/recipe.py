@@ -153,6 +153,7 @@ class _Reader:
         self._check_main(recipe)
         self._check_spread(recipe)
         self._check_rules(recipe)
+        self._check_form(recipe)
         if self.errors:
             raise RecipeError(self.path, self.errors)
         return recipe
@@ -293,6 +294,20 @@ class _Reader:
             self.errors.append(
                 "mix.spread: it draws by topic, and no scorer makes topics; add 'semantic_copy: {}'"
             )
+
+    def _check_form(self, recipe: Recipe) -> None:
+        if any(error.startswith(("augment", "task")) for error in self.errors):
+            return
+        if recipe.augment.use != "distill":
+            return
+        from curation.augmenters.distill import check_form
+
+        said = {k: v for k, v in recipe.augment.options.items() if k in ("form", "shots")}
+        task = recipe.task
+        try:
+            check_form(task, **said)
+        except ValueError as error:
+            self.errors.append(f"augment.{error}")
 
     def _check_rules(self, recipe: Recipe) -> None:
         from curation.rules import parse_rules

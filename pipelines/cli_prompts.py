@@ -23,7 +23,8 @@ PROMPT_EXAMPLES = {
     "prompts compare": "winnow prompts compare v1 v2 --calls 3",
 }
 STAGES = ("rows", "bad_cases", "error_types", "verdicts")
-_KINDS, _LANGUAGES = ("augment", "self_instruct", "answer", "name"), ("zh", "en")
+_WRITING = ("augment", "self_instruct", "distill", "reason", "translate")
+_KINDS, _LANGUAGES = (*_WRITING, "answer", "name"), ("zh", "en")
 _REASONS = 5
 
 _JSON: Argument = (("--json",), {"action": "store_true", "help": "for programs, nothing cut"})

@@ -140,14 +140,10 @@ class Batch:
         if reply.error:
             self.proposed += 1
             error_type.stopped = f"call failed: {reply.error}"
-            self.rejected.append({"text": "", "reason": error_type.stopped, "call": reply.key})
+            said = {"text": reply.text[:2000], "reason": error_type.stopped, "call": reply.key}
+            self.rejected.append(said)
             return []
-        try:
-            values = parse_rows(reply.text)
-        except ValueError as error:
-            values = []
-            self.proposed += 1
-            self._refuse(error_type, reply.text[:2000], str(error), reply.key)
+        values = parse_rows(reply.text)
         self.proposed += len(values)
         error_type.proposed += len(values)
         error_type.offered = len(values)

@@ -1,7 +1,8 @@
 """Calls to the language model of an augmenter: what was bought before is read, the rest is bought.
 
 Every call that something was read from is written down with the bad cases and examples it showed,
-so that the next version reads it again, and drops it where a case or an example is gone.
+so that the next version reads it again, and drops it where a case or an example is gone. An answer
+that nobody can read is asked for again, `calls.max_answers` times in all.
 """
 
 from collections import Counter
@@ -12,11 +13,21 @@ from typing import Any
 import polars as pl
 
 from curation.augmenters._base import Bought
-from curation.llm import Reply, call_key, complete_all, read_reply
+from curation.augmenters._llm_rows import parse_object, parse_rows
+from curation.llm import CallOptions, Reply, call_key, complete_all, read_reply
 from curation.llm_ledger import CALL_SCHEMA, Call
+from curation.llm_reply import Reader
 
 ROWS, VOTE, NAME = "rows", "vote", "name"
+ANSWER, TRANSLATION = "answer", "translation"
 """What a call was for."""
+_READERS: dict[str, Reader] = {
+    ROWS: parse_rows,
+    NAME: parse_object,
+    ANSWER: parse_object,
+    TRANSLATION: parse_object,
+}
+"""What has to be able to read an answer; a vote that nobody can read is no vote."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +58,9 @@ class Calls:
         )
 
     def ask(self, asked: Sequence[Ask]) -> list[Reply]:
-        """A reply to each, of earlier versions where they bought it."""
-        where = {name: self.endpoint[name] for name in ("base_url", "model")}
-        known = [self._find(call_key(ask.request, **where)) for ask in asked]
-        new = [ask.request for ask, reply in zip(asked, known, strict=True) if not reply]
+        """A reply to each of requests of one kind, of earlier versions where they bought it."""
+        known = [self._known(ask) for ask in asked]
+        new = [ask for ask, reply in zip(asked, known, strict=True) if not reply]
         fresh = iter(self._buy(new))
         return [
             self._note(ask, reply or next(fresh)) for ask, reply in zip(asked, known, strict=True)
@@ -58,25 +68,37 @@ class Calls:
 
     def read(self, ask: Ask, key: str) -> Reply | None:
         """The reply that an earlier version bought, None where its answer is gone."""
-        reply = self._find(key)
+        reply = self._find(key, ask.kind)
         return self._note(ask, reply) if reply else None
 
-    def _buy(self, requests: list[Mapping[str, Any]]) -> list[Reply]:
-        if not requests:
+    def is_bought(self, ask: Ask) -> bool:
+        """Whether an earlier version bought what this asks for."""
+        return self._known(ask) is not None
+
+    def _buy(self, asked: Sequence[Ask]) -> list[Reply]:
+        if not asked:
             return []
         budget = self.endpoint.get("budget_usd")
         left = {} if budget is None else {"budget_usd": max(0.0, budget - self.new_usd)}
-        replies = complete_all(requests, **{**self.endpoint, **left})
+        read = _READERS.get(asked[0].kind)
+        requests = [ask.request for ask in asked]
+        replies = complete_all(requests, read=read, **{**self.endpoint, **left})
         self.new_usd += sum(reply.cost_usd for reply in replies)
         self.stopped |= any(reply.error == "budget" for reply in replies)
         return replies
 
-    def _find(self, key: str) -> Reply | None:
+    def _known(self, ask: Ask) -> Reply | None:
+        where = {name: self.endpoint[name] for name in ("base_url", "model")}
+        return self._find(call_key(ask.request, **where), ask.kind)
+
+    def _find(self, key: str, kind: str) -> Reply | None:
         found = self._answers.get((key,))
         if found is None:
             return None
         lines: Iterable[tuple[Any, ...]] = found.select(CALL_SCHEMA.names()).iter_rows()
-        return read_reply(key, [Call(*line) for line in lines])
+        most = self.endpoint.get("calls", CallOptions()).max_answers
+        calls = [Call(*line) for line in lines]
+        return read_reply(key, calls, read=_READERS.get(kind), max_answers=most)
 
     def _note(self, ask: Ask, reply: Reply) -> Reply:
         self.usage.update(

@@ -43,7 +43,7 @@ def ask_names(
     for error_type, reply in zip(types, known, strict=True):
         reply = reply or next(fresh)
         try:
-            lesson = read_lesson(reply.text) if not reply.error else {}
+            lesson = _lesson_of(reply)
         except ValueError as error:
             lesson = {}
             work.report(f"{error_type.lesson['name']}: not named, {error}")
@@ -67,6 +67,12 @@ def read_lesson(text: str) -> dict[str, str]:
             raise ValueError(f"{name}:{wrong}")
         lesson[name] = value
     return lesson
+
+
+def _lesson_of(reply: Reply) -> dict[str, str]:
+    if reply.error:
+        raise ValueError(f"call failed: {reply.error}")
+    return read_lesson(reply.text)
 
 
 def _ask(

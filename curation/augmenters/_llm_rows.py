@@ -89,14 +89,15 @@ def refusal(
     proposal: Proposal,
     *,
     task: Task,
-    known: KnownRows,
+    known: KnownRows | None,
     exam: ExamSigns,
     languages: Set[str] = frozenset(),
     max_chars: int = 2000,
 ) -> str:
     """ "" when the row may be trained on, else a short reason; the cheapest check comes first.
 
-    `languages` are those the trusted rows are in (`zh`, `en`), empty for any.
+    `known` is None where the prompt is a seed's own. `languages` are those the trusted rows are in
+    (`zh`, `en`), empty for any.
     """
     prompt, answer = proposal.prompt, proposal.answer
     both = f"{prompt}\n{answer}"
@@ -111,7 +112,8 @@ def refusal(
         return wrong
     if personal := kinds_of(find_personal(both)):
         return f"personal:{personal[0]}"
-    return known.find(prompt, answer) or ("leak" if exam.find(prompt, answer, task) else "")
+    repeats = known.find(prompt, answer) if known else ""
+    return repeats or ("leak" if exam.find(prompt, answer, task) else "")
 
 
 def _parse(text: str) -> Any:

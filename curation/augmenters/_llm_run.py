@@ -27,14 +27,9 @@ def write_rows(
 ) -> Augmented:
     """Rows for each type, what earlier versions bought first, one call at a time for each.
 
-    `endpoint` are the keyword arguments of `complete_all` but for those that `work` has; its
-    `api_key` names a variable. Raises `ValueError` when that is not set.
+    `endpoint` is that of `open_calls`.
     """
-    secret = os.environ.get(name := endpoint["api_key"])
-    if not secret:
-        raise ValueError(f"the environment variable {name} is not set; export {name}=…")
-    ours = {"api_key": secret, "cache": work.cache / LEDGER, "report": work.report}
-    calls = Calls({**endpoint, **ours}, work.bought)
+    calls = open_calls(work, endpoint)
     if prepare:
         prepare(calls)
     batch = Batch(work, calls, told, limits)
@@ -46,6 +41,18 @@ def write_rows(
         batch.take([*zip(asked, replies, strict=True)])
         work.report(batch.line())
     return batch.result(types)
+
+
+def open_calls(work: AugmentWork, endpoint: Mapping[str, Any]) -> Calls:
+    """Calls to `endpoint`, the keyword arguments of `complete_all` but for those that `work` has.
+
+    Its `api_key` names a variable; raises `ValueError` when that is not set.
+    """
+    secret = os.environ.get(name := endpoint["api_key"])
+    if not secret:
+        raise ValueError(f"the environment variable {name} is not set; export {name}=…")
+    ours = {"api_key": secret, "cache": work.cache / LEDGER, "report": work.report}
+    return Calls({**endpoint, **ours}, work.bought)
 
 
 def choose_language(work: AugmentWork, asked: str) -> str:

@@ -32,8 +32,9 @@ _FIELDS = {
 }
 """What may be filled in, by kind and part."""
 _NEEDED = {"augment": {"cases", "count"}, "answer": {"said"}, "name": {"cases"}}
-_FIELDS["self_instruct"] = _FIELDS["augment"]
-_NEEDED["self_instruct"] = _NEEDED["augment"]
+for _kind, _like in {"self_instruct": "augment", "distill": "answer", "reason": "answer"}.items():
+    _FIELDS[_kind], _NEEDED[_kind] = _FIELDS[_like], _NEEDED[_like]
+_FIELDS["translate"], _NEEDED["translate"] = {"system": set(), "user": {"said"}}, {"said"}
 _SHOWN = ("prompt", "gold", "predicted")
 _NEAR, _CONTRAST = 0.3, 0.3
 """Shares of the rows of a call that are to be near misses and contrast pairs."""

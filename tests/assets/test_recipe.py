@@ -133,6 +133,16 @@ def test_a_mistake_is_one_line_with_the_way_out(tmp_path, said, spoil):
     assert any(line.startswith(said) for line in lines), lines
 
 
+def test_rows_with_reasoning_are_refused_for_json(tmp_path):
+    distilled = {"use": "distill", "model": "m", "form": "reasoned"}
+    recipe = write(tmp_path, change("", augment=distilled))
+    with pytest.raises(RecipeError, match=r"augment\.form: 'reasoned' puts prose before"):
+        load_recipe(recipe, environment={"OPENAI_API_KEY": "none"})
+    recipe = write(tmp_path, change("", augment=distilled | {"form": "few_shot", "shots": 0}))
+    with pytest.raises(RecipeError, match=r"augment\.shots: 0 is too few"):
+        load_recipe(recipe, environment={"OPENAI_API_KEY": "none"})
+
+
 def test_all_mistakes_are_said_at_once(tmp_path):
     def spoil(raw):
         raw.update(dedup={"treshold": 1}, scorer={})

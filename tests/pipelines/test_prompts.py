@@ -92,7 +92,7 @@ def test_a_file_of_ones_own_is_tried_against_one_of_ours(project, capsys):
 
 def test_prompts_are_listed_and_shown(capsys):
     assert main(["prompts", "list"]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 10
+    assert len(capsys.readouterr().out.splitlines()) == 16
     assert main(["prompts", "show", "v1", "--kind", "name", "--language", "en"]) == 0
     assert capsys.readouterr().out == (FOLDER / "name_en.v1.txt").read_text(encoding="utf-8")
 

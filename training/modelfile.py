@@ -88,8 +88,8 @@ def write_modelfile(tokenizer: Any, *, weights: str = ".", system: str = "") -> 
         lines += ["# Turns of text; tools and their calls are not in this template.",
                   f'TEMPLATE """{chatml.go_template()}"""']  # fmt: skip
     else:
-        lines += ["# TEMPLATE is left out: the chat template of this model is not plain ChatML.",
-                  "# Write it by hand, after chat_template.jinja, before using the model."]  # fmt: skip
+        lines.append("# TEMPLATE is left out: the chat template of this model is not plain ChatML.")
+        lines.append("# Write it by hand, after chat_template.jinja, before using the model.")
     if system:
         lines.append(f'SYSTEM """{system}"""')
     stops = tokenizer.convert_ids_to_tokens(sorted(end_tokens(tokenizer)))

@@ -41,11 +41,11 @@ def test_what_the_converter_cannot_do_is_one_line(llama_cpp: Path, tmp_path: Pat
 
 
 def test_without_llama_cpp_nothing_is_begun(tmp_path: Path):
-    bad: Any = "q4_k_m"
-    for place, form, said in (
+    cases: list[Any] = [
         (None, "q8_0", "name it by --llama-cpp DIR"),
         (tmp_path, "q8_0", "it is no llama.cpp checkout"),
-        (tmp_path, bad, "not 'q4_k_m'"),
-    ):
+        (tmp_path, "q4_k_m", "not 'q4_k_m'"),
+    ]
+    for place, form, said in cases:
         with pytest.raises((ValueError, FileNotFoundError), match=said):
             write_gguf(tmp_path, out=tmp_path / "x.gguf", llama_cpp=place, form=form)

@@ -15,7 +15,9 @@ from curation.release import require_loadable
 from curation.store import Store
 from training.gguf import GgufType, require_converter, write_gguf
 from training.modelfile import write_modelfile
-from training.ship import Dtype, Moved, merge_model, write_sums
+from training.probe import Dtype
+from training.quantize import write_nf4
+from training.ship import Moved, merge_model, write_sums
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class Form:
 
     dtype: Dtype = "bfloat16"
     ollama: bool = False
+    nf4: bool = False
     gguf: GgufType | None = None
     llama_cpp: Path | None = None
 
@@ -45,6 +48,7 @@ def ship_version(
         raise FileExistsError(f"{str(to)!r} is there already: name a new folder")
     require_loadable(entry)
     folder, base = entry.folder("version"), entry.input("base_model")
+    rows = pl.read_parquet(folder / "rows.parquet")
     staged = to.with_name(f".{to.name}.part")
     shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir(parents=True)
@@ -52,16 +56,18 @@ def ship_version(
         moved = merge_model(
             model_path(base),
             folder / "adapter",
-            pl.read_parquet(folder / "rows.parquet"),
+            rows,
             out=staged,
             dtype=form.dtype,
             revision=model_revision(base),
             report=report,
         )
         _write_rest(staged, form, recipe.task.system, report)
-        (staged / "README.md").write_text(
-            _card(entry.values["card"], form.dtype, moved), encoding="utf-8"
-        )
+        card = entry.values["card"].rstrip() + _say_files(form.dtype, moved)
+        if form.nf4:
+            report("writing 4 bits (NF4)")
+            card += _say_nf4(write_nf4(staged, rows, out=staged / "nf4"))
+        (staged / "README.md").write_text(card, encoding="utf-8")
         write_sums(staged)
         staged.replace(to)
     finally:
@@ -80,11 +86,16 @@ def _write_rest(folder: Path, form: Form, system: str, report: Report) -> None:
         (folder / "Modelfile").write_text(text, encoding="utf-8")
 
 
-def _card(card: str, dtype: str, moved: Moved) -> str:
-    """The version's card, and what these files are."""
-    said = (
-        f"Adapter and base model merged into one model, rounded to {dtype}. Loaded anew, it was "
-        f"held against the two of them: {moved.line()}. It was evaluated unrounded and greedily. "
-        "`sha256sum -c SHA256SUMS` says whether the files are whole."
+def _say_files(dtype: str, moved: Moved) -> str:
+    return (
+        f"\n\n## These files\n\nAdapter and base model merged into one model, rounded to {dtype}. "
+        f"Loaded anew, it was held against the two of them: {moved.line()}. It was evaluated "
+        "unrounded and greedily. `sha256sum -c SHA256SUMS` says whether the files are whole.\n"
     )
-    return f"{card.rstrip()}\n\n## These files\n\n{said}\n"
+
+
+def _say_nf4(distance: float) -> str:
+    return (
+        f"\n`nf4/` is the same model in 4 bits (bitsandbytes NF4), which moved the logits by "
+        f"{distance:.2g} of their spread. It was not evaluated.\n"
+    )

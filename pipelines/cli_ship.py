@@ -21,6 +21,7 @@ _ARGUMENTS: list[Argument] = [
         },
     ),
     (("--ollama",), {"action": "store_true", "help": "with a Modelfile for `ollama create`"}),
+    (("--nf4",), {"action": "store_true", "help": "with the model in 4 bits, in a folder nf4"}),
     (
         ("--gguf",),
         {
@@ -46,7 +47,7 @@ def export_model(args: argparse.Namespace) -> int:
     from assets.ship import Form, ship_version
 
     recipe, (store, _) = read_recipe(args), store_and_name(args)
-    form = Form(args.dtype, args.ollama, args.gguf, args.llama_cpp)
+    form = Form(args.dtype, args.ollama, args.nf4, args.gguf, args.llama_cpp)
     moved = ship_version(store, recipe, args.version, to=args.to, form=form, report=_report)
     print(f"{args.version} written to {args.to}: {moved.line()}")
     return 0

@@ -5,26 +5,22 @@ the end. What was written is then loaded anew and asked the same rows as base an
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import polars as pl
 
-from curation.chat import encode_chats, load_tokenizer, quiet_libraries
+from curation.chat import load_tokenizer, quiet_libraries
 from curation.disk import sha256_file
 from curation.models import is_whole
 from curation.progress import Report, silent
+from training.probe import Dtype, answer_logits, load_model, logit_distance, probe_rows
 from training.tokens import end_tokens
-
-Dtype = Literal["float32", "bfloat16", "float16"]
 
 TOLERANCE: dict[Dtype, float] = {"float32": 1e-4, "bfloat16": 5e-2, "float16": 1e-2}
 """How far the logits may move, as a share of their own spread. Rounding alone moves those of the
 tests' tiny model by 3e-7, 4e-3 and 5e-4, and more in deeper ones."""
-
-PROBES = 8  # rows of each track that both models are asked
 
 
 @dataclass(frozen=True)
@@ -62,19 +58,19 @@ def merge_model(
     quiet_libraries()
     _require_mergeable(adapter)
     tokenizer = load_tokenizer(adapter)
-    probes = _probes(tokenizer, rows)
+    probes = probe_rows(tokenizer, rows)
     report(f"merging in float32, to be rounded to {dtype}")
-    loaded = _load(base_model, revision=revision)
-    before = _answer_logits(loaded, probes)
-    loaded = _load(adapter) if is_whole(adapter) else _with_adapter(loaded, adapter)
-    wanted = _answer_logits(loaded, probes)
+    loaded = load_model(base_model, revision=revision)
+    before = answer_logits(loaded, probes)
+    loaded = load_model(adapter) if is_whole(adapter) else _with_adapter(loaded, adapter)
+    wanted = answer_logits(loaded, probes)
     if not is_whole(adapter):
         loaded = loaded.merge_and_unload()
     _save(loaded, tokenizer, out, dtype=dtype)
     del loaded
     report("loading the merged model anew")
-    found = _answer_logits(_load(out, dtype=dtype), probes)
-    moved = Moved(_distance(before, wanted), _distance(found, wanted), len(wanted))
+    found = answer_logits(load_model(out, dtype=dtype), probes)
+    moved = Moved(logit_distance(before, wanted), logit_distance(found, wanted), len(wanted))
     _require_same(moved, dtype)
     return moved
 
@@ -100,33 +96,6 @@ def _require_mergeable(adapter: Path) -> None:
         )
 
 
-def _probes(tokenizer: Any, rows: pl.DataFrame) -> list[tuple[list[int], list[bool]]]:
-    """Rows of middling length, of each track, as (ids, which of them are the assistant's)."""
-    length = pl.col("messages").list.eval(pl.element().struct["content"].str.len_chars()).list.sum()
-    ranked = rows.unique("id").sort(length, "id")
-    place, n = pl.int_range(pl.len()).over("track"), pl.len().over("track").cast(pl.Int64)
-    some = ranked.filter((2 * place - n).abs() <= PROBES)
-    encoded = encode_chats(tokenizer, some["messages"].to_list(), tools=some["tools"].to_list())
-    probes = [(ids, mask) for ids, mask in encoded if any(mask[1:])]
-    if not probes:
-        raise ValueError("no row has an answer by which base and merged model could be compared")
-    return probes
-
-
-def _load(model: Path | str, *, revision: str = "", dtype: Dtype = "float32") -> Any:
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    return AutoModelForCausalLM.from_pretrained(
-        str(model),
-        revision=revision or None,
-        trust_remote_code=False,
-        use_safetensors=True,
-        dtype=getattr(torch, dtype),
-        attn_implementation="sdpa",
-    ).eval()
-
-
 def _with_adapter(base: Any, adapter: Path) -> Any:
     import warnings
 
@@ -135,24 +104,6 @@ def _with_adapter(base: Any, adapter: Path) -> Any:
     with warnings.catch_warnings():  # AdaLoRA's ranks are read twice, the second time in vain
         warnings.filterwarnings("ignore", "The following rank_pattern keys", RuntimeWarning)
         return PeftModel.from_pretrained(base, str(adapter)).eval()
-
-
-def _answer_logits(model: Any, probes: Sequence[tuple[list[int], list[bool]]]) -> Any:
-    """Logits (tokens, vocabulary) that the answers' tokens were foretold by; each has mean 0."""
-    import torch
-
-    parts = []
-    for ids, mask in probes:
-        with torch.inference_mode():
-            logits = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0].float()
-        foretell = [place - 1 for place, answered in enumerate(mask) if answered and place]
-        parts.append(logits[foretell])
-    every = torch.cat(parts)
-    return every - every.mean(dim=-1, keepdim=True)  # what is added to all of them says nothing
-
-
-def _distance(one: Any, other: Any) -> float:
-    return ((one - other).square().mean().sqrt() / other.std()).item()
 
 
 def _require_same(moved: Moved, dtype: Dtype) -> None:

@@ -58,16 +58,27 @@ def test_the_folder_is_whole_and_answers_as_the_version(
     llama_cpp = tmp_path / "llama.cpp"
     llama_cpp.mkdir()
     (llama_cpp / SCRIPT).write_text(CONVERTER, encoding="utf-8")
-    forms = ("--dtype", "float32", "--ollama", "--gguf", "q8_0", "--llama-cpp", str(llama_cpp))
+    forms = (
+        "--dtype",
+        "float32",
+        "--ollama",
+        "--nf4",
+        "--gguf",
+        "q8_0",
+        "--llama-cpp",
+        str(llama_cpp),
+    )
     code, said = export("v1", *forms)
     assert code == 0 and "answer tokens merging moved the logits by" in said
     folder = tmp_path / "座舱 model"
     subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=folder, check=True)
     listed = (folder / "SHA256SUMS").read_text().splitlines()
-    assert {line.split("  ")[1] for line in listed} == {
-        p.name for p in folder.iterdir() if p.name != "SHA256SUMS"
+    assert {"SHA256SUMS", *(line.split("  ")[1] for line in listed)} == {
+        p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()
     }
     assert (folder / "README.md").read_text().startswith("# 座舱 v1\n\n## These files\n")
+    assert (folder / "nf4" / "model.safetensors").is_file()
+    assert "in 4 bits (bitsandbytes NF4), which moved" in (folder / "README.md").read_text()
     modelfile = (folder / "Modelfile").read_text()
     assert modelfile.startswith("FROM ./model-q8_0.gguf\n")
     assert 'SYSTEM """你是车载助手，把指令转成JSON。"""' in modelfile

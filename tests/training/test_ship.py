@@ -10,6 +10,7 @@ from curation.chat import load_tokenizer
 from curation.models import load_causal_lm
 from evaluation.predict import load_predictor, predict_answers
 from tests.conftest import copy_rows
+from training.quantize import write_nf4
 from training.sft import train_sft
 from training.ship import Moved, _require_same, merge_model, write_sums
 
@@ -79,3 +80,16 @@ def test_a_fully_trained_model_is_shipped_as_it_is(tiny_base, rows, tmp_path):
         tiny_base, tmp_path / "adapter", rows, out=tmp_path / "whole", dtype="float32"
     )
     assert moved.by_merging < 1e-6 < moved.by_training
+
+
+def test_four_bits_are_a_quarter_of_the_bytes_and_their_price_is_told(
+    tiny_base, rows, adapter, tmp_path
+):
+    merge_model(tiny_base, adapter, rows, out=tmp_path / "whole")
+    distance = write_nf4(tmp_path / "whole", rows, out=tmp_path / "nf4")
+    assert 0.005 < distance < 0.2
+    config = (tmp_path / "nf4" / "config.json").read_text()
+    assert '"bnb_4bit_quant_type": "nf4"' in config and str(tmp_path) not in config
+    sizes = [(tmp_path / f / "model.safetensors").stat().st_size for f in ("nf4", "whole")]
+    assert sizes[0] < 0.6 * sizes[1]  # of a model this small the embeddings are much
+    assert load_tokenizer(tmp_path / "nf4").chat_template == load_tokenizer(adapter).chat_template

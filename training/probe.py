@@ -7,6 +7,7 @@ from typing import Any, Literal
 import polars as pl
 
 from curation.chat import encode_chats
+from training.base import keep_packing
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 Probe = tuple[list[int], list[bool]]
@@ -33,7 +34,7 @@ def load_model(model: Path | str, *, revision: str = "", dtype: Dtype = "float32
     import torch
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(
+    loaded = AutoModelForCausalLM.from_pretrained(
         str(model),
         revision=revision or None,
         trust_remote_code=False,
@@ -41,7 +42,9 @@ def load_model(model: Path | str, *, revision: str = "", dtype: Dtype = "float32
         dtype=getattr(torch, dtype),
         device_map={"": "cpu"},  # of 4-bit weights it would be a GPU where there is one
         attn_implementation="sdpa",
-    ).eval()
+    )
+    keep_packing(loaded)
+    return loaded.eval()
 
 
 def answer_logits(model: Any, probes: Sequence[Probe]) -> Any:

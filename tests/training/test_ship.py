@@ -92,4 +92,16 @@ def test_four_bits_are_a_quarter_of_the_bytes_and_their_price_is_told(
     assert '"bnb_4bit_quant_type": "nf4"' in config and str(tmp_path) not in config
     sizes = [(tmp_path / f / "model.safetensors").stat().st_size for f in ("nf4", "whole")]
     assert sizes[0] < 0.6 * sizes[1]  # of a model this small the embeddings are much
-    assert load_tokenizer(tmp_path / "nf4").chat_template == load_tokenizer(adapter).chat_template
+    prompts = [chat[:-1] for chat in rows["messages"].to_list()[:6]]
+    said = predict_answers(load_predictor(tmp_path / "nf4"), prompts, max_new_tokens=8)
+    wanted = predict_answers(load_predictor(tmp_path / "whole"), prompts, max_new_tokens=8)
+    assert sum(a == b for a, b in zip(said, wanted, strict=True)) >= 3
+
+
+def test_four_bits_can_be_of_layers_narrower_than_a_block_of_them(tiny_base, rows, tmp_path):
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(tiny_base, hidden_size=32)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "narrow")
+    load_tokenizer(tiny_base).save_pretrained(tmp_path / "narrow")
+    assert 0 < write_nf4(tmp_path / "narrow", rows, out=tmp_path / "nf4") < 0.5

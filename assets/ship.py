@@ -89,9 +89,9 @@ def _write_rest(folder: Path, form: Form, system: str, report: Report) -> None:
 def _say_files(dtype: str, moved: Moved) -> str:
     return (
         "\n\n## These files\n\n"
-        f"Adapter and base model merged into one model, rounded to {dtype}. Loaded anew, it was held "
-        f"against the two of them: {moved.line()}. The version was evaluated as base and adapter, "
-        "greedily. `sha256sum -c SHA256SUMS` says whether the files are whole.\n"
+        f"Adapter and base model merged into one model, rounded to {dtype}. Loaded anew, it was "
+        f"held against the two of them: {moved.line()}. The version was evaluated as base and "
+        "adapter, greedily. `sha256sum -c SHA256SUMS` says whether the files are whole.\n"
     )
 
 

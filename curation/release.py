@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from curation.disk import sha256_file
-from curation.models import ADAPTER
+from curation.models import ADAPTER, is_whole
 from curation.promotions import Promotion, add_promotion, in_use, read_promotions
 from curation.registry import champion_now, find_version, registered, say_verdict
 from curation.store import Store, Version
@@ -87,19 +87,25 @@ def _wrong_sum(folder: Path) -> str:
 
 
 def _wrong_adapter(folder: Path) -> str:
+    """What is wrong with an adapter, or with the whole model that full fine-tuning leaves."""
     from safetensors import SafetensorError, safe_open
 
+    whole = is_whole(folder)
+    name, says = ("config.json", "model_type") if whole else ("adapter_config.json", "peft_type")
+    files = sorted(folder.glob("model*.safetensors")) if whole else [folder / ADAPTER]
     try:
-        config = json.loads((folder / "adapter_config.json").read_text("utf-8"))
-        with safe_open(folder / ADAPTER, framework="np") as weights:
-            empty = not [*weights.keys()]
+        config = json.loads((folder / name).read_text("utf-8"))
+        held = 0
+        for file in files:
+            with safe_open(file, framework="np") as weights:
+                held += len([*weights.keys()])
     except FileNotFoundError as error:
         return f"the adapter has no {Path(error.filename or ADAPTER).name}"
     except (ValueError, SafetensorError) as error:
         return f"the adapter cannot be read: {error}"
-    if not isinstance(config, dict) or not config.get("peft_type"):
-        return "the adapter's config names no peft_type"
-    return "the adapter holds no weights" if empty else ""
+    if not isinstance(config, dict) or not config.get(says):
+        return f"the adapter's config names no {says}"
+    return "" if held else "the adapter holds no weights"
 
 
 def _wrong_base(version: Version) -> str:

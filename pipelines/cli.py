@@ -20,6 +20,7 @@ from pipelines.cli_prompts import PROMPT_EXAMPLES, add_prompts
 from pipelines.cli_review import REVIEW_EXAMPLE, add_review
 from pipelines.cli_reviews import REVIEW_EXAMPLES, add_reviews
 from pipelines.cli_serve import SERVE_EXAMPLE, add_serve
+from pipelines.cli_ship import SHIP_EXAMPLES, add_ship
 from pipelines.cli_store import add_store
 
 Command = Callable[[argparse.Namespace], int]
@@ -42,6 +43,7 @@ EXAMPLES = {
     **MODEL_EXAMPLES,
     **TYPE_EXAMPLES,
     **PROMPT_EXAMPLES,
+    **SHIP_EXAMPLES,
 }
 
 
@@ -114,6 +116,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_store(commands, common)
     add_llm(commands, common)
     add_models(commands, common)
+    add_ship(commands, common)
     export = _add(commands, "export", export_asset, "write an asset's rows to a file", common)
     export.add_argument("asset", help="such as rows, kept_rows, training_set")
     export.add_argument("--to", required=True, metavar="FILE", type=Path)

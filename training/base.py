@@ -42,10 +42,19 @@ def load_base(
         attn_implementation="sdpa",
         quantization_config=quantization if METHODS[used].quantized else None,
     )
-    for layer in model.modules():  # else a look at held rows repacks them for good, in other bits
+    keep_packing(model)
+    return model, used, f"NF4 cannot run here: {trouble}" if trouble else "as the recipe asks"
+
+
+def keep_packing(model: Any) -> None:
+    """Have 4-bit layers run on a CPU as they were loaded.
+
+    Else the first look without gradients repacks them for good, in other bits, and fails on those
+    that are narrower than a block of 64.
+    """
+    for layer in model.modules():
         if hasattr(layer, "support_avx512bf16_for_cpu"):
             setattr(layer, "support_avx512bf16_for_cpu", False)  # noqa: B010
-    return model, used, f"NF4 cannot run here: {trouble}" if trouble else "as the recipe asks"
 
 
 def nf4_trouble(device: str) -> str:

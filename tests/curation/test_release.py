@@ -17,7 +17,7 @@ from curation.registry import (
     promote_judged,
     say_verdict,
 )
-from curation.release import list_models, promote, require_loadable, roll_back
+from curation.release import _wrong_adapter, list_models, promote, require_loadable, roll_back
 from curation.store import Conflict, Made, Store, Version
 from curation.upkeep import remove_damaged, verify_store
 from tests.curation.test_bucket import PLACE
@@ -278,3 +278,15 @@ def test_in_a_bucket_all_machines_read_one_log_and_one_of_two_writers_is_told(s3
         add_promotion(here, RECIPE, log, action="promote", number=3, id="3", by="乙")
     assert [entry.number for entry in read_promotions(here, RECIPE)] == [1, 2]
     assert read_promotions(here, RECIPE + "2") == []
+
+
+def test_a_whole_model_in_place_of_an_adapter_is_looked_at_as_one(tmp_path):
+    config = tmp_path / "config.json"
+    config.write_text('{"model_type": "qwen3"}')
+    save_file({"a": np.ones(3, "f")}, tmp_path / "model.safetensors")
+    assert _wrong_adapter(tmp_path) == ""
+    config.write_text("{}")
+    assert _wrong_adapter(tmp_path) == "the adapter's config names no model_type"
+    config.write_text('{"model_type": "qwen3"}')
+    (tmp_path / "model-00002-of-00002.safetensors").write_text("断")
+    assert _wrong_adapter(tmp_path).startswith("the adapter cannot be read: ")

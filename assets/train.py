@@ -91,13 +91,7 @@ def adapter(job: Job, training_set: Version, base_model: Version) -> Made:
     train = job.recipe.sections("train")
     key = digest([training_set.data_version, base_model.data_version, train])
     work = job.store.workdir(f"train-{key}")
-    rows = (
-        training_set.table("rows").select(pl.all().repeat_by("repeats").explode()).drop("repeats")
-    )
-    clusters = training_set.input("split_rows").table("clusters").select("id", "cluster")
-    rows.join(clusters, on="id", how="left", maintain_order="left").write_parquet(
-        work / "rows.parquet"
-    )
+    write_training_rows(training_set, work / "rows.parquet")
     base = model_path(base_model)
     spec = {
         "call": "training.sft:train_sft",
@@ -112,6 +106,15 @@ def adapter(job: Job, training_set: Version, base_model: Version) -> Made:
     for finding in values["diagnosis"]:
         job.report(finding)
     return Made(tables={"log": log}, folders={"adapter": Path(said["adapter"])}, values=values)
+
+
+def write_training_rows(training_set: Version, path: Path) -> None:
+    """Write what `train_sft` trains on: rows as often as they repeat, with their cluster."""
+    rows = (
+        training_set.table("rows").select(pl.all().repeat_by("repeats").explode()).drop("repeats")
+    )
+    clusters = training_set.input("split_rows").table("clusters").select("id", "cluster")
+    rows.join(clusters, on="id", how="left", maintain_order="left").write_parquet(path)
 
 
 def _reward_pairs(job: Job, rows: pl.DataFrame, cases: pl.DataFrame) -> pl.DataFrame:

@@ -26,7 +26,7 @@ from training.methods import METHODS, Name
 from training.rank import require_world
 from training.tokens import pack_rows, preflight, tokenise_rows
 from training.trainer import DOMAIN, GENERAL, TRAIN, build_trainer
-from training.watch import read_history
+from training.watch import OnLook, read_history
 
 
 def train_sft(
@@ -50,6 +50,7 @@ def train_sft(
     seed: int = 0,
     revision: str = "",
     report: Report = silent,
+    on_look: OnLook | None = None,
 ) -> dict[str, Any]:
     """Train on `rows` (ROW_SCHEMA) into `out/adapter`, tokens in `out/tokens.parquet`.
 
@@ -57,6 +58,7 @@ def train_sft(
     of the rows is looked at and not trained on: the weights with the lowest loss on those of the
     domain are kept, and the run ends after `patience` looks without a lower one. Of `processes`
     that train together each calls this (`training.rank`); `shard` says how they part the model.
+    `on_look` is told of each look (from 1) and its loss; what it raises ends the run.
 
     Returns method_used and method_reason (plain LoRA where NF4 cannot run), options, reasons,
     estimate (memory and time in words), shown (three rows as they are trained), left (rows that
@@ -88,7 +90,9 @@ def train_sft(
         held = hold_out(rows, share=options.validate, seed=seed)
         general = rows.filter(pl.col("track") == "general")["id"]
         parts = _parts(tokens, held, general, options)
-        trainer = build_trainer(model, tokenizer, parts, options, out=out, report=report)
+        trainer = build_trainer(
+            model, tokenizer, parts, options, out=out, report=report, on_look=on_look
+        )
         estimate = _estimate(trainer, tokens, options, n_params=base["n_params"])
         report(estimate)
         n_rows = dict(rows.group_by("track").len().iter_rows())

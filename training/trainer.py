@@ -10,7 +10,13 @@ from curation.progress import Report
 from training.advice import TrainOptions
 from training.checkpoints import FOLDER
 from training.methods import METHODS, peft_config
-from training.watch import allocation_callback, log_callback, progress_callback
+from training.watch import (
+    OnLook,
+    allocation_callback,
+    log_callback,
+    look_callback,
+    progress_callback,
+)
 
 MICRO_TOKENS = 16_384  # tokens in one forward pass; a larger step is accumulated
 TRAIN, DOMAIN, GENERAL = "train", "domain", "general"
@@ -24,11 +30,12 @@ def build_trainer(
     *,
     out: Path,
     report: Report,
+    on_look: OnLook | None = None,
 ) -> Any:
     """A trainer of `options.method` on the bins of `parts` (`BINS_SCHEMA`).
 
     `train` is trained on, `domain` and `general` are only looked at; the checkpoint with the lowest
-    loss on `domain` is kept where there is one.
+    loss on `domain` is kept where there is one, and `on_look` told of each look at it.
     """
     import torch
     from transformers import EarlyStoppingCallback, PrinterCallback
@@ -65,6 +72,8 @@ def build_trainer(
         trainer.add_callback(allocation_callback())
     if DOMAIN in watched:
         trainer.add_callback(EarlyStoppingCallback(early_stopping_patience=options.patience))
+        if on_look is not None:
+            trainer.add_callback(look_callback(DOMAIN, on_look))
     return trainer
 
 

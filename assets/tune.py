@@ -17,7 +17,7 @@ from curation.rows import digest
 from curation.store import Made, Store, Version
 from training.launch import run_supervised
 from training.study import Sampler
-from training.tune import search_options
+from training.tune import check_search, search_options
 
 SEARCH = "search"
 """Searches stand in the store as versions of `<recipe>/search`, with what they were made from."""
@@ -47,14 +47,15 @@ def search_train_options(
     `train` is the recipe's section with the best options in it. The rows are those of the newest
     training set. The same search goes on where it was, and one that is done is only read.
     """
+    train = {k: v for k, v in recipe.options["train"].items() if k != "base_model"}
+    asked = {"sampler": sampler, "ranges": [*ranges], "seed": seed}
+    check_search(train, trials=trials, sampler=sampler, ranges=ranges, seed=seed)
     training_set, base_model = (_built(store, recipe, n) for n in ("training_set", "base_model"))
     made_from = {"training_set": training_set, "base_model": base_model}
-    asked = {"sampler": sampler, "ranges": [*ranges], "seed": seed}
     section = recipe.sections("train")
     versions = {name: version.data_version for name, version in made_from.items()}
     work = store.workdir(f"tune-{digest([versions, section, asked])}")
     write_training_rows(training_set, work / "rows.parquet")
-    train = {k: v for k, v in recipe.options["train"].items() if k != "base_model"}
     spec = {
         "call": "training.tune:search_options",
         "frames": {"rows": str(work / "rows.parquet")},

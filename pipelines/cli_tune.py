@@ -56,10 +56,11 @@ def tune(args: argparse.Namespace) -> int:
     recipe, store = read_recipe(args), existing_store(args)
     options = {"trials": args.trials, "sampler": args.sampler, "ranges": args.param}
     found, _ = search_train_options(store, recipe, **options, seed=args.seed, report=_report)
-    return show(args, found, _say(found))
+    return show(args, found, say_search(found))
 
 
-def _say(found: Mapping[str, Any]) -> Lines:
+def say_search(found: Mapping[str, Any]) -> Lines:
+    """The trials as a table, and the line of the best of them for the recipe."""
     import yaml
 
     searched = [*found["trials"][0]["params"]]

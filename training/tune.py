@@ -57,13 +57,8 @@ def search_options(
     (nats by which the best loss lies below that of 0, null where 0 has none), n_held and validate.
     Raises `ValueError` for options that cannot be searched, and too few rows to judge by.
     """
-    named, options = read_ranges(ranges), dict(train or {})
-    if options.get("processes", 1) > 1:
-        raise ValueError("a search trains in one process: leave `processes` out of train")
-    if sampler == "grid":
-        trials = min(trials, len(grid_points(named, seed=seed)))
-    if trials < 1:
-        raise ValueError(f"a search needs at least one trial, not {trials}")
+    options = dict(train or {})
+    named, trials = check_search(options, trials=trials, sampler=sampler, ranges=ranges, seed=seed)
     bench = Bench(rows, base_model, options | {"validate": share_held(rows, options)}, out, report)
     out.mkdir(parents=True, exist_ok=True)
     with open_study(out / "study.sqlite") as study:
@@ -76,6 +71,20 @@ def search_options(
             bench.try_next(study, ask_trial(study, space, sampler, seed=seed))
         told = [advised, *read_records(study)[:trials]]
     return _sum_up(told) | {"n_held": advised["n_held"], "validate": bench.options["validate"]}
+
+
+def check_search(
+    train: Mapping[str, Any], *, trials: int, sampler: Sampler, ranges: Sequence[str], seed: int
+) -> tuple[dict[str, Any], int]:
+    """The ranges and the number of trials, which a grid bounds; `ValueError` for what cannot be."""
+    named = read_ranges(ranges)
+    if train.get("processes", 1) > 1:
+        raise ValueError("a search trains in one process: leave `processes` out of train")
+    if trials < 1:
+        raise ValueError(f"a search needs at least one trial, not {trials}")
+    if sampler == "grid":
+        trials = min(trials, len(grid_points(named, seed=seed)))
+    return named, trials
 
 
 def share_held(rows: pl.DataFrame, train: Mapping[str, Any]) -> float:

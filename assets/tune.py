@@ -11,7 +11,7 @@ from assets.code import code_version, describe_code
 from assets.facts import model_path
 from assets.recipe import Recipe
 from assets.stage import NotBuilt
-from assets.train import write_training_rows
+from assets.train import train_options, write_training_rows
 from curation.progress import Report, silent
 from curation.rows import digest
 from curation.store import Made, Store, Version
@@ -47,14 +47,14 @@ def search_train_options(
     `train` is the recipe's section with the best options in it. The rows are those of the newest
     training set. The same search goes on where it was, and one that is done is only read.
     """
-    train = {k: v for k, v in recipe.options["train"].items() if k != "base_model"}
     asked = {"sampler": sampler, "ranges": [*ranges], "seed": seed}
-    check_search(train, trials=trials, sampler=sampler, ranges=ranges, seed=seed)
+    check_search(recipe.options["train"], trials=trials, sampler=sampler, ranges=ranges, seed=seed)
     training_set, base_model = (_built(store, recipe, n) for n in ("training_set", "base_model"))
     made_from = {"training_set": training_set, "base_model": base_model}
+    train, started = train_options(recipe, store, base_model)
     section = recipe.sections("train")
     versions = {name: version.data_version for name, version in made_from.items()}
-    work = store.workdir(f"tune-{digest([versions, section, asked])}")
+    work = store.workdir(f"tune-{digest([versions, section, asked, *started.values()])}")
     write_training_rows(training_set, work / "rows.parquet")
     spec = {
         "call": "training.tune:search_options",

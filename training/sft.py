@@ -47,6 +47,7 @@ def train_sft(
     order: Order = "shuffled",
     processes: int = 1,
     shard: Shard = "no",
+    start: str = "",
     seed: int = 0,
     revision: str = "",
     report: Report = silent,
@@ -58,6 +59,7 @@ def train_sft(
     of the rows is looked at and not trained on: the weights with the lowest loss on those of the
     domain are kept, and the run ends after `patience` looks without a lower one. Of `processes`
     that train together each calls this (`training.rank`); `shard` says how they part the model.
+    `start` is the folder of an adapter to go on from; the recipe names a model version there.
     `on_look` is told of each look (from 1) and its loss; what it raises ends the run.
 
     Returns method_used and method_reason (plain LoRA where NF4 cannot run), options, reasons,
@@ -91,12 +93,12 @@ def train_sft(
         general = rows.filter(pl.col("track") == "general")["id"]
         parts = _parts(tokens, held, general, options)
         trainer = build_trainer(
-            model, tokenizer, parts, options, out=out, report=report, on_look=on_look
+            model, tokenizer, parts, options, out=out, report=report, on_look=on_look, start=start
         )
         estimate = _estimate(trainer, tokens, options, n_params=base["n_params"])
         report(estimate)
         n_rows = dict(rows.group_by("track").len().iter_rows())
-        key = run_key(base_model, options, parts)
+        key = run_key(base_model, options, parts, start=start)
         run = _run_trainer(trainer, out=out, key=key, n_rows=n_rows)
     with trainer.args.main_process_first(local=False):
         if trainer.is_world_process_zero():

@@ -10,6 +10,7 @@ from curation.progress import Report
 from training.advice import TrainOptions
 from training.checkpoints import FOLDER
 from training.methods import METHODS, peft_config
+from training.start import go_on_from
 from training.watch import (
     OnLook,
     allocation_callback,
@@ -31,11 +32,13 @@ def build_trainer(
     out: Path,
     report: Report,
     on_look: OnLook | None = None,
+    start: str = "",
 ) -> Any:
     """A trainer of `options.method` on the bins of `parts` (`BINS_SCHEMA`).
 
     `train` is trained on, `domain` and `general` are only looked at; the checkpoint with the lowest
     loss on `domain` is kept where there is one, and `on_look` told of each look at it.
+    With `start`, the folder of an adapter, that one is trained on in place of a new one.
     """
     import torch
     from transformers import EarlyStoppingCallback, PrinterCallback
@@ -45,20 +48,23 @@ def build_trainer(
     per_step = config.per_device_train_batch_size * config.gradient_accumulation_steps
     per_step *= options.processes
     watched = {name: _dataset(bins, options) for name, bins in parts.items() if name != TRAIN}
+    adapter = peft_config(
+        options.method,
+        rank=options.rank,
+        alpha=options.alpha,
+        virtual_tokens=options.virtual_tokens,
+        steps=steps,
+        hidden=model.config.hidden_size,
+    )
+    if start:
+        model = go_on_from(model, Path(start), method=options.method, config=adapter)
     trainer: Any = SFTTrainer(
         model=model,
         args=config,
         train_dataset=_dataset(parts[TRAIN], options, full=per_step, pad=tokenizer.pad_token_id),
         eval_dataset=watched or None,
         processing_class=tokenizer,
-        peft_config=peft_config(
-            options.method,
-            rank=options.rank,
-            alpha=options.alpha,
-            virtual_tokens=options.virtual_tokens,
-            steps=steps,
-            hidden=model.config.hidden_size,
-        ),
+        peft_config=None if start else adapter,
     )
     # TRL turns QLoRA adapters into bfloat16, where small updates round to nothing.
     for parameter in trainer.model.parameters():

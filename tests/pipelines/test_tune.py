@@ -1,12 +1,15 @@
 """`winnow tune` on a training set in a store: what it prints, and what it keeps."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
 import yaml
 
+from assets.recipe import load_recipe
+from assets.train import train_options
 from curation.store import Made, Store
 from pipelines.cli import main
 from pipelines.cli_tune import say_search
@@ -67,3 +70,36 @@ def test_a_mistake_is_one_line(store: Store, capsys, words: list[str], trouble: 
     error = capsys.readouterr().err
     assert trouble in error and len(error.splitlines()) == 1
     assert not [*(store.root / "tmp").glob("tune-*")]
+
+
+def test_the_adapter_to_start_from_is_that_of_a_version(store: Store, tmp_path: Path):
+    base = store.head("tiny/base_model")
+    assert base is not None
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "adapter_config.json").write_text("{}")
+    adapter = store.write_version(
+        "tiny/adapter", Made(folders={"adapter": tmp_path / "a"}), inputs={}, how=HOW
+    )
+    values = {"number": 3, "id": "0" * 32, "adapter": adapter.key, "base_model": base.key}
+    store.publish(
+        store.write_version("tiny/model_version", Made(values=values), inputs={}, how=HOW)
+    )
+    recipe = load_recipe(TINY)
+
+    def options(start: str):
+        train = {**recipe.options["train"], "start": start}
+        said = replace(recipe, options={**recipe.options, "train": train})
+        return train_options(said, store, base)
+
+    found, started = options("v3")
+    assert (Path(found["start"]) / "adapter_config.json").is_file()
+    assert started == {"started_from": adapter.data_version}
+    assert "start" not in train_options(recipe, store, base)[0]
+    with pytest.raises(LookupError, match="there is no model version 'v9'"):
+        options("v9")
+    with pytest.raises(ValueError, match="'champion' is another after each build"):
+        options("champion")
+    other = store.write_version("tiny/base_model", Made(values={"model": "x"}), inputs={}, how=HOW)
+    base = other
+    with pytest.raises(ValueError, match="v3 was trained on another base model"):
+        options("v3")

@@ -6,7 +6,7 @@ from typing import Any
 
 from training.methods import METHODS, Name
 
-SAME = ("peft_type", "r", "lora_alpha", "use_dora", "num_virtual_tokens")
+SAME = ("peft_type", "r", "lora_alpha", "use_dora")
 """What must not differ between the adapter that is there and the options of the run."""
 
 
@@ -14,13 +14,15 @@ def go_on_from(model: Any, start: Path, *, method: Name, config: Any) -> Any:
     """The model with the adapter of the folder `start` on it, to be trained on.
 
     `config` is what a new adapter would have. Raises `ValueError` where that one is another: a rank
-    cannot be changed, and of AdaLoRA and P-tuning peft does not keep all that training needs.
+    cannot be changed. Of AdaLoRA and P-tuning peft does not keep all that training needs, and saved
+    virtual tokens it loads only to be used.
     """
     from peft import PeftConfig, PeftModel
 
-    if config is None or not METHODS[method].resumes:
-        kept = "trains the whole model" if config is None else "does not keep all of its adapter"
-        raise ValueError(f"train.start: {method} {kept}, so it cannot go on from a version")
+    known = METHODS[method]
+    if config is None or not (known.resumes and known.packs):
+        why = "trains the whole model" if config is None else "cannot be trained on by peft"
+        raise ValueError(f"train.start: {method} {why}, so a new run begins anew; leave start out")
     there = json.loads((start / "adapter_config.json").read_text(encoding="utf-8"))
     here = config.to_dict() | {"peft_type": config.peft_type.value}
     name = next((name for name in SAME if there.get(name) != here.get(name)), "")

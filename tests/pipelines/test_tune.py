@@ -10,7 +10,7 @@ import yaml
 
 from assets.recipe import load_recipe
 from assets.train import train_options
-from curation.store import Made, Store
+from curation.store import Made, Store, Version
 from pipelines.cli import main
 from pipelines.cli_tune import say_search
 from tests.conftest import copy_rows
@@ -74,6 +74,7 @@ def test_a_mistake_is_one_line(store: Store, capsys, words: list[str], trouble: 
 
 def test_the_adapter_to_start_from_is_that_of_a_version(store: Store, tmp_path: Path):
     base = store.head("tiny/base_model")
+    other = store.write_version("tiny/base_model", Made(values={"model": "x"}), inputs={}, how=HOW)
     assert base is not None
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "adapter_config.json").write_text("{}")
@@ -86,10 +87,10 @@ def test_the_adapter_to_start_from_is_that_of_a_version(store: Store, tmp_path: 
     )
     recipe = load_recipe(TINY)
 
-    def options(start: str):
+    def options(start: str, base_model: Version = base):
         train = {**recipe.options["train"], "start": start}
         said = replace(recipe, options={**recipe.options, "train": train})
-        return train_options(said, store, base)
+        return train_options(said, store, base_model)
 
     found, started = options("v3")
     assert (Path(found["start"]) / "adapter_config.json").is_file()
@@ -99,7 +100,5 @@ def test_the_adapter_to_start_from_is_that_of_a_version(store: Store, tmp_path: 
         options("v9")
     with pytest.raises(ValueError, match="'champion' is another after each build"):
         options("champion")
-    other = store.write_version("tiny/base_model", Made(values={"model": "x"}), inputs={}, how=HOW)
-    base = other
     with pytest.raises(ValueError, match="v3 was trained on another base model"):
-        options("v3")
+        options("v3", other)

@@ -39,6 +39,7 @@ def test_the_first_look_sees_what_was_left_and_training_goes_on(
     [
         ({"rank": 8}, "r 4 there, 8 here"),
         ({"method": "ia3"}, "peft_type LORA there, IA3 here"),
+        ({"method": "prefix"}, "prefix cannot be trained on by peft"),
         ({"method": "full"}, "full trains the whole model"),
     ],
 )

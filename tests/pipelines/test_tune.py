@@ -55,6 +55,7 @@ def test_tune_prints_the_line_for_the_recipe_and_keeps_the_search(store: Store, 
     assert kept.input("training_set").key == store.head("tiny/training_set").key  # type: ignore[union-attr]
     assert kept.table("trials")["loss"].to_list() == [trial["loss"] for trial in found["trials"]]
     assert kept.values["best"] == found["best"]
+    assert main(["store", "check", "--recipe", str(TINY), "--store", str(store.root)]) == 0
 
 
 @pytest.mark.parametrize(

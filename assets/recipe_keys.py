@@ -30,6 +30,7 @@ GIVEN_TO = {
     "feedback": {"changes", "stalled"},
     "reward_model": {"base_model"},
     "split": {"templates"},
+    "train": {"on_look"},
 }
 """Those of one section alone."""
 FROM_STAGE = {"source", "system", "key", "put_texts", "report"}

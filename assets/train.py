@@ -10,8 +10,9 @@ import polars as pl
 from assets.facts import model_path, model_revision
 from assets.recipe import Recipe
 from assets.stage import Job, Stage, stage
+from curation.registry import find_version
 from curation.rows import ANSWER, UTTERANCE, digest
-from curation.store import Made, Version
+from curation.store import Made, Store, Version
 from training.demo_model import pretrain_demo_model
 from training.launch import run_supervised
 from training.reward import train_reward_model
@@ -84,20 +85,14 @@ def _as_before(model: Version) -> Made:
     return Made({"rows": model.table("rows")}, {"model": model.folder("model")}, model.values)
 
 
-@stage(GROUP, section="train", kinds=("huggingface",))
+@stage(GROUP, section="train", kinds=("huggingface",), reads=lambda job: _start_key(job))
 def adapter(job: Job, training_set: Version, base_model: Version) -> Made:
     """The adapter of one model version, trained by a supervised process of its own."""
-    options = {k: v for k, v in job.recipe.options["train"].items() if k != "base_model"}
+    options, started = train_options(job.recipe, job.store, base_model)
     train = job.recipe.sections("train")
-    key = digest([training_set.data_version, base_model.data_version, train])
+    key = digest([training_set.data_version, base_model.data_version, train, *started.values()])
     work = job.store.workdir(f"train-{key}")
-    rows = (
-        training_set.table("rows").select(pl.all().repeat_by("repeats").explode()).drop("repeats")
-    )
-    clusters = training_set.input("split_rows").table("clusters").select("id", "cluster")
-    rows.join(clusters, on="id", how="left", maintain_order="left").write_parquet(
-        work / "rows.parquet"
-    )
+    write_training_rows(training_set, work / "rows.parquet")
     base = model_path(base_model)
     spec = {
         "call": "training.sft:train_sft",
@@ -106,12 +101,52 @@ def adapter(job: Job, training_set: Version, base_model: Version) -> Made:
         "options": {"base_model": base, **options},
     }
     said = run_supervised(spec, workdir=work, report=job.report)
-    values = _timeless(said)
+    values = _timeless(said) | started
     log = pl.DataFrame(values.pop("history"), schema=LOG_SCHEMA)
     values.pop("loss")
     for finding in values["diagnosis"]:
         job.report(finding)
     return Made(tables={"log": log}, folders={"adapter": Path(said["adapter"])}, values=values)
+
+
+def train_options(
+    recipe: Recipe, store: Store, base_model: Version
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """What `train_sft` is called with, and the data version of the adapter it goes on from, if any.
+
+    Raises `LookupError` for an unknown version, `ValueError` for one of another base model.
+    """
+    options = {k: v for k, v in recipe.options["train"].items() if k != "base_model"}
+    if not (name := options.get("start", "")):
+        return options, {}
+    entry = find_start(store, recipe.name, name)
+    before = store.version(entry.values["adapter"])
+    if store.version(entry.values["base_model"]).data_version != base_model.data_version:
+        raise ValueError(f"train.start: {name} was trained on another base model")
+    options["start"] = str(before.folder("adapter"))
+    return options, {"started_from": before.data_version}
+
+
+def find_start(store: Store, recipe: str, name: str) -> Version:
+    """The version that `start` names; what names another one after each build is refused."""
+    if name in ("latest", "champion"):
+        raise ValueError(f"train.start: {name!r} is another after each build; name one, such as v3")
+    return find_version(store, recipe, name)
+
+
+def _start_key(job: Job) -> str:
+    """The adapter that the new one goes on from, "" where it begins anew."""
+    name = job.recipe.options["train"].get("start", "")
+    return find_start(job.store, job.recipe.name, name).values["adapter"] if name else ""
+
+
+def write_training_rows(training_set: Version, path: Path) -> None:
+    """Write what `train_sft` trains on: rows as often as they repeat, with their cluster."""
+    rows = (
+        training_set.table("rows").select(pl.all().repeat_by("repeats").explode()).drop("repeats")
+    )
+    clusters = training_set.input("split_rows").table("clusters").select("id", "cluster")
+    rows.join(clusters, on="id", how="left", maintain_order="left").write_parquet(path)
 
 
 def _reward_pairs(job: Job, rows: pl.DataFrame, cases: pl.DataFrame) -> pl.DataFrame:

@@ -22,6 +22,7 @@ from pipelines.cli_reviews import REVIEW_EXAMPLES, add_reviews
 from pipelines.cli_serve import SERVE_EXAMPLE, add_serve
 from pipelines.cli_ship import SHIP_EXAMPLES, add_ship
 from pipelines.cli_store import add_store
+from pipelines.cli_tune import TUNE_EXAMPLE, add_tune
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -36,6 +37,7 @@ EXAMPLES = {
     "doctor": "winnow doctor",
     **INTAKE_EXAMPLES,
     "serve": SERVE_EXAMPLE,
+    "tune": TUNE_EXAMPLE,
     **LINEAGE_EXAMPLES,
     "review": REVIEW_EXAMPLE,
     **REVIEW_EXAMPLES,
@@ -117,6 +119,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_llm(commands, common)
     add_models(commands, common)
     add_ship(commands, common)
+    add_tune(commands, common)
     export = _add(commands, "export", export_asset, "write an asset's rows to a file", common)
     export.add_argument("asset", help="such as rows, kept_rows, training_set")
     export.add_argument("--to", required=True, metavar="FILE", type=Path)

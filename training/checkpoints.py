@@ -17,11 +17,19 @@ FOLDER = "checkpoints"
 
 
 def run_key(
-    base_model: Path | str, options: TrainOptions, parts: Mapping[str, pl.DataFrame]
+    base_model: Path | str,
+    options: TrainOptions,
+    parts: Mapping[str, pl.DataFrame],
+    *,
+    start: str = "",
 ) -> str:
-    """What a checkpoint belongs to: options, rows in their bins, and the bytes of a local base."""
+    """What a checkpoint belongs to: options, rows in their bins, and the bytes of a local base.
+
+    With `start` those of the adapter that the run goes on from, too.
+    """
     weights = []
-    for file in sorted(Path(base_model).glob("*.safetensors")):
+    folders = [Path(base_model), *([Path(start)] if start else [])]
+    for file in (file for folder in folders for file in sorted(folder.glob("*.safetensors"))):
         with open(file, "rb") as opened:
             weights.append(hashlib.file_digest(opened, "sha256").hexdigest())
     rows: dict[str, Any] = {name: bins["ids"].to_list() for name, bins in parts.items()}

@@ -26,7 +26,7 @@ from training.methods import METHODS, Name
 from training.rank import require_world
 from training.tokens import pack_rows, preflight, tokenise_rows
 from training.trainer import DOMAIN, GENERAL, TRAIN, build_trainer
-from training.watch import read_history
+from training.watch import OnLook, read_history
 
 
 def train_sft(
@@ -47,9 +47,11 @@ def train_sft(
     order: Order = "shuffled",
     processes: int = 1,
     shard: Shard = "no",
+    start: str = "",
     seed: int = 0,
     revision: str = "",
     report: Report = silent,
+    on_look: OnLook | None = None,
 ) -> dict[str, Any]:
     """Train on `rows` (ROW_SCHEMA) into `out/adapter`, tokens in `out/tokens.parquet`.
 
@@ -57,6 +59,8 @@ def train_sft(
     of the rows is looked at and not trained on: the weights with the lowest loss on those of the
     domain are kept, and the run ends after `patience` looks without a lower one. Of `processes`
     that train together each calls this (`training.rank`); `shard` says how they part the model.
+    `start` is the folder of an adapter to go on from; the recipe names a model version there.
+    `on_look` is told of each look (from 1) and its loss; what it raises ends the run.
 
     Returns method_used and method_reason (plain LoRA where NF4 cannot run), options, reasons,
     estimate (memory and time in words), shown (three rows as they are trained), left (rows that
@@ -88,11 +92,13 @@ def train_sft(
         held = hold_out(rows, share=options.validate, seed=seed)
         general = rows.filter(pl.col("track") == "general")["id"]
         parts = _parts(tokens, held, general, options)
-        trainer = build_trainer(model, tokenizer, parts, options, out=out, report=report)
+        trainer = build_trainer(
+            model, tokenizer, parts, options, out=out, report=report, on_look=on_look, start=start
+        )
         estimate = _estimate(trainer, tokens, options, n_params=base["n_params"])
         report(estimate)
         n_rows = dict(rows.group_by("track").len().iter_rows())
-        key = run_key(base_model, options, parts)
+        key = run_key(base_model, options, parts, start=start)
         run = _run_trainer(trainer, out=out, key=key, n_rows=n_rows)
     with trainer.args.main_process_first(local=False):
         if trainer.is_world_process_zero():

@@ -10,7 +10,14 @@ from curation.progress import Report
 from training.advice import TrainOptions
 from training.checkpoints import FOLDER
 from training.methods import METHODS, peft_config
-from training.watch import allocation_callback, log_callback, progress_callback
+from training.start import go_on_from
+from training.watch import (
+    OnLook,
+    allocation_callback,
+    log_callback,
+    look_callback,
+    progress_callback,
+)
 
 MICRO_TOKENS = 16_384  # tokens in one forward pass; a larger step is accumulated
 TRAIN, DOMAIN, GENERAL = "train", "domain", "general"
@@ -24,11 +31,14 @@ def build_trainer(
     *,
     out: Path,
     report: Report,
+    on_look: OnLook | None = None,
+    start: str = "",
 ) -> Any:
     """A trainer of `options.method` on the bins of `parts` (`BINS_SCHEMA`).
 
     `train` is trained on, `domain` and `general` are only looked at; the checkpoint with the lowest
-    loss on `domain` is kept where there is one.
+    loss on `domain` is kept where there is one, and `on_look` told of each look at it.
+    With `start`, the folder of an adapter, that one is trained on in place of a new one.
     """
     import torch
     from transformers import EarlyStoppingCallback, PrinterCallback
@@ -38,20 +48,23 @@ def build_trainer(
     per_step = config.per_device_train_batch_size * config.gradient_accumulation_steps
     per_step *= options.processes
     watched = {name: _dataset(bins, options) for name, bins in parts.items() if name != TRAIN}
+    adapter = peft_config(
+        options.method,
+        rank=options.rank,
+        alpha=options.alpha,
+        virtual_tokens=options.virtual_tokens,
+        steps=steps,
+        hidden=model.config.hidden_size,
+    )
+    if start:
+        model = go_on_from(model, Path(start), method=options.method, config=adapter)
     trainer: Any = SFTTrainer(
         model=model,
         args=config,
         train_dataset=_dataset(parts[TRAIN], options, full=per_step, pad=tokenizer.pad_token_id),
         eval_dataset=watched or None,
         processing_class=tokenizer,
-        peft_config=peft_config(
-            options.method,
-            rank=options.rank,
-            alpha=options.alpha,
-            virtual_tokens=options.virtual_tokens,
-            steps=steps,
-            hidden=model.config.hidden_size,
-        ),
+        peft_config=None if start else adapter,
     )
     # TRL turns QLoRA adapters into bfloat16, where small updates round to nothing.
     for parameter in trainer.model.parameters():
@@ -65,6 +78,8 @@ def build_trainer(
         trainer.add_callback(allocation_callback())
     if DOMAIN in watched:
         trainer.add_callback(EarlyStoppingCallback(early_stopping_patience=options.patience))
+        if on_look is not None:
+            trainer.add_callback(look_callback(DOMAIN, on_look))
     return trainer
 
 

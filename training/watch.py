@@ -2,11 +2,14 @@
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from curation.progress import Progress, Report
 
+OnLook = Callable[[int, float], None]
+"""Told the number of a look and the loss it saw."""
 HISTORY = ("loss", "learning_rate", "grad_norm", "eval_domain_loss", "eval_general_loss")
 """What the trainer logs of a step and is the same in every run of the same rows and options."""
 
@@ -50,6 +53,33 @@ def log_callback(path: Path) -> Any:
                 file.write(json.dumps(line) + "\n")
 
     return Writer()
+
+
+def look_callback(name: str, on_look: OnLook) -> Any:
+    """A trainer callback that tells `on_look` the number and loss of each look at the rows `name`.
+
+    A run that goes on tells the looks before it first. What `on_look` raises ends the run.
+    """
+    from transformers import TrainerCallback
+
+    class Looker(TrainerCallback):
+        """Counts the looks of the whole run, from 1."""
+
+        looks = 0
+
+        def on_train_begin(self, args, state, control, **kwargs):  # type: ignore[no-untyped-def]
+            for entry in state.log_history:
+                self._tell(entry)
+
+        def on_evaluate(self, args, state, control, metrics=None, **kwargs):  # type: ignore[no-untyped-def]
+            self._tell(metrics or {})
+
+        def _tell(self, said: dict[str, Any]) -> None:
+            if f"eval_{name}_loss" in said:
+                self.looks += 1
+                on_look(self.looks, said[f"eval_{name}_loss"])
+
+    return Looker()
 
 
 def allocation_callback() -> Any:

@@ -31,10 +31,8 @@ def load_causal_lm(model: Path | str, *, adapter: Path | None = None, revision: 
     """
     if adapter is not None and is_whole(adapter):
         model, adapter, revision = adapter, None, ""
-    if adapter is not None and not (adapter / ADAPTER).is_file():
-        raise FileNotFoundError(
-            f"the adapter {str(adapter)!r} has no {ADAPTER}: weights of any other form are not read"
-        )
+    if adapter is not None:
+        _require_safe(adapter)
     quiet_libraries()
     import torch
     from transformers import AutoModelForCausalLM
@@ -49,13 +47,31 @@ def load_causal_lm(model: Path | str, *, adapter: Path | None = None, revision: 
         attn_implementation="sdpa",
     )
     if adapter is not None:
-        from peft import PeftModel
-
-        with warnings.catch_warnings():  # AdaLoRA's ranks are read twice, the second time in vain
-            warnings.filterwarnings("ignore", "The following rank_pattern keys", RuntimeWarning)
-            loaded = PeftModel.from_pretrained(loaded, str(adapter))
+        loaded = attach_adapter(loaded, adapter)
         loaded = loaded if has_virtual_tokens(loaded) else loaded.merge_and_unload()
     return loaded.to(device).eval()
+
+
+def attach_adapter(
+    model: Any, adapter: Path, *, trainable: bool = False, config: Any = None
+) -> Any:
+    """The model with an adapter on it, by its own configuration or that which is given.
+
+    Raises `FileNotFoundError` for one without safetensors.
+    """
+    _require_safe(adapter)
+    from peft import PeftModel
+
+    with warnings.catch_warnings():  # AdaLoRA's ranks are read twice, the second time in vain
+        warnings.filterwarnings("ignore", "The following rank_pattern keys", RuntimeWarning)
+        return PeftModel.from_pretrained(model, str(adapter), is_trainable=trainable, config=config)
+
+
+def _require_safe(adapter: Path) -> None:
+    if not (adapter / ADAPTER).is_file():
+        raise FileNotFoundError(
+            f"the adapter {str(adapter)!r} has no {ADAPTER}: weights of any other form are not read"
+        )
 
 
 def is_whole(adapter: Path) -> bool:

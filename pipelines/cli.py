@@ -49,6 +49,26 @@ EXAMPLES = {
 }
 
 
+GROUPS = (
+    add_intake,
+    add_serve,
+    add_review,
+    add_reviews,
+    add_error_types,
+    add_prompts,
+    add_preview,
+    add_aurocs,
+    add_alerts,
+    add_lineage,
+    add_store,
+    add_llm,
+    add_models,
+    add_ship,
+    add_tune,
+)
+"""What adds the commands that have a file of their own."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; what the user can mend is one line on stderr."""
     args = build_parser().parse_args(arguments)
@@ -105,21 +125,8 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--select", nargs="+", metavar="ASSET", default=(), help="only these assets")
     check = _add(commands, "check", check_recipe, "check a recipe without running it", common)
     check.add_argument("file", nargs="?", help="the recipe")
-    add_intake(commands, common)
-    add_serve(commands, common)
-    add_review(commands, common)
-    add_reviews(commands, common)
-    add_error_types(commands, common)
-    add_prompts(commands, common)
-    add_preview(commands, common)
-    add_aurocs(commands, common)
-    add_alerts(commands, common)
-    add_lineage(commands, common)
-    add_store(commands, common)
-    add_llm(commands, common)
-    add_models(commands, common)
-    add_ship(commands, common)
-    add_tune(commands, common)
+    for add in GROUPS:
+        add(commands, common)
     export = _add(commands, "export", export_asset, "write an asset's rows to a file", common)
     export.add_argument("asset", help="such as rows, kept_rows, training_set")
     export.add_argument("--to", required=True, metavar="FILE", type=Path)

@@ -13,7 +13,7 @@ import polars as pl
 
 from curation.chat import load_tokenizer, quiet_libraries
 from curation.disk import sha256_file
-from curation.models import is_whole
+from curation.models import attach_adapter, is_whole
 from curation.progress import Report, silent
 from training.probe import Dtype, answer_logits, load_model, logit_distance, probe_rows
 from training.tokens import end_tokens
@@ -62,7 +62,7 @@ def merge_model(
     report(f"merging in float32, to be rounded to {dtype}")
     loaded = load_model(base_model, revision=revision)
     before = answer_logits(loaded, probes)
-    loaded = load_model(adapter) if is_whole(adapter) else _with_adapter(loaded, adapter)
+    loaded = load_model(adapter) if is_whole(adapter) else attach_adapter(loaded, adapter).eval()
     wanted = answer_logits(loaded, probes)
     if not is_whole(adapter):
         loaded = loaded.merge_and_unload()
@@ -94,16 +94,6 @@ def _require_mergeable(adapter: Path) -> None:
             f"an adapter of {kind!r} cannot be merged: it is tokens before every row and no change "
             "of a weight; serve it as an adapter, or train with lora, dora, adalora, ia3 or full"
         )
-
-
-def _with_adapter(base: Any, adapter: Path) -> Any:
-    import warnings
-
-    from peft import PeftModel
-
-    with warnings.catch_warnings():  # AdaLoRA's ranks are read twice, the second time in vain
-        warnings.filterwarnings("ignore", "The following rank_pattern keys", RuntimeWarning)
-        return PeftModel.from_pretrained(base, str(adapter)).eval()
 
 
 def _require_same(moved: Moved, dtype: Dtype) -> None:

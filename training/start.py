@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from curation.models import attach_adapter
 from training.methods import METHODS, Name
 
 SAME = ("peft_type", "r", "lora_alpha", "use_dora")
@@ -17,7 +18,7 @@ def go_on_from(model: Any, start: Path, *, method: Name, config: Any) -> Any:
     cannot be changed. Of AdaLoRA and P-tuning peft does not keep all that training needs, and saved
     virtual tokens it loads only to be used.
     """
-    from peft import PeftConfig, PeftModel
+    from peft import PeftConfig
 
     known = METHODS[method]
     if config is None or not (known.resumes and known.packs):
@@ -31,4 +32,4 @@ def go_on_from(model: Any, start: Path, *, method: Name, config: Any) -> Any:
         raise ValueError(f"train.start: the adapter to go on from is another: {said}")
     saved = PeftConfig.from_pretrained(str(start))
     saved.base_model_name_or_path = model.name_or_path  # the saved one has no folder in it
-    return PeftModel.from_pretrained(model, str(start), is_trainable=True, config=saved)
+    return attach_adapter(model, start, trainable=True, config=saved)

@@ -90,6 +90,8 @@ def test_every_model_is_loaded_without_its_code_and_from_safetensors_alone():
         if name.startswith("PeftModel"):  # has no such options; what is done instead: see below
             assert place.startswith("curation/models.py:"), place
             continue
+        if name.startswith("PeftConfig"):  # a JSON file
+            continue
         assert keyword(call, "trust_remote_code") is False, place
         if "Tokenizer" not in name:
             assert keyword(call, "use_safetensors") is True, place

@@ -335,9 +335,10 @@ def test_a_file_that_is_no_prompt_says_why(tmp_path, key, text, said):
 
 
 def test_every_prompt_of_ours_can_be_read_in_both_languages():
-    kinds = {path.name.rpartition("_")[0] for path in FOLDER.glob("*.txt")} - {"judge"}
+    files = [path for path in FOLDER.glob("*.txt") if not path.name.startswith("judge_")]
+    kinds = {path.name.rpartition("_")[0] for path in files}
     found = [load_prompt(kind, language, version) for kind in sorted(kinds)
              for language in ("zh", "en") for version in prompt_versions(kind)]  # fmt: skip
-    assert len(found) == len({prompt.digest for prompt in found}) == 10
+    assert len(found) == len({prompt.digest for prompt in found}) == len(files) >= 16
     with pytest.raises(ValueError, match=r"'augment' has the version 'v9' \(did you mean"):
         load_prompt("augment", "zh", "v9")

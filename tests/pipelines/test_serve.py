@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def post_until_gone(
     for number in range(most):
         try:
             status, answer = server.post([case(2 * number, who), case(2 * number + 1, who)])
-        except (OSError, ValueError, EOFError):
+        except (OSError, ValueError, EOFError, HTTPException):
             return
         assert status in (200, 503)
         if status == 200:

@@ -55,7 +55,7 @@ def test_every_row_comes_once_with_why_and_what_is_known_of_it(store):
 def test_a_row_is_before_one_reviewer_at_a_time_until_his_lease_ends(store):
     first, second = open_desk(store), open_desk(store)  # of two processes
     mine = first.next_item("甲")
-    other = second.next_item("Ann")
+    other = second.next_item("reviewer-2")
     assert mine and other and mine["id"] != other["id"]
     again = second.next_item("甲")
     assert again and again["id"] == mine["id"]
@@ -123,12 +123,12 @@ def test_gold_rows_come_to_everybody_as_if_they_were_drawn_and_measure_him(store
     known = {"verdict": "reject", "by": "gold"}
     add_verdicts(store, [(i, {"id": i, **known}) for i in gold])
     here = open_desk(store, size=20)
-    for name in ("甲", "Ann"):
+    for name in ("甲", "reviewer-2"):
         items = {item["id"]: item["why"] for item in every(here, name)}
         assert [items[i] for i in gold] == ["random", "random"] and "gold" not in items.values()
-    here.say("Ann", gold[0], "accept")
-    here.say("Ann", gold[1], "reject")
-    assert here.agreement()["gold"] == [{"by": "Ann", "rows": 2, "right": 1}]
+    here.say("reviewer-2", gold[0], "accept")
+    here.say("reviewer-2", gold[1], "reject")
+    assert here.agreement()["gold"] == [{"by": "reviewer-2", "rows": 2, "right": 1}]
     assert decided(store) == dict.fromkeys(gold, "reject")
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 from training.curriculum import Order
 from training.methods import METHODS, Name
 
-Shard = Literal["no", "fsdp", "deepspeed"]
+Shard = Literal["no", "deepspeed"]
 TINY_PARAMS = 20_000_000
 
 # rows up to which a number of passes holds. 100k: 2-3, 20-50k: 4-5, a few hundred: more

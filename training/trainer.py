@@ -151,7 +151,6 @@ def _trainer_config(
 
 SHARDED: dict[str, dict[str, Any]] = {
     "no": {},
-    "fsdp": {"fsdp": "full_shard auto_wrap"},
     "deepspeed": {
         "deepspeed": {
             "zero_optimization": {"stage": 2},

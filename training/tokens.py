@@ -9,9 +9,11 @@ from collections import defaultdict, deque
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from curation.chat import encode_chats, hold_special
+from curation.lists import group_lists, list_column
 
 TOKENS_SCHEMA = pl.Schema(
     {
@@ -47,12 +49,20 @@ def tokenise_rows(rows: pl.DataFrame, tokenizer: Any, *, max_tokens: int = 1024)
     chats, tools = rows["messages"].to_list(), rows["tools"].to_list()
     encoded = encode_chats(tokenizer, chats, tools=tools)
     special, ends = hold_special(tokenizer, chats, tools=tools), end_tokens(tokenizer)
-    lines = []
-    for row_id, unsafe, (ids, mask) in zip(rows["id"], special, encoded, strict=True):
-        reason = "special_token" if unsafe else _reason(ids, mask, max_tokens=max_tokens, ends=ends)
-        kept = ([], []) if reason else (ids, mask)
-        lines.append((row_id, *kept, len(ids), sum(mask), reason))
-    return pl.DataFrame(lines, schema=TOKENS_SCHEMA, orient="row")
+    reasons = [
+        "special_token" if unsafe else _reason(ids, mask, max_tokens=max_tokens, ends=ends)
+        for unsafe, (ids, mask) in zip(special, encoded, strict=True)
+    ]
+    kept = [([], []) if why else pair for why, pair in zip(reasons, encoded, strict=True)]
+    columns = {
+        "id": rows["id"],
+        "input_ids": list_column([ids for ids, _ in kept], np.int32),
+        "labels_mask": list_column([mask for _, mask in kept], np.bool_),
+        "n_tokens": [len(ids) for ids, _ in encoded],
+        "n_loss_tokens": [sum(mask) for _, mask in encoded],
+        "reason": reasons,
+    }
+    return pl.DataFrame(columns, schema=TOKENS_SCHEMA)
 
 
 def pack_rows(tokens: pl.DataFrame, *, block: int | None) -> pl.DataFrame:
@@ -66,17 +76,21 @@ def pack_rows(tokens: pl.DataFrame, *, block: int | None) -> pl.DataFrame:
     lengths = usable["n_tokens"].to_list()
     if block and lengths and max(lengths) > block:
         raise ValueError(f"a row of {max(lengths)} tokens does not fit a block of {block!r}")
-    ids, inputs, masks = (usable[c].to_list() for c in ("id", "input_ids", "labels_mask"))
-    lines = []
-    members_of = _best_fit(lengths, block) if block else [[i] for i in range(len(lengths))]
-    for number, members in enumerate(members_of):
-        flat = [t for m in members for t in inputs[m]]
-        trained = [t for m in members for t in masks[m]]
-        labels = [t if on else -100 for t, on in zip(flat, trained, strict=True)]
-        lines.append(
-            (number, [ids[m] for m in members], flat, labels, [lengths[m] for m in members])
-        )
-    return pl.DataFrame(lines, schema=BINS_SCHEMA, orient="row")
+    bins = _best_fit(lengths, block) if block else [[i] for i in range(len(lengths))]
+    placed = usable[[member for members in bins for member in members]]
+    inputs, trained = (placed[name].explode() for name in ("input_ids", "labels_mask"))
+    rows = [len(members) for members in bins]
+    tokens_of = [sum(lengths[member] for member in members) for members in bins]
+    columns = {
+        "bin": range(len(bins)),
+        "ids": group_lists(placed["id"], rows),
+        "input_ids": group_lists(inputs, tokens_of),
+        "labels": group_lists(
+            inputs.zip_with(trained, pl.Series([-100], dtype=pl.Int32)), tokens_of
+        ),
+        "seq_lengths": group_lists(placed["n_tokens"], rows),
+    }
+    return pl.DataFrame(columns, schema=BINS_SCHEMA)
 
 
 def preflight(tokens: pl.DataFrame, tokenizer: Any, *, show: int = 3) -> list[str]:

@@ -63,6 +63,7 @@ def build_trainer(
         args=config,
         train_dataset=_dataset(parts[TRAIN], options, full=per_step, pad=tokenizer.pad_token_id),
         eval_dataset=watched or None,
+        data_collator=beside(tokenizer.pad_token_id) if METHODS[options.method].packs else None,
         processing_class=tokenizer,
         peft_config=None if start else adapter,
     )
@@ -81,6 +82,31 @@ def build_trainer(
         if on_look is not None:
             trainer.add_callback(look_callback(DOMAIN, on_look))
     return trainer
+
+
+def beside(pad: int) -> Any:
+    """A collator that lays bins beside one another, where TRL's would lay them end to end.
+
+    Positions begin anew at each row, by which the model keeps attention inside rows. Its mask is
+    bins x block x block so, and not the square of all their tokens; of flash attention, which needs
+    no mask, no use is made here.
+    """
+    import torch
+    from trl.trainer.utils import pad as pad_together
+
+    def collate(bins: list[dict[str, Any]]) -> dict[str, Any]:
+        made = {"input_ids": pad, "labels": -100, "position_ids": 0}
+        columns: dict[str, list[Any]] = {name: [] for name in made}
+        for one in bins:
+            positions = torch.cat([torch.arange(n) for n in one["seq_lengths"]])
+            labels = torch.tensor(one["labels"])
+            labels[positions == 0] = -100  # nothing before it in its row
+            columns["input_ids"].append(torch.tensor(one["input_ids"]))
+            columns["labels"].append(labels)
+            columns["position_ids"].append(positions)
+        return {name: pad_together(columns[name], value) for name, value in made.items()}
+
+    return collate
 
 
 def _dataset(bins: pl.DataFrame, options: TrainOptions, *, full: int = 1, pad: int = 0) -> Any:
@@ -106,7 +132,7 @@ def _trainer_config(
     import torch
     from trl.trainer.sft_config import SFTConfig
 
-    cuda, bins, packs = torch.cuda.is_available(), parts[TRAIN], METHODS[options.method].packs
+    cuda, bins = torch.cuda.is_available(), parts[TRAIN]
     n_rows = int(bins["ids"].list.len().sum())
     bins_per_step = max(1, round(options.batch_rows * bins.height / n_rows))
     share = max(1, round(bins_per_step / options.processes))  # of one process
@@ -131,7 +157,6 @@ def _trainer_config(
         train_sampling_strategy="random" if options.order == "shuffled" else "sequential",
         # The sequences are finished: no cutting, and attention stays inside each row.
         dataset_kwargs={"skip_prepare_dataset": True},
-        padding_free=packs,
         max_length=None,
         bf16=cuda,
         use_cpu=not cuda,

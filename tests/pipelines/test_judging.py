@@ -5,27 +5,29 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from starlette.testclient import TestClient
 
+from assets.human import report_choices, report_marks
 from curation.judging_desk import JudgingDesk
 from curation.store import Store
 from pipelines.cli import main
 from pipelines.review.app import TOKEN_HEADER, review_app
 from tests.pipelines.conftest import TINY
-from tests.pipelines.people_world import GOLD, build_store, open_blind, open_rating
+from tests.pipelines.people_world import GOLD, RECIPE, build_store, open_blind, open_rating
 
 SECRET = "a token of some length"
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def two_versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_store(tmp_path_factory.mktemp("built") / "store")
 
 
 @pytest.fixture
-def store(built: Path, tmp_path: Path) -> Store:
-    return Store(shutil.copytree(built, tmp_path / "store"))
+def store(two_versions: Path, tmp_path: Path) -> Store:
+    return Store(shutil.copytree(two_versions, tmp_path / "store"))
 
 
 @pytest.fixture
@@ -132,6 +134,22 @@ def test_marks_are_kept_and_reported_by_dimension(store, winnow):
     lines = winnow("reviews", "ratings", "v1", "v2")[1]
     assert "4 of 9 answers rated by 2 people" in lines
     assert "| correctness | v2 |" in winnow("reviews", "ratings", "v2", "--markdown")[1]
+
+
+def test_what_the_whole_graph_built_can_be_judged(built, tmp_path):
+    store = Store(shutil.copytree(built.store, tmp_path / "store"))
+    test = store.head("tiny/evaluation").values["n_cases"]  # type: ignore[union-attr]
+    held = store.head("tiny/bad_cases").table("rows").filter(pl.col("half") == "hold")  # type: ignore[union-attr]
+    told = report_choices(store, RECIPE, ["v1", "v2"])
+    assert test < told["cases"] <= test + held["row_id"].n_unique()
+    desk = open_rating(store, n=2 * test)
+    items = []
+    while item := desk.next_item("甲"):
+        desk.rate("甲", item["id"], dict.fromkeys(item["dimensions"], 3))
+        items.append(item)
+    rated = report_marks(store, RECIPE, ["v2"])["v2"]
+    assert rated["rated"] == len(items) == rated["cases"]
+    assert {item["turns"][0]["role"] for item in items} == {"system"}
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,9 @@ export async function act(name, said, notice = "") {
 export const judge = (name, said) => act(name,
   { id: state.item.id, seconds: (performance.now() - state.shown) / 1000, ...said }, word("saved"));
 
+// Whether keys and buttons are for the item: the event that says a dialog was closed comes later.
+export const reading = () => state.mode !== "edit" && !at("dialog").open;
+
 export function openDialog(mode, content) {
   state.mode = mode;
   at("dialog").replaceChildren(...content,
@@ -156,14 +159,14 @@ export function start({ acts, buttons, keys = {}, show, report, help, typed = ()
     if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
     const typing = event.target instanceof HTMLInputElement;
     if (event.key === " " && event.target instanceof HTMLButtonElement) return; // it presses that
-    if (state.mode === "read" && !typing && known[event.key]) {
+    if (reading() && !typing && known[event.key]) {
       event.preventDefault();
       known[event.key]();
     }
   });
 
   for (const one of at("actions").children) {
-    one.addEventListener("click", () => { if (state.mode === "read") every[one.dataset.act](); });
+    one.addEventListener("click", () => { if (reading()) every[one.dataset.act](); });
   }
   at("dialog").addEventListener("close", () => { if (state.mode !== "edit") state.mode = "read"; });
   at("language").addEventListener("click", turnLanguage);

@@ -1,7 +1,7 @@
 // The page of answers: which of two is better, or how good one is. It never learns which model's
 // an answer is, and so cannot tell.
 
-import { at, draw, judge, say, start, state } from "./frame.js";
+import { at, draw, judge, reading, say, start, state } from "./frame.js";
 import { showPair, showRating } from "./sides.js";
 import { showAgreement, showMarks } from "./view.js";
 import { word } from "./words.js";
@@ -53,7 +53,7 @@ function typed(event) {
     return true;
   }
   const plain = !event.ctrlKey && !event.metaKey && !event.altKey && !event.repeat;
-  if (state.mode !== "read" || state.item?.kind !== "rating" || !plain) return false;
+  if (!reading() || state.item?.kind !== "rating" || !plain) return false;
   if (!/^[1-5]$/.test(event.key)) return false;
   mark(state.item.dimensions[place], Number(event.key));
   return true;

@@ -40,9 +40,10 @@ function typed(event) {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) saveEdit();
     return true;
   }
+  const asked = state.mode === "reasons" && at("dialog").open;
   const typing = event.target instanceof HTMLInputElement;
   const plain = !event.ctrlKey && !event.metaKey && !event.altKey && !event.repeat;
-  if (state.mode !== "reasons" || typing || !plain || !REASONS[event.key - 1]) return false;
+  if (!asked || typing || !plain || !REASONS[event.key - 1]) return false;
   event.preventDefault();
   at("dialog").close();
   judge("say", { verdict: "reject", reason: REASONS[event.key - 1] });

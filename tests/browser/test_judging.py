@@ -45,6 +45,7 @@ def test_five_pairs_are_judged_by_keys_in_chinese(store):
         page.keyboard.press("?")
         expect(page.get_by_text("撤销上一条")).to_be_visible()
         page.keyboard.press("Escape")
+        expect(page.get_by_role("dialog")).to_be_hidden()
         page.keyboard.press("g")
         expect(page.get_by_text("没有等待你审阅的数据。")).to_be_visible()
         assert len(choices(store)) == 6

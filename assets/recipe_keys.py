@@ -18,6 +18,7 @@ SECTIONS = {
     "reward_model": "training.reward:train_reward_model",
     "train": "training.sft:train_sft",
     "automation": "curation.rebuilds:rebuild_due",
+    "rating": "evaluation.ratings:name_dimensions",
 }
 """Section -> the function whose keyword arguments it holds."""
 

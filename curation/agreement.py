@@ -4,6 +4,7 @@ Two reviewers have Cohen's kappa; any number that all judged the same rows have 
 where each judged only some, Krippendorff's alpha counts every row that at least two judged. All are
 1 where reviewers always agree and 0 where they agree as often as chance. `None` means that nothing
 can be said: no row in common, or one and the same verdict throughout, as chance would have it too.
+Marks from 1 to 5 are ordered, and Krippendorff's ordinal alpha takes near ones for nearly agreed.
 """
 
 from collections import Counter
@@ -74,6 +75,60 @@ def krippendorff_alpha(units: Iterable[Sequence[str]]) -> float | None:
     return _beyond(agreed / n, sum(m * (m - 1) for m in values.values()) / (n * (n - 1)))
 
 
+def ordinal_alpha(units: Iterable[Sequence[int]]) -> float | None:
+    """Alpha of ordered values, each unit being all that was said of it by however many raters.
+
+    As the nominal one, but each pair of values counts by its squared distance, which is how many
+    values lie from the one to the other, the two ends by half (Krippendorff, as above).
+    """
+    units = [unit for unit in units if len(unit) > 1]
+    counts = Counter(value for unit in units for value in unit)
+    seen, below = {}, 0.0
+    for value in sorted(counts):  # the middle of its values in the order of all
+        seen[value] = below + counts[value] / 2
+        below += counts[value]
+    found = sum(_unlike([seen[value] for value in unit]) / (len(unit) - 1) for unit in units)
+    chance = _unlike([seen[value] for value in counts.elements()])
+    return 1 - found * (counts.total() - 1) / chance if chance else None
+
+
+def compare_choices(choices: pl.DataFrame, answers: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """How far reviewers agree on which of two answers is better, as `compare_reviewers` says it.
+
+    `choices` is that of `judgements.read_choices`; `answers` names the old and the new answer of
+    each question that counts.
+    """
+    said = [
+        (id, by, ("old", "new")[answers[id].index(better)] if better else choice)
+        for id, by, choice, better in choices.iter_rows()
+        if id in answers
+    ]
+    columns = {name: pl.String for name in ("row_id", "by", "verdict")}
+    return compare_reviewers(pl.DataFrame(said, schema=columns, orient="row"))
+
+
+def compare_marks(marks: pl.DataFrame, questions: Sequence[str]) -> list[dict[str, Any]]:
+    """How far reviewers agree in each dimension: `questions` that two or more judged, and `alpha`.
+
+    `marks` is that of `judgements.read_marks`; only these questions count.
+    """
+    grouped = (
+        marks.filter(pl.col("question").is_in(list(questions)))
+        .group_by("dimension", "question")
+        .agg("mark")
+        .filter(pl.col("mark").list.len() > 1)
+        .sort("dimension", "question")
+    )
+    return [
+        {
+            "dimension": name,
+            "questions": part.height,
+            "alpha": ordinal_alpha(part["mark"].to_list()),
+        }
+        for (name,), part in grouped.group_by("dimension", maintain_order=True)
+    ]
+
+
 def compare_reviewers(said: pl.DataFrame) -> dict[str, Any]:
     """How far the reviewers of `SAID_SCHEMA` agree, and how often each was right on gold rows.
 
@@ -104,6 +159,11 @@ def measure_reviewers(said: pl.DataFrame) -> list[dict[str, Any]]:
     judged = said.filter(pl.col("by") != GOLD).join(known, on="row_id")
     right = (pl.col("verdict") == pl.col("right")).sum()
     return judged.group_by("by").agg(rows=pl.len(), right=right).sort("by").to_dicts()
+
+
+def _unlike(places: Sequence[float]) -> float:
+    """The sum of the squared differences of all ordered pairs."""
+    return 2 * (len(places) * sum(p * p for p in places) - sum(places) ** 2)
 
 
 def _compare_pairs(several: pl.DataFrame) -> list[dict[str, Any]]:

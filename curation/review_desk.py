@@ -37,6 +37,9 @@ class Desk:
     Raises `LookupError` when nothing has been built yet.
     """
 
+    kind = "row"
+    """What its items are."""
+
     def __init__(
         self,
         store: Store,

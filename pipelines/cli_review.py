@@ -1,4 +1,4 @@
-"""`winnow review`: the page on which people judge rows, served on this machine."""
+"""`winnow review`: the page on which people judge rows, or answers of models, served here."""
 
 import argparse
 import os
@@ -7,6 +7,7 @@ import socket
 import webbrowser
 from typing import Any
 
+from pipelines.cli_judging import add_judging, open_judging
 from pipelines.cli_parts import existing_store, read_recipe
 
 REVIEW_EXAMPLE = "winnow review --reviewer 审阅甲 --open"
@@ -19,9 +20,11 @@ def add_review(commands: Any, common: argparse.ArgumentParser) -> None:
     """Add the command to the command line."""
     parser = commands.add_parser(
         "review",
-        help="a page on which people judge the rows that wait for them",
+        help="a page on which people judge the rows that wait for them, or answers of models",
         description="Serves a page on which people accept, reject or edit the rows that wait for "
-        "them, one at a time and by keys. Verdicts are in the inbox when the page says so.",
+        "them, one at a time and by keys; or choose the better of the answers of two versions, or "
+        "rate those of one, without a word of which version it is. What they say is in the inbox "
+        "when the page says so.",
         parents=[common],
         epilog=f"example:\n  {REVIEW_EXAMPLE}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -36,20 +39,18 @@ def add_review(commands: Any, common: argparse.ArgumentParser) -> None:
         "--size", type=int, default=500, metavar="N", help="rows of a queue (default 500)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn (default 0)")
+    add_judging(parser)
     parser.set_defaults(command=review)
 
 
 def review(args: argparse.Namespace) -> int:
     import uvicorn
 
-    from curation.review_desk import Desk
     from pipelines.review.app import review_app
 
     recipe, store = read_recipe(args), existing_store(args)
     token = read_token(args.host)
-    desk = Desk(
-        store, recipe.name, keep=recipe.keep, task=recipe.task, size=args.size, seed=args.seed
-    )
+    desk = _open_desk(args, store, recipe)
     app = review_app(
         desk,
         token=token or secrets.token_urlsafe(24),
@@ -59,7 +60,7 @@ def review(args: argparse.Namespace) -> int:
     )
     listening = socket.create_server((args.host, args.port))
     url = f"http://{args.host}:{listening.getsockname()[1]}"
-    print(f"{url}\nCtrl+C ends it; verdicts are kept as they come", flush=True)
+    print(f"{url}\nCtrl+C ends it; what is said is kept as it comes", flush=True)
     if args.open:
         webbrowser.open(url)
     try:
@@ -67,6 +68,15 @@ def review(args: argparse.Namespace) -> int:
     finally:
         desk.close()
     return 0
+
+
+def _open_desk(args: argparse.Namespace, store: Any, recipe: Any) -> Any:
+    from curation.review_desk import Desk
+
+    if args.blind or args.rate:
+        return open_judging(args, store, recipe)
+    about = {"keep": recipe.keep, "task": recipe.task}
+    return Desk(store, recipe.name, size=args.size, seed=args.seed, **about)
 
 
 def read_token(host: str) -> str:

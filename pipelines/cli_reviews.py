@@ -7,6 +7,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines.cli_judging import (
+    JUDGING_EXAMPLES,
+    MARKDOWN,
+    SOME,
+    TWO,
+    show_blind,
+    show_ratings,
+)
 from pipelines.cli_parts import Argument, Command, add_command, existing_store, show, store_and_name
 from pipelines.cli_review_reports import (
     ANNOTATED,
@@ -26,6 +34,7 @@ REVIEW_EXAMPLES = {
     "reviews reject": "winnow reviews reject 0f3a77c1b2d4 77c1e9 --reason 答非所问",
     "reviews add": "winnow reviews add verdicts.jsonl",
     **REPORT_EXAMPLES,
+    **JUDGING_EXAMPLES,
 }
 
 _ROWS: Argument = (("ids",), {"nargs": "+", "metavar": "ID", "help": "of a row, or its beginning"})
@@ -61,6 +70,8 @@ def _commands() -> dict[str, tuple[Command, str, list[Argument]]]:
         "add": (add_file, lines, [_FILE]),
         "agreement": (show_agreement, "how far the reviewers agree", [_JSON]),
         "samples": (show_samples, sampled, [_JSON]),
+        "blind": (show_blind, "which of two versions people prefer", [TWO, MARKDOWN, _JSON]),
+        "ratings": (show_ratings, "how people rate answers", [SOME, MARKDOWN, _JSON]),
         "export": (export_tasks, "the rows that wait as tasks of Label Studio", [TASKS, SIZE]),
         "import": (import_tasks, "put annotations of Label Studio into the inbox", [ANNOTATED]),
     }

@@ -1,4 +1,4 @@
-"""The web application of the review page: a few static files and a JSON API over a desk.
+"""The web application of a desk where people judge: a page, its files and a JSON API.
 
 The page is for people on this machine or behind a token. Every call of the API carries the token in
 a header of its own, which no other site can make a browser send, and the names that this server may
@@ -22,13 +22,14 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Respon
 from starlette.routing import Route
 
 from curation.json_text import parse_json
-from curation.review_desk import Desk
+from pipelines.review.calls import Desk, calls_of
 
 HERE = Path(__file__).parent
 TOKEN_HEADER = "x-winnow-token"
 LONGEST_BODY = 1_000_000
-FILES = {"page.js": "text/javascript", "view.js": "text/javascript", "words.js": "text/javascript",
-         "page.css": "text/css"}  # fmt: skip
+SCRIPTS = ("frame.js", "judge.js", "page.js", "sides.js", "view.js", "words.js")
+SCRIPT_OF = {"row": "page.js", "pair": "judge.js", "rating": "judge.js"}
+FILES = {"page.css": "text/css", **dict.fromkeys(SCRIPTS, "text/javascript")}
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
@@ -37,7 +38,6 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-store",
 }
-Call = Callable[[Desk, Mapping[str, Any]], Any]
 
 
 def review_app(
@@ -49,8 +49,11 @@ def review_app(
     is served holds it; else the reviewer types it in. `reviewer` is a name to begin with.
     """
     page = (HERE / "page.html").read_text(encoding="utf-8")
-    for name, value in (("token", token if shown else ""), ("reviewer", reviewer)):
+    given = {"token": token if shown else "", "reviewer": reviewer}
+    given |= {"kind": desk.kind, "script": SCRIPT_OF[desk.kind]}
+    for name, value in given.items():
         page = page.replace(f"{{{{{name}}}}}", escape(value))
+    calls = calls_of(desk)
 
     async def show_page(_: Request) -> Response:
         return HTMLResponse(page)
@@ -62,10 +65,10 @@ def review_app(
         return FileResponse(HERE / name, media_type=FILES[name])
 
     async def answer_call(request: Request) -> Response:
-        call = CALLS.get(request.path_params["name"])
+        call = calls.get(request.path_params["name"])
         if call is None:
             return JSONResponse({"error": "there is no such call"}, 404)
-        return await _answer(request, lambda said: call(desk, said))
+        return await _answer(request, call)
 
     return Starlette(
         routes=[
@@ -132,53 +135,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list):
         return [*map(_finite, value)]
     return None if isinstance(value, float) and value - value != 0 else value
-
-
-def _next(desk: Desk, said: Mapping[str, Any]) -> dict[str, Any]:
-    name = _text(said, "reviewer")
-    return {"item": desk.next_item(name), "progress": desk.progress(name)}
-
-
-def _say(desk: Desk, said: Mapping[str, Any]) -> dict[str, Any]:
-    words = {name: _text(said, name, "") for name in ("reason", "answer")}
-    seconds = said.get("seconds", 0.0)
-    if not isinstance(seconds, int | float):
-        raise ValueError(f"'seconds' is {seconds!r:.80}, not a number")
-    row, verdict = _text(said, "id"), _text(said, "verdict")
-    desk.say(_text(said, "reviewer"), row, verdict, seconds=float(seconds), **words)
-    return _next(desk, said)
-
-
-def _skip(desk: Desk, said: Mapping[str, Any]) -> dict[str, Any]:
-    desk.skip(_text(said, "reviewer"), _text(said, "id"))
-    return _next(desk, said)
-
-
-def _undo(desk: Desk, said: Mapping[str, Any]) -> dict[str, Any]:
-    name = _text(said, "reviewer")
-    return {"item": desk.undo(name), "progress": desk.progress(name)}
-
-
-def _check(desk: Desk, said: Mapping[str, Any]) -> dict[str, Any]:
-    return {"reason": desk.check(_text(said, "id"), _text(said, "answer"))}
-
-
-def _report(desk: Desk, _: Mapping[str, Any]) -> dict[str, Any]:
-    return {"agreement": desk.agreement(), "samples": desk.samples()}
-
-
-CALLS: dict[str, Call] = {
-    "next": _next,
-    "say": _say,
-    "skip": _skip,
-    "undo": _undo,
-    "check": _check,
-    "report": _report,
-}
-
-
-def _text(said: Mapping[str, Any], name: str, default: str | None = None) -> str:
-    value = said.get(name, default)
-    if not isinstance(value, str):
-        raise ValueError(f"{name!r} is {value!r:.80}, not text")
-    return value

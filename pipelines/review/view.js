@@ -1,6 +1,6 @@
 // How an item looks. All text from rows goes through textContent: nothing in it is ever markup.
 
-import { REASONS, word } from "./words.js";
+import { REASONS, dimension, word } from "./words.js";
 
 export function element(tag, options = {}, ...children) {
   const { text, on, ...attributes } = options;
@@ -13,14 +13,15 @@ export function element(tag, options = {}, ...children) {
 }
 
 export function showItem(item) {
-  const marks = item.json ? leaves(item.answer) : [];
-  const asked = item.turns.filter((turn) => turn.role === "user").map((turn) => turn.text).join("\n");
-  const found = marks.filter((value) => asked.includes(value));
-  const strange = marks.filter((value) => !asked.includes(value));
+  const answer = showAnswer(word("answer"), item.answer, item);
+  answer.id = "answer";
+  if (item.check) {
+    answer.append(element("p", { class: "refused", text: `${word("refused")} ${item.check}` }));
+  }
   return [
     element("p", { class: "why" }, element("b", { text: word(`why_${item.why}`) }), reason(item)),
-    ...item.turns.map((turn) => showTurn(turn.role, marked(turn.text, found, []))),
-    showTurn("answer", marked(item.json ? pretty(item.answer) : item.answer, found, strange), item),
+    ...showTurns(item, [item.answer]),
+    answer,
     ...(item.rivals.length ? [showRivals(item)] : []),
     facts("about", { id: item.id.slice(0, 12), ...item.about }),
     ...(Object.keys(item.scores).length ? [facts("scores", item.scores)] : []),
@@ -29,18 +30,29 @@ export function showItem(item) {
   ];
 }
 
+// All that was said before the answers; what a JSON answer took from it is marked.
+export function showTurns(item, answers) {
+  const found = item.json ? longestFirst(answers.flatMap(leaves)) : [];
+  return item.turns.map((turn) => block(turn.role, word(turn.role), marked(turn.text, found, [])));
+}
+
+// An answer under a title; of a JSON one each value is marked, others where the question has them not.
+export function showAnswer(title, answer, item) {
+  const marks = item.json ? leaves(answer) : [];
+  const said = item.turns.filter((turn) => turn.role === "user").map((turn) => turn.text).join("\n");
+  const found = marks.filter((value) => said.includes(value));
+  const strange = marks.filter((value) => !said.includes(value));
+  return block("answer", title, marked(item.json ? pretty(answer) : answer, found, strange));
+}
+
 function reason(item) {
   const numbers = item.threshold === null ? "" : ` (${short(item.value)})`;
   return element("span", { text: item.detail ? ` ${item.detail}${numbers}` : "" });
 }
 
-function showTurn(role, content, item) {
-  const block = element("section", { class: `turn ${role}`, ...(item && { id: "answer" }) },
-    element("h2", { text: word(role) }), element("pre", {}, ...content));
-  if (item?.check) {
-    block.append(element("p", { class: "refused", text: `${word("refused")} ${item.check}` }));
-  }
-  return block;
+function block(role, title, content) {
+  return element("section", { class: `turn ${role}` },
+    element("h2", { text: title }), element("pre", {}, ...content));
 }
 
 function showRivals(item) {
@@ -66,8 +78,10 @@ export function leaves(answer) {
     else if (value !== null && String(value).trim()) found.add(String(value));
   };
   try { walk(JSON.parse(answer)); } catch { return []; }
-  return [...found].sort((one, other) => other.length - one.length);
+  return longestFirst(found);
 }
+
+const longestFirst = (values) => [...values].sort((one, other) => other.length - one.length);
 
 // Text as nodes: `found` values, which question and answer share, and `strange` ones are marked.
 function marked(text, found, strange) {
@@ -132,28 +146,31 @@ export function showReasons(give) {
     element("div", { class: "reasons" }, ...buttons), own];
 }
 
-export function showHelp() {
-  const lines = word("keys").flatMap(([key, text]) =>
-    [element("dt", {}, element("kbd", { text: key })), element("dd", { text })]);
-  return [element("h2", { text: word("help") }), element("dl", {}, ...lines)];
-}
-
 export function showReport({ agreement, samples }) {
-  const figure = (name) => [word(name), short(agreement[name])];
-  const pairs = agreement.pairs.map((pair) => [pair.reviewers.join(" · "), short(pair.cohen),
-    `${pair.agreed}/${pair.rows}`]);
-  const gold = agreement.gold.map((line) => [line.by, "", `${line.right}/${line.rows}`]);
   const lines = samples.map((line) => [line.group,
     line.state === "more" ? `${word("more")} ${line.needed}` : word(line.state),
     `${line.good}/${line.looked}`,
     line.state === "passed" ? `${word("confidence")} ${short(line.confidence)}` : ""]);
+  return [...showAgreement(agreement), element("h2", { text: word("samples") }), table(lines)];
+}
+
+export function showAgreement(agreement) {
+  const figure = (name) => [word(name), short(agreement[name])];
+  const pairs = agreement.pairs.map((pair) => [pair.reviewers.join(" · "), short(pair.cohen),
+    `${pair.agreed}/${pair.rows}`]);
+  const gold = agreement.gold.map((line) => [line.by, "", `${line.right}/${line.rows}`]);
   return [
     element("h2", { text: word("agreement") }),
     table([figure("krippendorff"), figure("fleiss"), [word("rows"), agreement.rows]]),
     ...(pairs.length ? [element("h3", { text: word("pairs") }), table(pairs)] : []),
     ...(gold.length ? [element("h3", { text: word("gold") }), table(gold)] : []),
-    element("h2", { text: word("samples") }), table(lines),
   ];
+}
+
+export function showMarks({ dimensions }) {
+  const lines = dimensions.map((line) => [dimension(line.dimension), short(line.alpha), line.questions]);
+  return [element("h2", { text: word("agreement") }),
+    element("p", { text: word("ordinal") }), table(lines)];
 }
 
 function table(lines) {

@@ -22,6 +22,18 @@ const EN = {
   gold: "Known rows answered right", krippendorff: "Krippendorff's alpha", fleiss: "Fleiss' kappa",
   passed: "passed", failed: "failed", more: "more needed", confidence: "confidence",
   offline: "The server does not answer; your verdict was not taken.",
+  minutes: "min to go", which: "Which answer is better?", how_good: "How good is this answer?",
+  a_better: "A is better", b_better: "B is better", both_good: "both good", both_bad: "both bad",
+  expected: "expected answer", comment: "comment", unmarked: "Not every line has a mark yet.",
+  ordinal: "Krippendorff's alpha of ordered marks, and the answers that two or more rated",
+  dim_correctness: "correctness", dim_completeness: "completeness", dim_format: "format",
+  dim_fluency: "fluency", dim_safety: "safety",
+  keys_pair: [["←", "A is better"], ["→", "B is better"], ["g", "both are good"],
+    ["b", "both are bad"], ["u", "take the last one back"], ["space", "skip"], ["l", "中文"],
+    ["?", "this list"]],
+  keys_rating: [["1–5", "a mark for the line that is lit, 5 being best"], ["↑ ↓", "another line"],
+    ["c", "a comment; Esc leaves it"], ["Enter", "save"], ["u", "take the last one back"],
+    ["space", "skip"], ["l", "中文"], ["?", "this list"]],
   keys: [["a", "accept"], ["r", "reject, then 1 to 5 or a reason in words"],
     ["e", "edit the answer; Ctrl+Enter saves, Esc leaves"], ["u", "take the last verdict back"],
     ["space", "skip"], ["l", "中文"], ["?", "this list"]],
@@ -47,6 +59,17 @@ const ZH = {
   gold: "已知答案判对", krippendorff: "Krippendorff α", fleiss: "Fleiss κ",
   passed: "通过", failed: "未通过", more: "还需", confidence: "置信度",
   offline: "服务器没有响应，你的判断没有保存。",
+  minutes: "分钟", which: "哪个答案更好？", how_good: "这个答案有多好？",
+  a_better: "A 更好", b_better: "B 更好", both_good: "都好", both_bad: "都不好",
+  expected: "参考答案", comment: "备注", unmarked: "还有未打分的项。",
+  ordinal: "有序评分的 Krippendorff α，以及两人以上评过的答案数",
+  dim_correctness: "正确性", dim_completeness: "完整性", dim_format: "格式",
+  dim_fluency: "流畅度", dim_safety: "安全性",
+  keys_pair: [["←", "A 更好"], ["→", "B 更好"], ["g", "都好"], ["b", "都不好"],
+    ["u", "撤销上一条"], ["空格", "跳过"], ["l", "English"], ["?", "本列表"]],
+  keys_rating: [["1–5", "给高亮的一项打分，5 为最好"], ["↑ ↓", "换一项"],
+    ["c", "写备注；Esc 离开"], ["Enter", "保存"], ["u", "撤销上一条"], ["空格", "跳过"],
+    ["l", "English"], ["?", "本列表"]],
   keys: [["a", "通过"], ["r", "拒绝，再按 1 到 5 或写明理由"],
     ["e", "修改答案；Ctrl+Enter 保存，Esc 放弃"], ["u", "撤销上一条判断"],
     ["空格", "跳过"], ["l", "English"], ["?", "本列表"]],
@@ -65,4 +88,10 @@ export function switchLanguage() {
 
 export function word(name) {
   return (language === "zh" ? ZH : EN)[name] ?? name;
+}
+
+// A dimension in words; one that a recipe names is shown as it stands there.
+export function dimension(name) {
+  const key = `dim_${name}`, said = word(key);
+  return said === key ? name : said;
 }

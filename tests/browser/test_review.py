@@ -16,6 +16,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 from curation.reviews import INBOX, decide_rows, read_said
 from curation.store import Store
 from pipelines.review.app import review_app
+from pipelines.review.calls import Desk
 from tests.browser.test_ui import CHROMIUM, CHROMIUM_FLAGS, SCREENSHOTS
 from tests.curation.lineage_world import answer
 from tests.curation.review_world import EITHER, SEEDS, build_store, id_of, open_desk
@@ -127,8 +128,14 @@ SECRET = "a token of some length"
 
 @contextmanager
 def serve(store: Store, reviewer: str, *, shown: bool = True) -> Iterator[str]:
-    """The page's server on a free port; its URL."""
-    desk = open_desk(store)
+    """The server of the page of rows; its URL."""
+    with serve_desk(open_desk(store), reviewer, shown=shown) as url:
+        yield url
+
+
+@contextmanager
+def serve_desk(desk: Desk, reviewer: str, *, shown: bool = True) -> Iterator[str]:
+    """A page's server on a free port; its URL."""
     app = review_app(desk, token=SECRET, hosts=["127.0.0.1"], shown=shown, reviewer=reviewer)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
     thread = Thread(target=server.run)

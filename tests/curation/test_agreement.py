@@ -6,7 +6,13 @@ from typing import Any
 import polars as pl
 import pytest
 
-from curation.agreement import cohen_kappa, compare_reviewers, fleiss_kappa, krippendorff_alpha
+from curation.agreement import (
+    cohen_kappa,
+    compare_reviewers,
+    fleiss_kappa,
+    krippendorff_alpha,
+    ordinal_alpha,
+)
 from curation.reviews import SAID_SCHEMA
 
 FLEISS = [
@@ -47,6 +53,15 @@ def test_krippendorffs_alpha_of_his_own_example_with_missing_values():
     assert krippendorff_alpha(units) == pytest.approx(0.743, abs=5e-4)
     two = zip("0100000010", "1110010000", strict=True)
     assert krippendorff_alpha([*map("".join, two)]) == pytest.approx(0.095, abs=5e-4)
+
+
+def test_the_ordinal_alpha_of_the_same_example_and_of_its_definition():
+    units = [[int(v) for v in unit if v != "."] for unit in zip(*KRIPPENDORFF, strict=True)]
+    assert ordinal_alpha(units) == pytest.approx(0.815, abs=5e-4)
+    near, far = [[1, 2], [2, 3], [4, 5], [3, 4]], [[1, 4], [2, 5], [4, 1], [3, 3]]
+    assert (ordinal_alpha(near) or 0) > 0.5 > 0 > (ordinal_alpha(far) or 0)
+    assert ordinal_alpha([[1, 1], [5, 5], [3]]) == 1.0
+    assert ordinal_alpha([[4], [5]]) is ordinal_alpha([[4, 4], [4, 4]]) is ordinal_alpha([]) is None
 
 
 def test_nothing_is_said_where_nothing_is_in_common_or_all_is_one_verdict():

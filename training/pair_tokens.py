@@ -9,6 +9,8 @@ from curation.pairs import HELD, LEFT, TRAINED
 from curation.rows import MESSAGE, dialogue
 from training.tokens import tokenise_rows
 
+KNOWN = "known"
+"""The reason of a pair that the supervised model has in the right order already."""
 PAIR_TOKENS = pl.Schema(
     {
         "id": pl.String,

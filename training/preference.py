@@ -23,8 +23,8 @@ from curation.rows import dialogue
 from training.base import load_base
 from training.checkpoints import FOLDER, newest_checkpoint, run_key, step_of
 from training.methods import Name
-from training.pair_tokens import encode_pairs
-from training.preference_options import Loss, PreferenceOptions, advise_preference, refuse_method
+from training.pair_tokens import KNOWN, encode_pairs
+from training.preference_options import Loss, advise_preference, refuse_method
 from training.preference_report import compare_pairs, say_findings
 from training.preference_trainer import build_preference_trainer, read_steps
 
@@ -38,6 +38,7 @@ def train_preference(
     method: Name = "lora",
     system: str = "",
     corrupt: bool = False,
+    skip_known: bool = True,
     min_pairs: int = 16,
     beta: float = 0.1,
     loss: Loss = "sigmoid",
@@ -52,9 +53,11 @@ def train_preference(
 ) -> dict[str, Any]:
     """Go on from the folder `adapter` with `pairs` (`pairs.PAIR_SCHEMA`), into `out/adapter`.
 
-    `method` is that of the adapter. Pairs of kind `corrupted` count only with `corrupt`. With fewer
-    than `min_pairs` to train on, the adapter is passed on as it is: a rebuild on schedule has often
-    nothing to prefer yet. A tenth of the prompts, chosen by their digest, is only measured on.
+    `method` is that of the adapter. Pairs of kind `corrupted` count only with `corrupt`. A tenth of
+    the prompts, chosen by their digest, is only measured on. With `skip_known` pairs are left out
+    as `known` whose right answer is the likelier already: supervised training learned them, and to
+    push them further costs other answers (docs/log.md). With fewer than `min_pairs` to train on,
+    the adapter is passed on as it is: a rebuild on schedule has often nothing to prefer.
 
     Returns trained (whether there was a run), pairs (id, part: trained, held or left, reason), left
     (pairs by reason), n_pairs, n_held, options, reasons, before and after (of trained and held
@@ -63,24 +66,28 @@ def train_preference(
     adapter. Raises `ValueError` for a method that cannot go on.
     """
     quiet_libraries()
+    import torch
+
     if refused := refuse_method(method):
         raise ValueError(f"preference: {refused}")
     tokenizer = load_tokenizer(base_model, revision=revision)
     asked = pairs.filter((pl.col("kind") != "corrupted") | pl.lit(corrupt))
     most = min(max_tokens, _longest(base_model, revision))
     tokens = encode_pairs(asked, tokenizer, system=system, max_tokens=most)
-    told = _tell_pairs(tokens)
-    if (n_pairs := told["n_pairs"]) < min_pairs:
-        shutil.copytree(adapter, out / "adapter", dirs_exist_ok=True)
-        said = f"{n_pairs} pairs to train on, {min_pairs} needed: the adapter is passed on as it is"
-        report(said)
-        return told | _no_run(said) | {"adapter": str(out / "adapter")}
+    tokens = tokens.join(asked, on="id", maintain_order="left")
     choices = {"beta": beta, "loss": loss, "sft_weight": sft_weight, "lr": lr, "epochs": epochs}
     choices |= {"batch_pairs": batch_pairs, "max_tokens": most, "seed": seed, "method": method}
     start = _Start(base_model, adapter, revision, tokenizer, system)
-    used = tokens.filter(pl.col("part") != LEFT).join(asked, on="id", maintain_order="left")
-    ran = _teach(start, used, choices, out=out, report=report)
-    return {**told, **ran, "findings": say_findings(told, ran), "adapter": str(out / "adapter")}
+    if _count(tokens, TRAINED) < min_pairs:
+        return _pass_on(tokens, start, min_pairs, out=out, report=report)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = start.load(method)
+        tokens = start.measure(model, tokens, "before")
+        tokens = _leave_known(tokens) if skip_known else tokens
+        if _count(tokens, TRAINED) < min_pairs:
+            return _pass_on(tokens, start, min_pairs, out=out, report=report)
+        return _teach(model, start, tokens, choices, out=out, report=report)
 
 
 @dataclass(frozen=True)
@@ -104,54 +111,91 @@ class _Start:
         saved.base_model_name_or_path = model.name_or_path  # the saved one has no folder in it
         return attach_adapter(model, self.adapter, trainable=True, config=saved)
 
-    def measure(self, model: Any, pairs: pl.DataFrame, what: str) -> pl.DataFrame:
-        """Nats of both answers of each pair, by the model as it is: `chosen` and `rejected`."""
+    def measure(self, model: Any, tokens: pl.DataFrame, when: str) -> pl.DataFrame:
+        """The pairs with the nats of both answers by the model as it is, null for those left out.
+
+        The columns are chosen_`when` and rejected_`when`.
+        """
         model.eval()
-        found = {}
+        readable = tokens.filter(pl.col("reason").is_in(["", KNOWN]))
         for side in ("chosen", "rejected"):
-            said = pairs.select("prompt", side).iter_rows()
+            said = readable.select("prompt", side).iter_rows()
             chats = [dialogue(prompt, answer, system=self.system) for prompt, answer in said]
-            losses = answer_losses(model, self.tokenizer, chats, what=f"{what}, {side}")
-            found[side] = [nats for nats, _ in filter(None, losses)]
-        return pl.DataFrame(found)
+            found = answer_losses(model, self.tokenizer, chats, what=f"{side} {when}")
+            nats = [one[0] if one else None for one in found]
+            column = pl.Series(f"{side}_{when}", nats, dtype=pl.Float64)
+            readable = readable.with_columns(column)
+        found = readable.select("id", f"chosen_{when}", f"rejected_{when}")
+        return tokens.join(found, on="id", how="left", maintain_order="left")
+
+
+def _leave_known(tokens: pl.DataFrame) -> pl.DataFrame:
+    """The pairs, those left out whose right answer is the likelier before any step."""
+    known = (pl.col("part") == TRAINED) & (pl.col("chosen_before") < pl.col("rejected_before"))
+    return tokens.with_columns(
+        part=pl.when(known).then(pl.lit(LEFT)).otherwise("part"),
+        reason=pl.when(known).then(pl.lit(KNOWN)).otherwise("reason"),
+    )
 
 
 def _teach(
-    start: _Start, used: pl.DataFrame, choices: Mapping[str, Any], *, out: Path, report: Report
+    model: Any,
+    start: _Start,
+    tokens: pl.DataFrame,
+    choices: Mapping[str, Any],
+    *,
+    out: Path,
+    report: Report,
 ) -> dict[str, Any]:
-    """The run on `used` (`PAIR_TOKENS` beside the texts), measured before and after."""
-    import torch
-
-    began, is_trained = time.monotonic(), used["part"] == TRAINED
-    with torch.random.fork_rng():
-        torch.manual_seed(choices["seed"])
-        model = start.load(choices["method"])
-        n_pairs, n_params = int(is_trained.sum()), model.num_parameters()
-        options, reasons = advise_preference(n_pairs, n_params=n_params, **choices)
-        before = start.measure(model, used, "reference")
-        said = {f"ref_{side}_logps": -before[side] for side in ("chosen", "rejected")}
-        train = used.with_columns(**said).filter(is_trained).select(_COLUMNS)
-        trainer = build_preference_trainer(
-            model, start.tokenizer, train, options, out=out, report=report
-        )
-        run = _run(trainer, start, train, options, out=out)
-        after = start.measure(trainer.model, used, "preferred")
+    """The run on the pairs to train on, with all of them measured after it, too."""
+    began = time.monotonic()
+    n_params = model.num_parameters()
+    options, reasons = advise_preference(_count(tokens, TRAINED), n_params=n_params, **choices)
+    said = {f"ref_{side}_logps": -pl.col(f"{side}_before") for side in ("chosen", "rejected")}
+    train = tokens.filter(pl.col("part") == TRAINED).with_columns(**said).select(_COLUMNS)
+    trainer = build_preference_trainer(
+        model, start.tokenizer, train, options, out=out, report=report
+    )
+    key = run_key(
+        start.base_model, options, {TRAINED: train.select(ids="id")}, start=str(start.adapter)
+    )
+    run = _run(trainer, newest_checkpoint(out, key=key))
+    tokens = start.measure(trainer.model, tokens, "after")
     _save(trainer.model, start.adapter, out / "adapter")
     shutil.rmtree(out / FOLDER)
-    parts = {TRAINED: is_trained, HELD: ~is_trained}
-    return {
+    told = _tell_pairs(tokens) | {
         "trained": True,
         "options": dataclasses.asdict(options),
         "reasons": reasons,
-        "before": {part: compare_pairs(before, own) for part, own in parts.items()},
-        "after": {part: compare_pairs(after, own) for part, own in parts.items()},
+        "before": compare_pairs(tokens, "before"),
+        "after": compare_pairs(tokens, "after"),
         **run,
         "seconds": time.monotonic() - began,
+        "adapter": str(out / "adapter"),
     }
+    return told | {"findings": say_findings(told)}
 
 
 _COLUMNS = ("id", "prompt_ids", "chosen_ids", "rejected_ids", "ref_chosen_logps",
             "ref_rejected_logps")  # fmt: skip
+
+
+def _pass_on(
+    tokens: pl.DataFrame, start: _Start, min_pairs: int, *, out: Path, report: Report
+) -> dict[str, Any]:
+    """The adapter as it is, and why."""
+    shutil.copytree(start.adapter, out / "adapter", dirs_exist_ok=True)
+    n_pairs, known = _count(tokens, TRAINED), (tokens["reason"] == KNOWN).sum()
+    learned = f" ({known:,} more are in the right order already)" if known else ""
+    said = (
+        f"{n_pairs:,} pairs to train on{learned}, {min_pairs:,} needed: the adapter stays as it is"
+    )
+    report(said)
+    empty = {"options": {}, "reasons": [], "after": {}, "loss": [], "history": []}
+    before = compare_pairs(tokens, "before") if "chosen_before" in tokens.columns else {}
+    told = {"trained": False, "before": before, "findings": [said], "seconds": 0.0}
+    where = {"resumed_at": 0, "adapter": str(out / "adapter")}
+    return _tell_pairs(tokens) | empty | told | where
 
 
 def _longest(base_model: Path | str, revision: str) -> int:
@@ -164,13 +208,8 @@ def _longest(base_model: Path | str, revision: str) -> int:
     return config.get_text_config().max_position_embeddings
 
 
-def _run(
-    trainer: Any, start: _Start, train: pl.DataFrame, options: PreferenceOptions, *, out: Path
-) -> dict[str, Any]:
-    """Train to the end, from the newest checkpoint of this very run if there is one."""
-    parts = {TRAINED: train.select(ids="id")}
-    key = run_key(start.base_model, options, parts, start=str(start.adapter))
-    resume = newest_checkpoint(out, key=key)
+def _run(trainer: Any, resume: Path | None) -> dict[str, Any]:
+    """Train to the end, from a checkpoint of this very run if there is one."""
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     history = read_steps(trainer.state.log_history)
     return {
@@ -191,29 +230,17 @@ def _save(model: Any, adapter: Path, folder: Path) -> None:
 
 
 def _tell_pairs(tokens: pl.DataFrame) -> dict[str, Any]:
-    """What became of each pair, and how long the answers of those that are used are."""
-    used = tokens.filter(pl.col("part") != LEFT)
+    """What became of each pair, and how long the answers of those to train on are."""
+    used = tokens.filter(pl.col("part") == TRAINED)
     left = tokens.filter(pl.col("part") == LEFT).group_by("reason").len().sort("reason")
-    lengths = {s: used[f"{s}_ids"].list.len().mean() for s in ("chosen", "rejected")}
     return {
         "pairs": tokens.select("id", "part", "reason").to_dicts(),
         "left": dict(left.iter_rows()),
-        "n_pairs": (tokens["part"] == TRAINED).sum(),
-        "n_held": (tokens["part"] == HELD).sum(),
-        "tokens": lengths,
+        "n_pairs": used.height,
+        "n_held": _count(tokens, HELD),
+        "tokens": {s: used[f"{s}_ids"].list.len().mean() for s in ("chosen", "rejected")},
     }
 
 
-def _no_run(said: str) -> dict[str, Any]:
-    return {
-        "trained": False,
-        "findings": [said],
-        "options": {},
-        "reasons": [],
-        "before": {},
-        "after": {},
-        "loss": [],
-        "history": [],
-        "seconds": 0.0,
-        "resumed_at": 0,
-    }
+def _count(tokens: pl.DataFrame, part: str) -> int:
+    return tokens.filter(pl.col("part") == part).height

@@ -26,6 +26,7 @@ from training.sft import train_sft
 from training.tokens import tokenise_rows
 
 OPTIONS: dict[str, Any] = {"epochs": 3, "max_tokens": 128, "seed": 3, "lr": 4e-3}
+OPTIONS |= {"skip_known": False}
 WEIGHTS = "adapter_model.safetensors"
 
 
@@ -192,11 +193,31 @@ def test_with_too_few_pairs_the_adapter_is_passed_on_and_it_is_said(
     told = train_preference(pairs, **given, report=lines.append)
     assert not told["trained"] and told["loss"] == [] and told["n_pairs"] == 1
     assert told["findings"] == lines == [
-        "1 pairs to train on, 16 needed: the adapter is passed on as it is"
+        "1 pairs to train on, 16 needed: the adapter stays as it is"
     ]  # fmt: skip
     for file in adapter.iterdir():
         assert (tmp_path / "adapter" / file.name).read_bytes() == file.read_bytes()
-    assert train_preference(pairs, **given, corrupt=True, epochs=1)["n_pairs"] > 30
+    told = train_preference(pairs, **given, corrupt=True, epochs=1, skip_known=False)
+    assert told["trained"] and told["n_pairs"] > 30
+
+
+def test_pairs_that_supervised_training_learned_are_left_alone(
+    adapter: Path, tiny_base: Path, tmp_path: Path
+):
+    easy = [pair(f"重复：{w}", w, "no, I can't {}") for w in copied(40)["prompt"].str.slice(5)]
+    hard = copied(60).with_columns(pl.Series("chosen", easy[0][5:6] * copied(60).height))
+    given: dict[str, Any] = {"base_model": tiny_base, "adapter": adapter, "max_tokens": 128}
+    told = train_preference(frame(*easy), out=tmp_path / "easy", **given)
+    assert not told["trained"] and told["left"] == {"known": 40 - told["n_held"]}
+    assert (
+        told["before"]["known"]["order"] == 1
+        and "are in the right order already" in told["findings"][0]
+    )
+    told = train_preference(
+        pl.concat([frame(*easy), hard]), out=tmp_path / "both", epochs=1, **given
+    )
+    assert told["trained"] and told["n_pairs"] == sum(p["part"] == "trained" for p in told["pairs"])
+    assert told["before"]["trained"]["order"] == 0 < told["left"]["known"]
 
 
 @pytest.mark.parametrize("method", ["adalora", "prefix", "prompt", "p_tuning"])

@@ -11,7 +11,7 @@ Loss = Literal["sigmoid", "ipo", "hinge"]
 
 LR_FULL = 5e-7, "that of TRL's own example for whole models"
 LR_ADAPTER = 5e-6, "that of TRL's own example for adapters, ten times that of whole models"
-LR_TINY = 1e-3, "a model under 20M parameters takes a large rate (docs/log.md)"
+LR_TINY = 1e-4, "a model under 20M parameters takes a large rate (docs/log.md)"
 
 
 @dataclass(frozen=True)

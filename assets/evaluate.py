@@ -8,6 +8,7 @@ import polars as pl
 
 from assets.code import code_version
 from assets.facts import model_path
+from assets.preference import taught_rows
 from assets.recipe import Recipe
 from assets.stage import Job, Stage, stage
 from assets.unique import templates_of
@@ -107,6 +108,8 @@ def evaluation(
     metrics = _metrics(job, cases.filter(pl.col("split") == "test"))
     guarded = split_rows.table("exam").filter("guarded").drop("guarded")
     trained = training_set.table("rows").drop("repeats")
+    taught = taught_rows(predictions.input("adapter"), task=task).select(trained.columns)
+    trained = pl.concat([trained, taught.join(trained, on="id", how="anti")])
     leaks = find_leaks(trained, guarded, task=task, templates=templates_of(job))
     n_cases = marked.filter((pl.col("arm") == "candidate") & (pl.col("split") == "test")).height
     reported = bad_cases.table("rows")

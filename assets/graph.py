@@ -13,11 +13,12 @@ from assets.facts import fact_stages, reference
 from assets.feedback import bad_cases, error_types, verdicts
 from assets.ingest import rows_stage, source_stages
 from assets.mix import training_set
+from assets.preference import adapter_stages
 from assets.recipe import Recipe, ranked_scorers
 from assets.release import model_version
 from assets.semantic import compare_stages
 from assets.stage import Job, Stage
-from assets.train import adapter, base_model_stage, reward_model
+from assets.train import base_model_stage, reward_model
 from assets.unique import duplicates, unique_rows
 from curation.rows import digest
 
@@ -39,17 +40,10 @@ def build_stages(recipe: Recipe) -> list[Stage]:
     makers += [reference] if "reference" in used else []
     makers += [reward_model] if "reward_model" in used else []
     early = [*source_stages(recipe), rows_stage(recipe), *(make(recipe) for make in makers)]
-    late = [
-        kept_stage,
-        training_set,
-        adapter,
-        champion,
-        predictions,
-        evaluation_stage,
-        model_version,
-    ]
+    trained = [kept_stage(recipe), training_set(recipe), *adapter_stages(recipe)]
+    late = [champion, predictions, evaluation_stage, model_version]
     scores = [*fact_stages(recipe), *compare_stages(recipe), *ensemble_stages(recipe)]
-    return [*early, *scores, *(make(recipe) for make in late)]
+    return [*early, *scores, *trained, *(make(recipe) for make in late)]
 
 
 def describe_steps(job: Job) -> dict[str, dict[str, Any]]:

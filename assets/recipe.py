@@ -36,6 +36,7 @@ from curation.mix import require_spread
 from curation.plugins import check_options, find_plugin, nearest, plugin_better, plugin_names
 from curation.quantiles import SUFFIX
 from curation.rows import ROW_SCHEMA, digest
+from training.preference_options import check_train
 
 
 class RecipeError(ValueError):
@@ -154,6 +155,8 @@ class _Reader:
         self._check_spread(recipe)
         self._check_rules(recipe)
         self._check_form(recipe)
+        if "preference" in self.raw:
+            self.errors += check_train(recipe.options["train"])
         if self.errors:
             raise RecipeError(self.path, self.errors)
         return recipe

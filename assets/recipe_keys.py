@@ -17,18 +17,20 @@ SECTIONS = {
     "demo_model": "training.demo_model:pretrain_demo_model",
     "reward_model": "training.reward:train_reward_model",
     "train": "training.sft:train_sft",
+    "preference": "training.preference:train_preference",
     "automation": "curation.rebuilds:rebuild_due",
     "rating": "evaluation.ratings:name_dimensions",
 }
 """Section -> the function whose keyword arguments it holds."""
 
-OPTIONAL = (ENSEMBLE,)
+OPTIONAL = (ENSEMBLE, "preference")
 """Sections that may be left out although their functions need something."""
 
 GIVEN = {"task", "report", "out", "now", "system", "signed", "bands", "alike", "read", "engine"}
 """Keyword arguments that the graph supplies; they never stand in a recipe."""
 GIVEN_TO = {
     "feedback": {"changes", "stalled"},
+    "preference": {"base_model", "adapter", "method", "revision"},
     "reward_model": {"base_model"},
     "split": {"templates"},
     "train": {"on_look"},

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,9 @@ def model_version(
     failed = evaluation.table("rows").filter(
         (pl.col("arm") == "candidate") & (pl.col("split") == "heldout") & ~pl.col("exact")
     )
-    lineage = summarise_model(training_set, bad_cases, base_model)
-    states = _states(job, number, training_set, bad_cases, evaluation)
+    lineage = summarise_model(training_set, bad_cases, base_model, adapter)
+    steps = {"adapter": adapter, "training_set": training_set, "bad_cases": bad_cases}
+    states = _states(job, number, steps | {"evaluation": evaluation})
     values = {
         "number": number,
         "id": id,
@@ -76,18 +78,19 @@ def model_version(
     return Made({"bad_cases": states}, folders={"version": folder}, values=values)
 
 
-def _states(
-    job: Job, number: int, training_set: Version, bad_cases: Version, evaluation: Version
-) -> pl.DataFrame:
-    """Every bad case with the state that it is in after this version."""
-    steps = {"training_set": training_set, "bad_cases": bad_cases, "evaluation": evaluation}
+def _states(job: Job, number: int, steps: Mapping[str, Version]) -> pl.DataFrame:
+    """Every bad case with the state that it is in after this version, which these steps made."""
     versions = {
         view.label: view
         for view in model_views(job.store, job.recipe.name)
         if view.entry and view.entry.values["number"] < number
     }
-    versions[f"v{number}"] = View(job.store, job.recipe.name, training_set.upstream() | steps)
-    cases = bad_cases.table("rows", ["id", "row_id", "half", "signature", "prompt", "gold"])
+    versions[f"v{number}"] = View(
+        job.store, job.recipe.name, steps["training_set"].upstream() | steps
+    )
+    cases = steps["bad_cases"].table(
+        "rows", ["id", "row_id", "half", "signature", "prompt", "gold"]
+    )
     found = [(id, *said) for id, said in find_states(versions, cases).items()]
     said = pl.DataFrame(found, schema=dict.fromkeys(_STATE, pl.String), orient="row")
     return said.join(cases.drop("row_id"), on="id").sort("id")
@@ -122,6 +125,7 @@ def _version_folder(
         "rows": training_set.table("rows"),
         "cases": evaluation.table("rows"),
         "log": adapter.table("log"),
+        **({"pairs": adapter.table("pairs")} if "pairs" in adapter.tables else {}),
     }.items():
         frame.write_parquet(folder / f"{name}.parquet")
     said = {k: v for k, v in values.items() if k not in ("card", "run_tags")}

@@ -18,6 +18,8 @@ def say_model(answer: Answer) -> Lines:
     yield field("rows", f"{lineage['n_rows']:,} trained on, {lineage['n_distinct']:,} distinct")
     learned, held = lineage["bad_cases_learned"], lineage["bad_cases_held"]
     yield field("bad cases", f"{learned:,} learned from, {held:,} held back")
+    if pairs := lineage.get("pairs"):
+        yield field("preferred on", f"{pairs:,} pairs of a right and a wrong answer")
     yield from section(
         "gate",
         [
@@ -150,12 +152,14 @@ def say_users(answer: Answer, limit: int = SHOWN) -> Lines:
     if inside := answer.get("inside", 0):
         yield f"  {inside:,} more hold it inside a longer text: not meant; ask with their ids"
     ways = ["trained", "through", *(["stands_for", "shown", "judges"] if rows else [])]
+    ways += ["pairs"] if any(v.get("pairs") for v in answer["versions"]) else []
     names = {
         "trained": "trained on",
         "through": "made from it",
         "stands_for": "merged into",
         "shown": "shown in a call",
         "judges": "in a judge",
+        "pairs": "in a pair",
     }
     head = ["", "verdict", *(names[w] for w in ways), "in base model"]
     table = [

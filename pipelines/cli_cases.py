@@ -67,7 +67,8 @@ def _case_cells(version: Answer) -> list[str]:
         if said["exact"]
         else f"wrong: {cut(said['predicted'], 60)}"
     )
-    return [number(len(version["rows"])), number(trained), own]
+    paired = " and as a pair" if version["pairs"] else ""
+    return [number(len(version["rows"])), number(trained) + paired, own]
 
 
 def say_blame(answer: Answer) -> Lines:

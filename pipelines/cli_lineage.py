@@ -20,6 +20,7 @@ from pipelines.cli_parts import (
     show,
     store_and_name,
 )
+from pipelines.cli_text import cut
 
 LINEAGE_EXAMPLES = {
     "model": "winnow lineage model v2",
@@ -64,6 +65,10 @@ _WHERE: Argument = (
     ("--where",),
     {"default": "", "metavar": "SQL", "help": "only rows that meet this condition"},
 )
+_PAIRS: Argument = (
+    ("--pairs",),
+    {"action": "store_true", "help": "the pairs it was preferred on instead"},
+)
 
 
 def _questions() -> dict[str, tuple[Command, str, list[Argument]]]:
@@ -76,7 +81,11 @@ def _questions() -> dict[str, tuple[Command, str, list[Argument]]]:
     )
     return {
         "model": (show_model, "what a model version was made from", [_VERSION]),
-        "rows": (show_rows, "the rows a version was trained on", [_VERSION, _WHERE, _LIMIT]),
+        "rows": (
+            show_rows,
+            "the rows a version was trained on, or the pairs it was preferred on",
+            [_VERSION, _WHERE, _PAIRS, _LIMIT],
+        ),
         "why": (
             show_why,
             "why a row is or is not in a model: give its id or some of its text",
@@ -140,6 +149,8 @@ def show_rows(args: argparse.Namespace) -> int:
     from curation.lineage.finding import one_line
 
     where = store_and_name(args)
+    if args.pairs:
+        return _show_pairs(args)
     if args.json:
         rows = training_rows(*where, args.version, where=args.where)
         sys.stdout.write(rows.write_ndjson())
@@ -150,6 +161,23 @@ def show_rows(args: argparse.Namespace) -> int:
         print(f"{row['id'][:12]}  {row['track']:<7} {row['source']:<14} {one_line(row)}")
     print(f"{n:,} rows" + (f", {args.limit} shown" if n > args.limit else ""))
     return 0 if n else 1
+
+
+def _show_pairs(args: argparse.Namespace) -> int:
+    from curation.lineage import training_pairs
+
+    if args.where:
+        raise ValueError("--where chooses rows; --pairs shows pairs and has none")
+    pairs = training_pairs(*store_and_name(args), args.version)
+    if args.json:
+        sys.stdout.write(pairs.write_ndjson())
+        return 0 if pairs.height else 1
+    for pair in pairs.head(args.limit).to_dicts():
+        texts = " ⏎ ".join(cut(pair[name]) for name in ("prompt", "chosen", "rejected"))
+        print(f"{pair['of'][:12]}  {pair['kind']:<9} {texts}")
+    more = f", {args.limit} shown" if pairs.height > args.limit else ""
+    print(f"{pairs.height:,} pairs{more}")
+    return 0 if pairs.height else 1
 
 
 def show_why(args: argparse.Namespace) -> int:

@@ -12,18 +12,19 @@ import polars as pl
 
 from curation.rows import digest
 from training.advice import TrainOptions
+from training.preference_options import PreferenceOptions
 
 FOLDER = "checkpoints"
 
 
 def run_key(
     base_model: Path | str,
-    options: TrainOptions,
+    options: TrainOptions | PreferenceOptions,
     parts: Mapping[str, pl.DataFrame],
     *,
     start: str = "",
 ) -> str:
-    """What a checkpoint belongs to: options, rows in their bins, and the bytes of a local base.
+    """What a checkpoint belongs to: options, rows (`ids` of each part), and bytes of a local base.
 
     With `start` those of the adapter that the run goes on from, too.
     """

@@ -4,7 +4,6 @@ The base model with one number instead of a vocabulary at its end. The wrong ans
 task's own `corrupt`, so no judge and no label is needed.
 """
 
-import hashlib
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from curation.chat import encode_safe, load_tokenizer, quiet_libraries
 from curation.progress import Report, silent
 from curation.rows import dialogue
 from training.advice import TINY_PARAMS
+from training.pair_tokens import is_held
 from training.watch import progress_callback
 
 
@@ -88,12 +88,8 @@ def _encode_pairs(
     split: tuple[list[Pair], list[Pair]] = ([], [])
     for (prompt, _, _), (good, _), (bad, _) in zip(ordered, chosen, rejected, strict=True):
         if good and bad and max(len(good), len(bad)) <= max_tokens:
-            split[_is_heldout(prompt)].append({"chosen_ids": good, "rejected_ids": bad})
+            split[is_held(prompt)].append({"chosen_ids": good, "rejected_ids": bad})
     return split
-
-
-def _is_heldout(prompt: str) -> bool:
-    return hashlib.sha256(prompt.encode()).digest()[0] % 10 == 0
 
 
 def _dataset(pairs: list[Pair]) -> Any:

@@ -11,6 +11,7 @@ from curation.lineage.folders import write_hf_dataset, write_llama_factory
 from curation.lineage.leaks import find_model_leaks
 from curation.lineage.model import explain_model, find_champion_at
 from curation.lineage.openlineage import write_openlineage
+from curation.lineage.preferred import training_pairs
 from curation.lineage.reproduce import (
     check_reproduction,
     compare_reproduction,
@@ -33,6 +34,7 @@ __all__ = [
     "plan_reproduction",
     "trace_case",
     "training_ids",
+    "training_pairs",
     "training_rows",
     "write_card",
     "write_hf_dataset",

@@ -30,7 +30,8 @@ def model_card(recipe: str, values: Mapping[str, Any], *, base_model: str, metri
         _sources(lineage["sources"]),
         _mix(lineage["mix"]),
         "Bad cases: learned from "
-        f"{lineage['bad_cases_learned']:,}, held back {lineage['bad_cases_held']:,}.",
+        f"{lineage['bad_cases_learned']:,}, held back {lineage['bad_cases_held']:,}."
+        + _preferred(lineage.get("pairs", 0)),
         *(
             ["## Bad cases after this version", cases]
             if (cases := values["bad_case_table"])
@@ -45,6 +46,10 @@ def model_card(recipe: str, values: Mapping[str, Any], *, base_model: str, metri
         f"packages and seeds; `--check` says whether all of it is still there.",
     ]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def _preferred(n_pairs: int) -> str:
+    return f" Then preferred on {n_pairs:,} pairs of a right and a wrong answer." * bool(n_pairs)
 
 
 def _gate(verdict: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ import polars as pl
 from curation.bad_cases import read_inbox
 from curation.lineage.family import edges_of, family_of
 from curation.lineage.finding import one_case, one_line, rows_by_id
+from curation.lineage.preferred import count_taught
 from curation.lineage.rows import TRAINED, Fate, fates_in_each, say_verdict
 from curation.lineage.shared import lookup_each
 from curation.lineage.states import (
@@ -27,9 +28,10 @@ def trace_case(store: Store, recipe: str, wanted: str) -> dict[str, Any] | None:
     """`lineage trace`: one bad case from the inbox to the models; None when there is none.
 
     `wanted` is its id, the id of its corrected row, or its prompt. `versions` has one entry for
-    each model version: the rows made from the case with their fate, and the version's own answer.
-    `state` is open, held back, augmented, trained, fixed in vN or regressed in vM, and `why` says
-    what stands behind it. Raises `ValueError` when several cases are meant.
+    each model version: the rows made from the case with their fate, how many `pairs` of it the
+    version was preferred on, and the version's own answer. `state` is open, held back, augmented,
+    trained, fixed in vN or regressed in vM, and `why` says what stands behind it. Raises
+    `ValueError` when several cases are meant.
     """
     views = model_views(store, recipe)
     delivered = {case["id"]: case for case in read_inbox(store)}
@@ -82,6 +84,7 @@ def _in_versions(views: list[View], case: dict[str, Any]) -> list[dict[str, Any]
             "version": view.label,
             "promoted": bool(view.entry and view.entry.values["promoted"]),
             "in_snapshot": there,
+            "pairs": count_taught(view, [case["id"]]),
             "rows": [_fate_line(view, line, row, told[line["id"]]) for line, row in lines],
             "answer": answers[view.steps["evaluation"].data_version],
         }
@@ -125,7 +128,7 @@ def _state(case: dict[str, Any], versions: list[dict[str, Any]]) -> tuple[str, s
         return said
     if case["half"] == "hold":
         return "held", ""
-    if trained := [v["version"] for v in versions if _n_trained(v)]:
+    if trained := [v["version"] for v in versions if _n_trained(v) or v["pairs"]]:
         return "trained", trained[-1]
     return ("augmented" if any(v["rows"] for v in versions) else "open"), ""
 
@@ -138,11 +141,12 @@ def _say_why(
     if case["half"] == "hold":
         said = f"{newest['version']} {_own_word(newest)}" if newest else "no version was asked it"
         return f"nothing is learned from this half; {said}"
-    if trained := [v for v in versions if _n_trained(v)]:
+    if trained := [v for v in versions if _n_trained(v) or v["pairs"]]:
         last = trained[-1]
         share = f"{_n_trained(last):,} of {len(last['rows']):,}"
-        said = f"{last['version']} was trained on what was made from it ({share} rows)"
-        return f"{said} and {_own_word(last)}"
+        said = [f"trained on what was made from it ({share} rows)"] if _n_trained(last) else []
+        said += ["taught its right answer over the wrong one"] if last["pairs"] else []
+        return f"{last['version']} was {' and '.join([*said, _own_word(last)])}"
     if made := [v for v in versions if v["rows"]]:
         last = made[-1]
         verdict, n = Counter(row["verdict"] for row in last["rows"]).most_common(1)[0]

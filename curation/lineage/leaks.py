@@ -10,7 +10,9 @@ import polars as pl
 
 from curation.leakage import stemming_from
 from curation.lineage.family import links_of
+from curation.lineage.preferred import taught_pairs
 from curation.lineage.views import View, model_view
+from curation.pairs import pair_rows
 from curation.rows import ANSWER, UTTERANCE
 from curation.similarity import gram_size, grams, jaccard
 from curation.store import Store
@@ -30,6 +32,7 @@ def find_model_leaks(
 ) -> dict[str, Any]:
     """`lineage leak`: trained rows that give a protected exam row away, and what was compared.
 
+    The right answers of pairs that the version was preferred on count as trained rows.
     `exact` is the same id, or the same prompt in any typography; `near` is a prompt at least as
     near as the threshold with the same answer; `stems_from` is a row made, over any number of
     steps, from a protected row or from a bad case that is held back.
@@ -37,6 +40,8 @@ def find_model_leaks(
     view = model_view(store, recipe, name)
     columns = ["id", "track", "messages"]
     trained = view.steps["training_set"].table("rows", columns=columns)
+    taught = pair_rows(taught_pairs(view.steps.get("adapter")), task=task).select(trained.columns)
+    trained = pl.concat([trained, taught.join(trained, on="id", how="anti")])
     exam = view.steps["split_rows"].table("exam", columns=[*columns, "guarded"])
     sides = [_keyed(trained), _keyed(exam.filter("guarded"))]
     by_text = _by_text(sides[0], sides[1], task, threshold)

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import polars as pl
 
 from curation.lineage.family import root_sources
+from curation.lineage.preferred import taught_pairs
 from curation.lineage.views import View
 from curation.registry import champion_at, champion_turns, find_version, registered, say_verdict
 from curation.store import Store, Version
@@ -19,9 +20,12 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def summarise_model(
-    training_set: Version, bad_cases: Version, base_model: Version
+    training_set: Version, bad_cases: Version, base_model: Version, adapter: Version | None = None
 ) -> dict[str, Any]:
-    """What a model was trained on, in counts: by source, by origin, by step and fate."""
+    """What a model was trained on, in counts: by source, by origin, by step and fate.
+
+    `pairs` are those that the adapter was preferred on.
+    """
     rows = training_set.table("rows", columns=["id", "source", "origin", "license", "repeats"])
     steps = {"training_set": training_set, **training_set.upstream()}
     names = [n for n in ("duplicates", "split_rows", "kept_rows", "training_set") if n in steps]
@@ -35,6 +39,7 @@ def summarise_model(
         "mix": training_set.values["mix"],
         "bad_cases_learned": bad_cases.values["halves"].get("learn", 0),
         "bad_cases_held": bad_cases.values["halves"].get("hold", 0),
+        "pairs": taught_pairs(adapter).height,
     }
 
 

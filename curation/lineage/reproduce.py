@@ -165,7 +165,7 @@ def _seeds(view: View) -> dict[str, Any]:
     import yaml
 
     found = _named(yaml.safe_load(recipe_text(view)) or {}, "")
-    for name in ("adapter", "base_model", "reward_model"):
+    for name in ("adapter", "sft_adapter", "base_model", "reward_model"):
         options = view.steps[name].values.get("options", {}) if name in view.steps else {}
         found |= {f"{name}.{k}": v for k, v in options.items() if k in _SEEDS}
     return dict(sorted(found.items()))

@@ -1,8 +1,9 @@
 """States: what became of each bad case through the model versions, of one case or of all of them.
 
 A case is `open` until rows are made from it (`augmented`), `trained` once one of these was trained
-on, `fixed` by the version that answers it right, and `regressed` by a later one that does not. One
-of the half that is held back is `held` until it is fixed, because nothing is learned from it.
+on or the case itself was a pair to prefer by, `fixed` by the version that answers it right, and
+`regressed` by a later one that does not. One of the half that is held back is `held` until it is
+fixed, because nothing is learned from it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +13,7 @@ import polars as pl
 
 from curation.bad_cases import read_inbox
 from curation.lineage.family import links_of
+from curation.lineage.preferred import taught_pairs
 from curation.lineage.views import View, model_views, newest_view
 from curation.markdown import plain, table
 from curation.rows import digest
@@ -90,6 +92,7 @@ def find_states(versions: Mapping[str, View], cases: pl.DataFrame) -> dict[str, 
         made = rows_made(view, waiting.join(there, on="id", how="semi"))
         trained = view.steps["training_set"].table("rows", ["id"])
         learned = set(made.join(trained, left_on="row", right_on="id", how="semi")["id"])
+        learned |= {*taught_pairs(view.steps.get("adapter"))["of"]} & {*waiting["id"]}
         found |= {id: ("augmented", "") for id in made["id"]}
         found |= {id: ("trained", label) for id in learned}
         waiting = waiting.filter(~pl.col("id").is_in(learned))  # no older version says more

@@ -1,9 +1,9 @@
 """Who used it: every model version that a row, a source or a licence went into, on any way.
 
 A row or a bad case reaches a model in its own words, through rows made from it, through a row that
-it was merged into, as an example in a call that wrote rows, through what judged the rows (the
-reward model, the reference of the scorers), or inside the base model. Whoever must delete a
-person's text needs all of these ways.
+it was merged into, as an example in a call that wrote rows, as a pair to prefer by, through what
+judged the rows (the reward model, the reference of the scorers), or inside the base model. Whoever
+must delete a person's text needs all of these ways.
 """
 
 from collections.abc import Collection
@@ -23,13 +23,14 @@ from curation.lineage.finding import (
     texts,
 )
 from curation.lineage.model import describe_sources, source_licences
+from curation.lineage.preferred import count_taught
 from curation.lineage.shared import Rows, lookup_each
 from curation.lineage.views import View, model_views, newest_view
 from curation.registry import say_verdict
 from curation.rows import ROW_SCHEMA
 from curation.store import Store, Version
 
-WAYS = ("trained", "through", "stands_for", "shown", "judges", "pretrained")
+WAYS = ("trained", "through", "stands_for", "shown", "pairs", "judges", "pretrained")
 
 
 def find_users(
@@ -40,9 +41,10 @@ def find_users(
     `what` is row, bad case, source, licence or "" when nothing of the kind is known; `versions` has
     one entry for each model version that used it. For rows these count: `trained` (this very text),
     `through` (rows made from it), `stands_for` (a kept row that it was merged into), `shown` (rows
-    written by a call that showed it), `judges` (what the reward model and the reference of the
-    scorers took of it) and `pretrained` (the base model read it). `measured_by` are versions that
-    were asked it in their exam, which is no training.
+    written by a call that showed it), `pairs` (of a right and a wrong answer that taught it),
+    `judges` (what the reward model and the reference of the scorers took of it) and `pretrained`
+    (the base model read it). `measured_by` are versions that were asked it in their exam, which is
+    no training.
 
     Every row that has the text as a whole turn is followed; where none has, every row that holds
     it. `limit` is only on the rows that are shown, here and for each version: `n_rows` are all, and
@@ -155,6 +157,7 @@ def _by_rows(
         {
             **_head(view),
             **{way: len(found) for way, found in reached.items()},
+            "pairs": count_taught(view, ids, prompts),
             "judges": sum(judges.get(step.data_version, 0) for step in view.steps.values()),
             "pretrained": pretrained[view.steps["base_model"].data_version],
             "measured": len(exam),

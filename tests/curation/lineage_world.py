@@ -18,6 +18,7 @@ from curation.ingest import merge_sources, read_source
 from curation.lineage.model import summarise_model
 from curation.llm_ledger import LEDGER, read_calls
 from curation.mix import mix_tracks
+from curation.pairs import TRAINED, case_pairs
 from curation.registry import next_number
 from curation.rows import (
     EDGE_SCHEMA,
@@ -75,6 +76,7 @@ class Plan:
     recipe: dict[str, Any] = field(default_factory=dict)
     how: dict[str, dict[str, Any]] = field(default_factory=dict)  # step -> what differs in `how`
     promoted: bool = True
+    taught: list[dict[str, Any]] = field(default_factory=list)  # cases it was preferred on
     call: str = ""  # the archived call that wrote the made rows
     reference: list[tuple[str, str]] = field(default_factory=list)  # what scorers were fitted on
 
@@ -221,7 +223,7 @@ class _World:
         )
 
     def register(self, trained: Version, base: Version, cases: Version, split: Version) -> Version:
-        adapter = self.step("adapter", {}, values={"options": {"seed": 0}},
+        adapter = self.step("adapter", self.pairs(), values={"options": {"seed": 0}},
                             inputs={"training_set": trained, "base_model": base})  # fmt: skip
         exam = split.table("exam")
         said = [_answered(row, self.plan.answers) for row in exam.iter_rows(named=True)]
@@ -238,11 +240,19 @@ class _World:
             "number": number, "id": id, "promoted": self.plan.promoted, "card": f"# w v{number}\n",
             "verdict": {"rules": [["leaks = 0", True, "leaks 0"]], "note": ""},
             "metrics": {"candidate": {"exact_match": 0.5}}, "failed_heldout": 0,
-            "lineage": summarise_model(trained, cases, base),
+            "lineage": summarise_model(trained, cases, base, adapter),
         }  # fmt: skip
         inputs = {"adapter": adapter, "base_model": base, "training_set": trained,
                   "bad_cases": cases, "evaluation": evaluation}  # fmt: skip
         return self.step("model_version", {}, inputs=inputs, values=values)
+
+    def pairs(self) -> dict[str, pl.DataFrame]:
+        """What a preference stage leaves of the cases that were its pairs; nothing without any."""
+        if not self.plan.taught:
+            return {}
+        cases = pl.DataFrame(self.plan.taught, schema=BAD_CASE_SCHEMA)
+        pairs, _ = case_pairs(cases.with_columns(half=pl.lit("learn")), task=TASK)
+        return {"pairs": pairs.with_columns(part=pl.lit(TRAINED), reason=pl.lit(""))}
 
     def _judged(
         self,

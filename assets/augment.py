@@ -45,7 +45,7 @@ def augmented_stage(recipe: Recipe) -> Stage:
         augmented_rows,
         ("rows", "bad_cases", "error_types", "verdicts"),
         section=[plug.section, recipe.task_plug.section],
-        code=(plug.module, recipe.task_plug.module),
+        code=(plug.module, *recipe.task_plug.modules),
         reads=lambda job: plug.files_digest(),
         files=plug.files_state,
         checks=("conservation",),

@@ -175,7 +175,9 @@ def _named(
 def _readable_zh(signature: str) -> str:
     whole, _, topic = signature.partition("/")
     kind, _, place = whole.partition(":")
-    return "，".join(filter(None, ["：".join(filter(None, [_ZH.get(kind, kind), place])), topic]))
+    part, _, kind = kind.rpartition(".")  # `chat.too_short`, of a task that has parts
+    said = "：".join(filter(None, [_ZH.get(kind, kind), place]))
+    return "，".join(filter(None, [part, said, topic]))
 
 
 def _read_change(record: Mapping[str, Any]) -> Line:

@@ -85,7 +85,8 @@ class Batch:
     def request(self, error_type: OpenType, per_call: int) -> Ask:
         """The next call of a type: other cases and examples each time, the last refusals named."""
         error_type.next_turn(self.examples, per_call)
-        task = self.work.task
+        case = error_type.shown[0]
+        task = self.work.task.part(case["prompt"], case["gold"])[1]
         messages = ask_for_rows(
             self.told.rows,
             {"task": task.system, "fields": task.fields},
@@ -213,8 +214,9 @@ class Batch:
             "relation": proposal.relation,
             "prompt": self.told.rows.label,
         }
+        task = self.work.task.part(proposal.prompt, proposal.answer)[1]
         row = make_row(
-            dialogue(proposal.prompt, proposal.answer, system=self.work.task.system),
+            dialogue(proposal.prompt, proposal.answer, system=task.system),
             track="domain",
             origin="llm",
             source=self.told.source,

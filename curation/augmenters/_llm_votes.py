@@ -29,9 +29,10 @@ def ask_votes(
     parameters: Mapping[str, Any],
 ) -> list[Ask]:
     """`votes` questions that differ in their seed, and so are as many calls."""
+    own = task.part(proposal.prompt, proposal.answer)[1]
     messages = fill_messages(
         prompt,
-        {"task": task.system, "fields": task.fields},
+        {"task": own.system, "fields": own.fields},
         examples=show_examples((e["prompt"], e["answer"]) for e in error_type.examples),
         said=fenced(proposal.prompt),
     )

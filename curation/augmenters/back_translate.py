@@ -84,7 +84,8 @@ def back_translate(
             text = _translated(book, said, call, to=_language(seed))
             if text and (proposal := _accepted(book, known, seed, text, call)):
                 known.add(proposal.prompt, proposal.answer)
-                messages = dialogue(proposal.prompt, seed["gold"], system=work.task.system)
+                own = work.task.part(proposal.prompt, seed["gold"])[1]
+                messages = dialogue(proposal.prompt, seed["gold"], system=own.system)
                 meta = {
                     "prompt": prompts[_language(seed)].label,
                     "by_way_of": _OTHER[_language(seed)],
@@ -142,7 +143,8 @@ def _accepted(
         book.refuse(text, str(error), call)
         return None
     said = {"task": task, "known": known, "exam": exam, "max_chars": _MOST_CHARS}
-    reason = lost_on_the_way(task, seed["prompt"], text) or refusal(proposal, **said)
+    own = task.part(seed["prompt"], seed["gold"])[1]
+    reason = lost_on_the_way(own, seed["prompt"], text) or refusal(proposal, **said)
     if reason:
         book.refuse(text, reason, call)
     return None if reason else proposal

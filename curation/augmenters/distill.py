@@ -94,7 +94,8 @@ def distill(
             turns = shown if form == "few_shot" else []
             edges = {seed["id"]: "transform"} | {one["id"]: "fewshot" for one in turns}
             meta = {"form": form, "prompt": prompt.label}
-            messages = _as_turns(turns, seed["prompt"], answer, work.task.system)
+            system = _task_of(seed, work.task).system
+            messages = _as_turns(turns, seed["prompt"], answer, system)
             book.add(seed, messages, call=call, edges=edges, meta=meta)
         return book.result(seeds)
 
@@ -136,12 +137,17 @@ def choose_shots(
         yield seed, shown
 
 
+def _task_of(seed: Seed, task: Task) -> Task:
+    return task.part(seed["prompt"], seed["gold"])[1]
+
+
 def _ask(
     seed: Seed, shown: Sequence[Seed], task: Task, prompt: Prompt, parameters: Mapping[str, Any]
 ) -> Ask:
+    own = _task_of(seed, task)
     messages = fill_messages(
         prompt,
-        {"task": task.system, "fields": task.fields},
+        {"task": own.system, "fields": own.fields},
         examples=show_examples((one["prompt"], one["gold"]) for one in shown) or "-",
         said=fenced(seed["prompt"]),
     )
@@ -173,7 +179,8 @@ def _compare(seed: Seed, proposal: Proposal, task: Task, form: Form) -> str:
     same = task.canonical(proposal.answer) == task.canonical(seed["gold"])
     if form == "answer":
         return SAME if same else ""
-    valid = bool(task.fields) and not task.check(seed["prompt"], seed["gold"])
+    own = _task_of(seed, task)
+    valid = bool(own.fields) and not own.check(seed["prompt"], seed["gold"])
     return DISPUTED if valid and not same else ""
 
 

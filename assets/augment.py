@@ -1,6 +1,6 @@
 """Augment: new rows aimed at the errors, each with an edge to what it was made from."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import polars as pl
@@ -43,7 +43,7 @@ def augmented_stage(recipe: Recipe) -> Stage:
         "augmented_rows",
         "3_augment",
         augmented_rows,
-        ("rows", "bad_cases", "error_types", "verdicts"),
+        augment_inputs(recipe),
         section=[plug.section, recipe.task_plug.section],
         code=(plug.module, *recipe.task_plug.modules),
         reads=lambda job: plug.files_digest(),
@@ -52,16 +52,29 @@ def augmented_stage(recipe: Recipe) -> Stage:
     )
 
 
+def augment_inputs(recipe: Recipe) -> tuple[str, ...]:
+    """What the augmenter reads: the frozen reference only where it holds rows against it."""
+    always = ("rows", "bad_cases", "error_types", "verdicts")
+    return (*always, "reference") if recipe.augment.options.get("perplexity") else always
+
+
 def augmented_rows(
-    job: Job, rows: Version, bad_cases: Version, error_types: Version, verdicts: Version
+    job: Job,
+    rows: Version,
+    bad_cases: Version,
+    error_types: Version,
+    verdicts: Version,
+    *reference: Version,
 ) -> Made:
     """Rows made from seeds and bad cases to learn from, and those set right; what was rejected."""
-    if since := _of_the_same(job, rows, bad_cases, error_types, verdicts):
+    fixed = (bad_cases, error_types, *reference)
+    if since := _of_the_same(job, rows, verdicts, fixed):
         none = Change(pl.DataFrame(), pl.DataFrame())
         tables = dict.fromkeys(since.tables, none)
         return Made(tables, values=since.values, checks=since.checks, since=since)
     bought = _bought(job)
-    work = replace(gather_work(job, rows, bad_cases, error_types, verdicts), bought=bought)
+    work = gather_work(job, rows, bad_cases, error_types, verdicts, *reference)
+    work = replace(work, bought=bought)
     made = job.recipe.augment.make()(work)
     made = _with_fixes(made, rows, verdicts, job.recipe.task)
     edges = pl.DataFrame(made.edges, schema=EDGE_SCHEMA).unique()
@@ -126,9 +139,15 @@ def _with_fixes(made: Augmented, rows: Version, verdicts: Version, task: Task) -
 
 
 def gather_work(
-    job: Job, rows: Version, bad_cases: Version, error_types: Version, verdicts: Version
+    job: Job,
+    rows: Version,
+    bad_cases: Version,
+    error_types: Version,
+    verdicts: Version,
+    *reference: Version,
 ) -> AugmentWork:
-    """The material of an augmenter, which has bought nothing yet."""
+    """The material of an augmenter, which has bought nothing yet; versions of `augment_inputs`."""
+    more = {"reference": reference[0].table("rows")} if reference else {}
     task, types = job.recipe.task, error_types.table("rows")
     return AugmentWork(
         task=task,
@@ -139,6 +158,7 @@ def gather_work(
         cache=job.store.root,
         exam=sign_exam(rows.table("rows", where=_ASKED), bad_cases.table("rows"), task=task),
         verdicts=verdicts.table("rows"),
+        **more,
     )
 
 
@@ -152,7 +172,7 @@ def _seeds(job: Job, rows: Version, verdicts: Version) -> pl.DataFrame:
 
 
 def _of_the_same(
-    job: Job, rows: Version, bad_cases: Version, error_types: Version, verdicts: Version
+    job: Job, rows: Version, verdicts: Version, fixed: Sequence[Version]
 ) -> Version | None:
     """The present head, where it was made from all that would be made from now.
 
@@ -161,7 +181,7 @@ def _of_the_same(
     since, reads = job.same_code, digest(job.recipe.augment.files_digest())
     if since is None or since.manifest["how"]["reads"] != reads:
         return None
-    if not all(is_input_of(since, version) for version in (bad_cases, error_types)):
+    if not all(is_input_of(since, version) for version in fixed):
         return None
     ids = changed_ids(since, [(rows, "rows"), (verdicts, "rows")])
     fixed = verdicts.table("fixes")["row_id"]

@@ -6,7 +6,9 @@ from typing import Any
 
 from curation.augmenters._base import Augmented, AugmentWork
 from curation.augmenters._known import NEAR, REPEATS, KnownRows
+from curation.augmenters._llm_band import perplexity_band
 from curation.augmenters._llm_calls import ROWS, Ask, Calls
+from curation.augmenters._llm_opinions import Asked, Opinions
 from curation.augmenters._llm_rows import (
     Proposal,
     parse_rows,
@@ -15,7 +17,6 @@ from curation.augmenters._llm_rows import (
     refusal,
 )
 from curation.augmenters._llm_types import CATEGORY, REASONS, Limits, OpenType
-from curation.augmenters._llm_votes import ask_votes, count_votes
 from curation.augmenters._prompts import Prompt, ask_for_rows
 from curation.llm import Reply
 from curation.rows import ANSWER, UTTERANCE, dialogue, make_row
@@ -28,9 +29,9 @@ class Told:
 
     language: str
     rows: Prompt
-    answer: Prompt
+    opinions: Opinions
     parameters: Mapping[str, Any]
-    votes: int
+    band: Sequence[float] = ()
     source: str = "llm"
     edge: str = "augment_badcase"
 
@@ -52,6 +53,7 @@ class Batch:
         seeds = self.work.seeds.select("id", prompt=UTTERANCE, answer=ANSWER)
         cases = self.work.bad_cases
         self.examples = seeds.to_dicts()
+        self._band = perplexity_band(self.work, self.told.band)
         self._languages = {*self.work.seeds["lang"]} & {"zh", "en"}
         prompts, answers = [*seeds["prompt"], *cases["prompt"]], [*seeds["answer"], *cases["gold"]]
         self._known = KnownRows(self.work.task, prompts, [answer or "" for answer in answers])
@@ -102,7 +104,7 @@ class Batch:
     def take(self, replies: Sequence[tuple[OpenType, Reply]]) -> None:
         """Turn replies into rows, edges and refusals, and decide which types go on."""
         read = [(*both, self._read(*both)) for both in replies]
-        said = iter(self._vote([(t, proposal) for t, _, found in read for proposal in found]))
+        said = iter(self._ask_opinions(read))
         for error_type, reply, found in read:
             before = error_type.made
             for proposal in found:
@@ -165,6 +167,7 @@ class Batch:
                 task=self.work.task,
                 known=self._known,
                 exam=self.work.exam,
+                band=self._band,
                 languages=self._languages,
             )
         except ValueError as error:
@@ -174,26 +177,14 @@ class Batch:
             self._refuse(error_type, proposal_text(value), reason, call)
         return None if reason else proposal
 
-    def _vote(self, proposed: Sequence[tuple[OpenType, Proposal]]) -> list[str]:
-        """Of each proposal "" or why the model's own answers to it speak against it."""
-        if not self.told.votes:
-            return [""] * len(proposed)
-        asked = [self._ask_votes(error_type, proposal) for error_type, proposal in proposed]
-        replies = iter(self.calls.ask([ask for some in asked for ask in some]))
-        return [
-            count_votes(proposal, [next(replies) for _ in some], self.work.task)
-            for (_, proposal), some in zip(proposed, asked, strict=True)
+    def _ask_opinions(self, read: Sequence[tuple[OpenType, Reply, list[Proposal]]]) -> list[str]:
+        """Of each proposal "" or why what models say of it speaks against it."""
+        asked = [
+            Asked(proposal, error_type.signature, error_type.examples)
+            for error_type, _, found in read
+            for proposal in found
         ]
-
-    def _ask_votes(self, error_type: OpenType, proposal: Proposal) -> list[Ask]:
-        return ask_votes(
-            proposal,
-            error_type,
-            prompt=self.told.answer,
-            task=self.work.task,
-            votes=self.told.votes,
-            parameters=self.told.parameters,
-        )
+        return self.told.opinions.ask(asked, self.work, self.calls)
 
     def _judge(self, error_type: OpenType, good: int) -> None:
         """Whether the type goes on after a call of which so many rows were good."""

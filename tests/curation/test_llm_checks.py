@@ -52,13 +52,18 @@ def kind_of(request):
 
 def script(**answers):
     """A server that answers each kind of request in its own way; votes agree unless told."""
+    return ScriptedLLM(responder(**answers))
+
+
+def responder(**answers):
+    """What `script` answers."""
 
     def agree(request):
         said = json.loads(request["messages"][1]["content"].split("<data>\n")[-1].split("\n<")[0])
         return {"answer": json.loads(answer("水温", said.removeprefix("水温设为")))}
 
     answers = {"rows": good_rows, "name": lambda _: LESSON, "vote": agree} | answers
-    return ScriptedLLM(lambda request: answers[kind_of(request)](request))
+    return lambda request: answers[kind_of(request)](request)
 
 
 def users(server, kind):

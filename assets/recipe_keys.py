@@ -27,7 +27,7 @@ OPTIONAL = (ENSEMBLE,)
 GIVEN = {"task", "report", "out", "now", "system", "signed", "bands", "alike", "read", "engine"}
 """Keyword arguments that the graph supplies; they never stand in a recipe."""
 GIVEN_TO = {
-    "feedback": {"changes", "stalled"},
+    "feedback": {"changes", "stalled", "failed"},
     "reward_model": {"base_model"},
     "split": {"templates"},
     "train": {"on_look"},

@@ -70,7 +70,7 @@ class AugmentWork:
 class Augmented:
     """What came out: `make_row` rows, `EDGE_SCHEMA` edges, refusals, and what it used up.
 
-    `proposed` counts what was looked at as it came, so that each is made or refused.
+    `proposed` counts what was looked at as it came, so that each is made, waits or is refused.
     """
 
     rows: list[dict]
@@ -83,5 +83,7 @@ class Augmented:
     """`BOUGHT_SCHEMA`: the calls that all this was read from."""
     types: list[dict] = field(default_factory=list)
     """`TYPES_SCHEMA`: what became of each error type."""
+    waiting: list[dict] = field(default_factory=list)
+    """Rows that people have to accept one by one, as the sample of their error type failed."""
     known: list[str] = field(default_factory=list)
     """Ids of all that could be shown in a call, so that the next version sees what is new."""

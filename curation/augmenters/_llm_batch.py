@@ -18,6 +18,7 @@ from curation.augmenters._llm_rows import (
 )
 from curation.augmenters._llm_types import CATEGORY, REASONS, Limits, OpenType
 from curation.augmenters._prompts import Prompt, ask_for_rows
+from curation.error_types import SAMPLE_FAILED
 from curation.llm import Reply
 from curation.rows import ANSWER, UTTERANCE, dialogue, make_row
 from curation.unsafe_text import unsafe_reason
@@ -47,9 +48,11 @@ class Batch:
     rows: list[dict] = field(default_factory=list)
     edges: list[dict] = field(default_factory=list)
     rejected: list[dict] = field(default_factory=list)
+    waiting: list[dict] = field(default_factory=list)
     proposed: int = 0
 
     def __post_init__(self) -> None:
+        self._held: set[str] = set()  # error types whose rows wait unless people said something
         seeds = self.work.seeds.select("id", prompt=UTTERANCE, answer=ANSWER)
         cases = self.work.bad_cases
         self.examples = seeds.to_dicts()
@@ -64,12 +67,14 @@ class Batch:
         """Take every earlier call whose material is still there.
 
         A call belongs to the type that the first case it showed is of now. A type that was stopped
-        goes on when it has a bad case that was not known then.
+        goes on when it has a bad case that was not known then. Where people's sample of a type
+        failed, its rows wait until somebody has judged them.
         """
         owner = {case["id"]: t for t in types for case in t.cases}
         cases = {case["id"]: case for t in types for case in t.cases}
         examples = {e["id"]: e for e in self.examples}
-        earlier, stalled = self.work.bought, [t for t in types if t.stopped]
+        earlier, stalled = self.work.bought, {t.signature: t.stopped for t in types if t.stopped}
+        self._held = {s for s, why in stalled.items() if why == SAMPLE_FAILED}
         for line in earlier.calls.filter(kind=ROWS).iter_rows(named=True):
             if cases.keys() >= {*line["cases"]} and examples.keys() >= {*line["examples"]}:
                 error_type = owner[line["cases"][0]]
@@ -81,8 +86,8 @@ class Batch:
         for error_type in types:
             if not earlier.known.issuperset(case["id"] for case in error_type.cases):
                 error_type.stopped = ""
-        for error_type in stalled:
-            error_type.stopped = error_type.stopped or "no gain"
+        for error_type in types:
+            error_type.stopped = stalled.get(error_type.signature, error_type.stopped)
 
     def request(self, error_type: OpenType, per_call: int) -> Ask:
         """The next call of a type: other cases and examples each time, the last refusals named."""
@@ -121,7 +126,8 @@ class Batch:
         told = [error_type.line() for error_type in types]
         made = (self.rows, self.edges, self.rejected)
         known = sorted({case["id"] for error_type in types for case in error_type.cases})
-        return Augmented(*made, usage, self.proposed, self.calls.bought, told, known)
+        more = (self.calls.bought, told, self.waiting, known)
+        return Augmented(*made, usage, self.proposed, *more)
 
     def line(self) -> str:
         """The present state for people."""
@@ -217,7 +223,11 @@ class Batch:
         )
         error_type.made += 1
         error_type.first += [row["id"]] if error_type.calls == 1 else []
-        self.rows.append(row)
+        if error_type.signature in self._held and row["id"] not in self._verdicts:
+            error_type.waiting += 1
+            self.waiting.append(row)
+        else:
+            self.rows.append(row)
         shown, parent = error_type.shown, proposal.parent
         for case in [shown[parent - 1]] if 0 < parent <= len(shown) else shown:
             edge = {"child": row["id"], "parent": case["row_id"] or case["id"], "call": call}

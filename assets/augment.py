@@ -1,6 +1,6 @@
 """Augment: new rows aimed at the errors, each with an edge to what it was made from."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import polars as pl
@@ -22,7 +22,7 @@ from curation.error_types import cases_by_type
 from curation.exam_signs import sign_exam
 from curation.fixes import fix_rows
 from curation.llm_ledger import LEDGER, read_calls
-from curation.rows import EDGE_SCHEMA, digest, rows_frame
+from curation.rows import EDGE_SCHEMA, ROW_SCHEMA, digest, rows_frame
 from curation.store import Change, Made, Version
 from curation.tasks._base import Task
 
@@ -43,25 +43,37 @@ def augmented_stage(recipe: Recipe) -> Stage:
         "augmented_rows",
         "3_augment",
         augmented_rows,
-        ("rows", "bad_cases", "error_types", "verdicts"),
+        augment_inputs(recipe),
         section=[plug.section, recipe.task_plug.section],
-        code=(plug.module, recipe.task_plug.module),
+        code=(plug.module, *recipe.task_plug.modules),
         reads=lambda job: plug.files_digest(),
         files=plug.files_state,
         checks=("conservation",),
     )
 
 
+def augment_inputs(recipe: Recipe) -> tuple[str, ...]:
+    """What the augmenter reads: the frozen reference only where it holds rows against it."""
+    always = ("rows", "bad_cases", "error_types", "verdicts")
+    return (*always, "reference") if recipe.augment.options.get("perplexity") else always
+
+
 def augmented_rows(
-    job: Job, rows: Version, bad_cases: Version, error_types: Version, verdicts: Version
+    job: Job,
+    rows: Version,
+    bad_cases: Version,
+    error_types: Version,
+    verdicts: Version,
+    *reference: Version,
 ) -> Made:
     """Rows made from seeds and bad cases to learn from, and those set right; what was rejected."""
-    if since := _of_the_same(job, rows, bad_cases, error_types, verdicts):
+    if since := _of_the_same(job, rows, verdicts, (bad_cases, error_types, *reference)):
         none = Change(pl.DataFrame(), pl.DataFrame())
         tables = dict.fromkeys(since.tables, none)
         return Made(tables, values=since.values, checks=since.checks, since=since)
     bought = _bought(job)
-    work = replace(gather_work(job, rows, bad_cases, error_types, verdicts), bought=bought)
+    work = gather_work(job, rows, bad_cases, error_types, verdicts, *reference)
+    work = replace(work, bought=bought)
     made = job.recipe.augment.make()(work)
     made = _with_fixes(made, rows, verdicts, job.recipe.task)
     edges = pl.DataFrame(made.edges, schema=EDGE_SCHEMA).unique()
@@ -75,10 +87,12 @@ def augmented_rows(
         orient="row",
     )
     refused = count_records("proposals", rejected.height)
+    waiting = rows_frame(made.waiting)
+    waits = {"waiting": count_records("proposals", waiting.height)} if waiting.height else {}
     came = count_records("proposals", made.proposed - len(made.rows))
     account = Account(
         {"created": tally_rows(created), "proposed": came},
-        {"made": tally_rows(rows_made), "refused": refused},
+        {"made": tally_rows(rows_made), "refused": refused, **waits},
     )
     wrong = account.problems()
     return Made(
@@ -88,6 +102,7 @@ def augmented_rows(
             "rejected": rejected,
             "bought": asked,
             "calls": _answers(job, asked, bought.answers),
+            **({"waiting": waiting} if waiting.height else {}),
             "known": pl.DataFrame({"id": made.known}, schema={"id": pl.String}),
             "types": pl.DataFrame(made.types, schema=TYPES_SCHEMA),
         },
@@ -126,9 +141,15 @@ def _with_fixes(made: Augmented, rows: Version, verdicts: Version, task: Task) -
 
 
 def gather_work(
-    job: Job, rows: Version, bad_cases: Version, error_types: Version, verdicts: Version
+    job: Job,
+    rows: Version,
+    bad_cases: Version,
+    error_types: Version,
+    verdicts: Version,
+    *reference: Version,
 ) -> AugmentWork:
-    """The material of an augmenter, which has bought nothing yet."""
+    """The material of an augmenter, which has bought nothing yet; versions of `augment_inputs`."""
+    frozen = reference[0].table("rows") if reference else ROW_SCHEMA.to_frame()
     task, types = job.recipe.task, error_types.table("rows")
     return AugmentWork(
         task=task,
@@ -139,6 +160,7 @@ def gather_work(
         cache=job.store.root,
         exam=sign_exam(rows.table("rows", where=_ASKED), bad_cases.table("rows"), task=task),
         verdicts=verdicts.table("rows"),
+        reference=frozen,
     )
 
 
@@ -152,7 +174,7 @@ def _seeds(job: Job, rows: Version, verdicts: Version) -> pl.DataFrame:
 
 
 def _of_the_same(
-    job: Job, rows: Version, bad_cases: Version, error_types: Version, verdicts: Version
+    job: Job, rows: Version, verdicts: Version, others: Sequence[Version]
 ) -> Version | None:
     """The present head, where it was made from all that would be made from now.
 
@@ -161,7 +183,7 @@ def _of_the_same(
     since, reads = job.same_code, digest(job.recipe.augment.files_digest())
     if since is None or since.manifest["how"]["reads"] != reads:
         return None
-    if not all(is_input_of(since, version) for version in (bad_cases, error_types)):
+    if not all(is_input_of(since, version) for version in others):
         return None
     ids = changed_ids(since, [(rows, "rows"), (verdicts, "rows")])
     fixed = verdicts.table("fixes")["row_id"]
@@ -170,7 +192,8 @@ def _of_the_same(
     touched = (version.lookup("rows", ids, texts=False) for version in (since.input("rows"), rows))
     if any(some.filter(_TRUSTED | _ASKED).height for some in touched):
         return None
-    return None if since.lookup("rows", ids, ["id"]).height else since
+    made = [since.lookup(t, ids, ["id"]) for t in ("rows", "waiting") if t in since.tables]
+    return None if any(some.height for some in made) else since
 
 
 def _bought(job: Job) -> Bought:

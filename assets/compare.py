@@ -13,7 +13,7 @@ from curation.progress import Report, silent
 from curation.registry import find_version
 from curation.store import Store, Version
 from evaluation.cases import CASE_SCHEMA, predict_cases
-from evaluation.compare import measure_arms, pair_arms, weigh_pairs
+from evaluation.compare import measure_arms, measure_parts, pair_arms, weigh_pairs
 
 _OWN = ("base", "few_shot")
 
@@ -77,6 +77,7 @@ def _compare(
     return {
         "n_cases": cases.filter((pl.col("arm") == new) & (pl.col("kind") == "task")).height,
         "metrics": measure_arms(cases, [*arms], makers, recipe.task),
+        "parts": measure_parts(cases, [*arms], makers, recipe.task),
         "main": recipe.main_metric,
         "new": new,
         "against": {old: _hold(recipe, cases, clusters, (old, new)) for old in others},

@@ -23,7 +23,7 @@ from curation.store import Made, Version
 from curation.tables import read_table
 from evaluation.bad_cases import cases_to_ask, count_fixed_cases, fixed_table
 from evaluation.cases import CASE_SCHEMA, predict_cases
-from evaluation.compare import measure_arms, pair_arms, weigh_pairs
+from evaluation.compare import measure_arms, measure_parts, pair_arms, weigh_pairs
 from evaluation.gate import (
     Verdict,
     compare_arms,
@@ -86,7 +86,7 @@ def evaluation_stage(recipe: Recipe) -> Stage:
         evaluation,
         ("predictions", "training_set", "split_rows", "bad_cases"),
         recipe.sections(("task", "evaluate", "gate")),
-        (recipe.task_plug.module, *(plug.module for plug in plugs)),
+        (*recipe.task_plug.modules, *(plug.module for plug in plugs)),
         reads=lambda job: [plug.files_digest() for plug in plugs],
         files=lambda: {name: at for plug in plugs for name, at in plug.files_state().items()},
         checks=("leakage", "gate"),
@@ -105,7 +105,10 @@ def evaluation(
     task = job.recipe.task
     cases = predictions.table("rows")
     marked = mark_cases(cases, task)
-    metrics = _metrics(job, cases.filter(pl.col("split") == "test"))
+    test = cases.filter(pl.col("split") == "test")
+    makers = {name: plug.make() for name, plug in job.recipe.metrics.items()}
+    metrics = measure_arms(test, ARMS, makers, task)
+    parts = measure_parts(test, ARMS, makers, task)
     guarded = split_rows.table("exam").filter("guarded").drop("guarded")
     trained = training_set.table("rows").drop("repeats")
     taught = taught_rows(predictions.input("adapter"), task=task).select(trained.columns)
@@ -122,6 +125,7 @@ def evaluation(
         tables={"rows": marked, "leaks": leaks, "pairs": pairs},
         values={
             "metrics": metrics,
+            "parts": parts,
             "n_cases": n_cases,
             "held_back": count_fixed(marked, held["row_id"]),
             "bad_cases": fixed,
@@ -132,7 +136,7 @@ def evaluation(
             "slices": slices,
             "gate_values": values,
             "verdict": verdict.to_dict(),
-            "table": metrics_table(metrics),
+            "table": metrics_table(metrics) + parts_table(parts),
         },
         checks={
             "leakage": (
@@ -154,9 +158,15 @@ def metrics_table(metrics: dict[str, dict[str, float | None]]) -> str:
     return table(["arm", *names], lines, numbers=len(names)) + "\n"
 
 
-def _metrics(job: Job, test: pl.DataFrame) -> dict[str, dict[str, float | None]]:
-    makers = {name: plug.make() for name, plug in job.recipe.metrics.items()}
-    return measure_arms(test, ARMS, makers, job.recipe.task)
+def parts_table(parts: dict[str, dict[str, dict[str, float | None]]]) -> str:
+    """A table of arms by metrics for each part of a task, "" for one without; general metrics are
+    left out, as they say nothing of a part."""
+    text = ""
+    for name, metrics in parts.items():
+        told = {m for said in metrics.values() for m, value in said.items() if value is not None}
+        shown = {arm: {m: said[m] for m in said if m in told} for arm, said in metrics.items()}
+        text += f"\n**{plain(name)}**\n\n{metrics_table(shown)}"
+    return text
 
 
 def judge_again(recipe: Recipe, values: Mapping[str, float | None], pairs: pl.DataFrame) -> Verdict:

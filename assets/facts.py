@@ -99,7 +99,7 @@ def _fact_stage(recipe: Recipe, name: str, plug: Plug, ranked: bool) -> Stage:
     needed = [use for use in plug.uses if use != "task"]
     needed += ["reference"] if ranked and "reference" not in needed else []
     section = [plug.section, recipe.task_plug.section if "task" in plug.uses else ""]
-    code = (plug.module, *([recipe.task_plug.module] if "task" in plug.uses else []))
+    code = (plug.module, *(recipe.task_plug.modules if "task" in plug.uses else ()))
 
     def facts(job: Job, split_rows: Version, *inputs: Version) -> Made:
         given = dict(zip(needed, inputs, strict=True))

@@ -14,6 +14,9 @@ from curation.error_types import changes_digest, find_error_types, read_changes
 from curation.gains import find_stalled
 from curation.inbox import Inbox, Line
 from curation.intake import take_drops
+from curation.lineage.views import newest_view
+from curation.review_rows import read_material
+from curation.review_samples import sample_groups
 from curation.reviews import INBOX as VERDICTS
 from curation.reviews import (
     UNDECIDED,
@@ -48,12 +51,12 @@ def bad_cases(job: Job) -> Made:
 @stage(
     GROUP,
     section=("feedback", "task"),
-    reads=lambda job: [changes_digest(_delivered_changes(job)), _stalled(job)],
+    reads=lambda job: [changes_digest(_delivered_changes(job)), _stalled(job), _failed(job)],
 )
 def error_types(job: Job, bad_cases: Version) -> Made:
     """Kinds of error among the bad cases to learn from, and how many rows each kind should get."""
     changes = read_changes(_delivered_changes(job))
-    types = _find_types(job, bad_cases, changes, _stalled(job))
+    types = _find_types(job, bad_cases, changes, _stalled(job), _failed(job))
     return Made(tables={"rows": types, "said": changes})
 
 
@@ -77,9 +80,14 @@ def _state_of_cases(job: Job) -> str:
 
 
 def _find_types(
-    job: Job, bad_cases: Version, changes: pl.DataFrame, stalled: Sequence[str] = ()
+    job: Job,
+    bad_cases: Version,
+    changes: pl.DataFrame,
+    stalled: Sequence[str] = (),
+    failed: Sequence[str] = (),
 ) -> pl.DataFrame:
-    options: dict[str, Any] = {"task": job.recipe.task, "changes": changes, "stalled": stalled}
+    options: dict[str, Any] = {"task": job.recipe.task, "changes": changes}
+    options |= {"stalled": stalled, "failed": failed}
     return find_error_types(bad_cases.table("rows"), **options, **job.recipe.options["feedback"])
 
 
@@ -90,6 +98,16 @@ def _stalled(job: Job) -> list[str]:
         return []
     types = _find_types(job, bad_cases, read_changes(_delivered_changes(job)))
     return find_stalled(job.store, job.recipe.name, bad_cases.table("rows"), types)
+
+
+def _failed(job: Job) -> list[str]:
+    """The types of which people's sample says that too few rows are good, where they are asked."""
+    asks = job.recipe.augment.options.get("look_first") == "people"
+    if not asks or job.store.head(f"{job.recipe.name}/augmented_rows") is None:
+        return []
+    material = read_material(newest_view(job.store, job.recipe.name), ())
+    samples = sample_groups(material.rows, read_said(_delivered_verdicts(job)))
+    return sorted(one["group"] for one in samples if one["state"] == "failed")
 
 
 def _delivered_cases(job: Job) -> list[Line]:

@@ -3,7 +3,7 @@
 import inspect
 from typing import Any
 
-from assets.augment import augmented_stage
+from assets.augment import augment_inputs, augmented_stage
 from assets.code import describe_code
 from assets.curate import kept_stage
 from assets.ensemble import ensemble_stages
@@ -27,7 +27,9 @@ def build_stages(recipe: Recipe) -> list[Stage]:
     """All stages in an order in which they can be run; models that nothing uses are left out."""
     used = {use for plug in recipe.scorers.values() for use in plug.uses}
     used |= {"reference"} if ranked_scorers(recipe) else set()
-    makers = [
+    used |= {*augment_inputs(recipe)}
+    makers = [reference] if "reference" in used else []
+    makers += [
         bad_cases,
         error_types,
         verdicts,
@@ -37,7 +39,6 @@ def build_stages(recipe: Recipe) -> list[Stage]:
         split_rows,
         base_model_stage,
     ]
-    makers += [reference] if "reference" in used else []
     makers += [reward_model] if "reward_model" in used else []
     early = [*source_stages(recipe), rows_stage(recipe), *(make(recipe) for make in makers)]
     trained = [kept_stage(recipe), training_set(recipe), *adapter_stages(recipe)]

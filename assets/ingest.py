@@ -15,6 +15,7 @@ from assets.delta import changed_ids
 from assets.recipe import Plug, Recipe
 from assets.stage import Job, Stage
 from curation.accounts import Account, Tally, count_records, count_rows, tally_rows
+from curation.formats import SystemOf
 from curation.frames import Bare, compare
 from curation.ingest import Ingested, mark_known, merge_sources, read_source
 from curation.personal_key import key_mark, personal_key
@@ -23,6 +24,7 @@ from curation.runs import Run
 from curation.sources._base import Block, source_blocks
 from curation.store import Change, Made, Version
 from curation.table_texts import put_text_run
+from curation.tasks._base import Task
 
 GROUP = "1_ingest"
 
@@ -34,7 +36,9 @@ def source_stages(recipe: Recipe) -> list[Stage]:
 
 def _source_stage(recipe: Recipe, name: str, plug: Plug) -> Stage:
     domain = plug.common.get("track", "domain") == "domain"
-    system = recipe.task.system if domain else None
+    task = recipe.task if domain else None
+    parted = task is not None and bool(task.parts)
+    system = _system_of_part(task) if task and parted else task.system if task else None
     common = {"revision": str(plug.options.get("revision", "")), **plug.common}
     keyed = common.get("personal", "keep") != "keep"
 
@@ -77,13 +81,17 @@ def _source_stage(recipe: Recipe, name: str, plug: Plug) -> Stage:
         name=f"sources/{name}",
         group=GROUP,
         work=source,
-        section=[plug.section, system],
+        section=[plug.section, recipe.task_plug.section if parted else system],
         code=(plug.module, "curation.ingest", "curation.formats"),
         reads=reads,
         files=plug.files_state,
         checks=("conservation",),
         kinds=(plug.use,) if plug.use in ("csv", "parquet", "json") else (),
     )
+
+
+def _system_of_part(task: Task) -> SystemOf:
+    return lambda prompt, answer: task.part(prompt, answer)[1].system
 
 
 def _read_before(job: Job, blocks: Sequence[Block], mark: str) -> tuple[Version | None, int]:

@@ -26,6 +26,13 @@ class Plug:
         return self.factory.__module__
 
     @property
+    def modules(self) -> tuple[str, ...]:
+        """Its own file and, of the task `several`, those of the tasks it is made of."""
+        folder = self.module.rpartition(".")[0]
+        parts = self.options["tasks"].values() if self.use == "several" else ()
+        return (self.module, *sorted({f"{folder}.{said['use']}" for said in parts}))
+
+    @property
     def uses(self) -> tuple[str, ...]:
         """Inputs of the graph it reads; a model that its options name stands in for one of them."""
         uses = plugin_uses(self.factory)

@@ -29,7 +29,7 @@ OPTIONAL = (ENSEMBLE, "preference")
 GIVEN = {"task", "report", "out", "now", "system", "signed", "bands", "alike", "read", "engine"}
 """Keyword arguments that the graph supplies; they never stand in a recipe."""
 GIVEN_TO = {
-    "feedback": {"changes", "stalled"},
+    "feedback": {"changes", "stalled", "failed"},
     "preference": {"base_model", "adapter", "method", "revision"},
     "reward_model": {"base_model"},
     "split": {"templates"},

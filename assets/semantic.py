@@ -58,7 +58,7 @@ def _topics_stage(recipe: Recipe, name: str, plug: Plug) -> Stage:
 
     topics.__doc__ = f"The topics that `{name}` compares rows in, frozen till the next edition."
     section = [_section(recipe, plug), recipe.sections("reference")]
-    code = (plug.module, recipe.task_plug.module)
+    code = (plug.module, *recipe.task_plug.modules)
     return Stage(f"topics/{name}", CURATE, topics, ("split_rows",), section, code, templates_of)
 
 
@@ -94,7 +94,7 @@ def _facts_stage(recipe: Recipe, name: str, plug: Plug) -> Stage:
         f"Score `{name}` ({plug.use}) of each row; a group in which no row changed is not compared."
     )
     section = [plug.section, recipe.task_plug.section]
-    code = (plug.module, recipe.task_plug.module)
+    code = (plug.module, *recipe.task_plug.modules)
     inputs = ("split_rows", f"topics/{name}")
     return Stage(f"facts/{name}", CURATE, facts, inputs, section, code, templates_of)
 
@@ -107,7 +107,7 @@ def _section(recipe: Recipe, plug: Plug) -> Any:
 
 def _signing(job: Job, plug: Plug) -> tuple[Callable[[pl.DataFrame], pl.DataFrame], str]:
     """The work on each row alone, and the name that it is remembered under."""
-    modules = (plug.module, job.recipe.task_plug.module)
+    modules = (plug.module, *job.recipe.task_plug.modules)
     made_by = [_section(job.recipe, plug), code_version(plug.factory, modules), templates_of(job)]
     scorer = plug.make()
     given: dict[str, Any] = {"report": job.report, "cache": job.store.root}

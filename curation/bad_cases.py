@@ -18,7 +18,7 @@ from curation.plugins import nearest
 from curation.rows import clean_text, dialogue, digest, row_id
 from curation.split import half_of
 from curation.store import Store
-from curation.tasks._base import Task
+from curation.tasks._base import Task, sign_error
 from curation.text import text_key
 
 BAD_CASE_SCHEMA = pl.Schema(
@@ -119,13 +119,14 @@ def snapshot_inbox(
     cases = distinct_lines(read_deliveries(store) if delivered is None else delivered)
     for case in _chosen(cases, found_by):
         cluster = digest(text_key(case["prompt"]))
-        corrected = row_id(dialogue(case["prompt"], case["gold"], system=task.system))
+        system = task.part(case["prompt"], case["gold"])[1].system
+        corrected = row_id(dialogue(case["prompt"], case["gold"], system=system))
         rows.append(
             {
                 **{name: case[name] for name in ("id", *FIELDS, "found_by")},
                 "half": half_of(cluster),
                 "cluster": cluster,
-                "signature": task.signature(case["gold"], case["predicted"]) or "equal",
+                "signature": sign_error(task, *(case[name] for name in FIELDS)) or "equal",
                 "row_id": corrected,
             }
         )

@@ -191,19 +191,20 @@ def text_rows(
     template gave the prompt of a row without slots is part of the context.
     """
     labelled = (pl.col("track") == "domain") & pl.lit(task is not None)
-    keyed = rows.select(
-        *("id", "tools"),
-        labelled=labelled,
-        certain=labelled & pl.lit(task is not None and bool(task.fields)),
-    ).join(turn_keys(rows), on="id", how="left", maintain_order="left")
+    keyed = rows.select("id", "tools", labelled=labelled, certain=pl.lit(False))
+    keyed = keyed.join(turn_keys(rows), on="id", how="left", maintain_order="left")
     # The product's instruction says nothing about one row, and not every source carries it.
     context = pl.when("labelled").then(pl.lit("")).otherwise(pl.col("system")) + pl.col("tools")
     keyed = keyed.with_columns(context=context, answer=pl.col("answer_key"))
     if task is not None:
         texts = keyed.filter("labelled")["answer_text"].unique()
         canonical = pl.Series([task.canonical(t) for t in texts], dtype=pl.String)
+        slotted = texts.filter(pl.Series([bool(task.slots(t)) for t in texts], dtype=pl.Boolean))
         known = pl.col("answer_text").replace_strict(texts, canonical, default=None)
-        keyed = keyed.with_columns(answer=pl.when("labelled").then(known).otherwise("answer_key"))
+        keyed = keyed.with_columns(
+            answer=pl.when("labelled").then(known).otherwise("answer_key"),
+            certain=pl.col("labelled") & pl.col("answer_text").is_in(slotted.implode()),
+        )
     if templates:
         cut = cut_templates(keyed["prompt"], templates)
         parts = {"context": pl.col("context") + cut["template"], "prompt": cut["rest"]}

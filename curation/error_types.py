@@ -23,7 +23,7 @@ TYPE_SCHEMA = pl.Schema(
         "quota": pl.Int64,  # rows that are wanted
         "name": pl.String,
         "name_zh": pl.String,
-        "stopped": pl.String,  # "", muted | no gain
+        "stopped": pl.String,  # "", muted | sample failed | no gain
         "cases": pl.List(pl.String),  # ids of its bad cases, the held ones too
     }
 )
@@ -39,7 +39,7 @@ CHANGE_SCHEMA = pl.Schema(
 )
 INBOX = Inbox("error_types", ("act", "signature", "value", "by", "said_at"), "change")
 ACTS = ("rename", "merge", "mute")
-MUTED, NO_GAIN = "muted", "no gain"
+MUTED, SAMPLE_FAILED, NO_GAIN = "muted", "sample failed", "no gain"
 _ZH = {
     "bad_gold": "标准答案有误",
     "not_json": "不是 JSON",
@@ -67,6 +67,7 @@ def find_error_types(
     task: Task | None = None,
     changes: pl.DataFrame | None = None,
     stalled: Iterable[str] = (),
+    failed: Iterable[str] = (),
     rows_per_case: int = 6,
     topic_cases: int = 0,
 ) -> pl.DataFrame:
@@ -75,8 +76,8 @@ def find_error_types(
     Each has at least one case to learn from. Where `topic_cases` of one signature share the closed
     values of their right answer, they are a type of their own. The quotas come to `rows_per_case`
     for each case that is not muted; a type's share goes with the square root of its frequency, so
-    that a rare error is not drowned by a common one. `stalled` types keep their quota, and nothing
-    more is bought for them.
+    that a rare error is not drowned by a common one. `stalled` types, and those of which
+    people's sample `failed`, keep their quota, and nothing more is bought for them.
     """
     changes = CHANGE_SCHEMA.to_frame() if changes is None else changes
     said = {(act, s): value for act, s, value in changes.select("act", "signature", "value").rows()}
@@ -92,6 +93,7 @@ def find_error_types(
     roots = [0.0 if quiet else sqrt(n) for quiet, n in zip(muted, found["n"], strict=True)]
     total = rows_per_case * sum(n for quiet, n in zip(muted, found["n"], strict=True) if not quiet)
     stopped = pl.when(pl.Series(muted, dtype=pl.Boolean)).then(pl.lit(MUTED))
+    stopped = stopped.when(pl.col("signature").is_in([*failed])).then(pl.lit(SAMPLE_FAILED))
     stopped = stopped.when(pl.col("signature").is_in([*stalled])).then(pl.lit(NO_GAIN))
     return found.with_columns(
         quota=pl.Series([round(total * r / (sum(roots) or 1)) for r in roots], dtype=pl.Int64),
@@ -175,7 +177,9 @@ def _named(
 def _readable_zh(signature: str) -> str:
     whole, _, topic = signature.partition("/")
     kind, _, place = whole.partition(":")
-    return "，".join(filter(None, ["：".join(filter(None, [_ZH.get(kind, kind), place])), topic]))
+    part, _, kind = kind.rpartition(".")  # `chat.too_short`, of a task that has parts
+    said = "：".join(filter(None, [_ZH.get(kind, kind), place]))
+    return "，".join(filter(None, [part, said, topic]))
 
 
 def _read_change(record: Mapping[str, Any]) -> Line:

@@ -69,6 +69,6 @@ def _says(key: str, answer: str, task: Task) -> str:
 
     That is the canonical answer of a task with slots, else the numbers, negations and opposites.
     """
-    if task.fields:
+    if task.slots(answer):
         return digest(task.canonical(answer))
     return "" if is_short(key) else digest(meaning_marks(key))

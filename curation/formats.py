@@ -7,7 +7,7 @@ messages already hold is not stored twice.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from curation.formats_read import READERS, check_columns, detect_form, tools_text
@@ -16,7 +16,10 @@ from curation.rows import canonical_json, clean_text, row_id
 
 Form = Literal["messages", "alpaca", "sharegpt", "prompt_answer"]
 
-__all__ = ["Form", "check_columns", "detect_form", "read_record", "write_record"]
+SystemOf = Callable[[str, str], str]
+"""The system message of a row by its prompt and answer, "" for none."""
+
+__all__ = ["Form", "SystemOf", "check_columns", "detect_form", "read_record", "write_record"]
 
 
 def read_record(
@@ -25,21 +28,24 @@ def read_record(
     form: Literal["auto", "messages", "alpaca", "sharegpt", "prompt_answer"] = "auto",
     columns: Mapping[str, str] | None = None,
     template: str = "",
-    system: str = "",
+    system: str | SystemOf = "",
 ) -> dict[str, Any]:
     """One delivered record as `{"messages", "tools", "meta"}`, ready for `rows.make_row`.
 
     `columns` names the columns of a labelled table (`{"prompt": "text", "answer": "label"}`) and
-    `template` builds the prompt from several of them (`"{title}：{text}"`). `system` is the system
-    message of records that bring none. `meta` holds `form`, `rejected` (text of the other answer of
-    a preference pair) and what `write_record` needs. Raises `ValueError` with a short reason.
+    `template` builds the prompt from several of them (`"{title}：{text}"`). `system`, or what it
+    says of prompt and answer, is the system message of records that bring none. `meta` holds
+    `form`, `rejected` (text of the other answer of a preference pair) and what `write_record`
+    needs. Raises `ValueError` with a short reason.
     """
     known = "prompt_answer" if form == "auto" and (columns or template) else form
     known = detect_form(data) if known == "auto" else known
     turns, tools, notes = READERS[known](data, columns or {}, template)
     messages = [_clean(t) for t in turns if t["role"] != "system" or t["content"].strip()]
-    if system and all(m["role"] != "system" for m in messages):
-        messages = [{"role": "system", "content": clean_text(system), "tool_calls": ""}, *messages]
+    if all(m["role"] != "system" for m in messages):
+        ours = choose_system(system, messages)
+        before = {"role": "system", "content": ours, "tool_calls": ""}
+        messages = [before, *messages] if ours else messages
     text = clean_text(tools_text(tools))
     if "rejected" in notes:  # trained against, so no less clean than what is trained on
         notes = notes | {"rejected": clean_text(notes["rejected"])}
@@ -48,6 +54,14 @@ def read_record(
     if gap is not None:
         meta |= {"difference": gap, "of": row_id(messages, text)}
     return {"messages": messages, "tools": text, "meta": meta}
+
+
+def choose_system(system: str | SystemOf, messages: Sequence[Mapping[str, str]]) -> str:
+    """`system`, or what it says of the last question and the answer to it; "" for none."""
+    if isinstance(system, str):
+        return clean_text(system)
+    asked = ["", *(turn["content"] for turn in messages if turn["role"] == "user")]
+    return clean_text(system(asked[-1], messages[-1]["content"] if messages else ""))
 
 
 def write_record(row: Mapping[str, Any], *, form: Form) -> dict[str, Any]:

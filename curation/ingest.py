@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from curation.formats import check_columns, read_record
+from curation.formats import SystemOf, check_columns, choose_system, read_record
 from curation.frames import TEXT
 from curation.json_text import printable
 from curation.personal import find_personal, kinds_of
@@ -70,7 +70,7 @@ def read_source(
     template: str = "",
     max_rows: int | None = None,
     personal: Literal["keep", "drop", "redact", "pseudonymise"] = "keep",
-    system: str | None = None,
+    system: str | SystemOf | None = None,
     key: bytes = b"",
     put_texts: Callable[[pl.DataFrame], object] | None = None,
     report: Report = silent,
@@ -80,9 +80,9 @@ def read_source(
     With `put_texts` the rows come back without their texts: it gets them (`id`, `messages` and
     `tools`, up to 262,144 rows at a time) as they are read.
 
-    `system` becomes the system message of records without one. `form`, `columns` and `template` are
-    those of `formats.read_record`. A record's own text under `category` or `difficulty` goes before
-    the source's.
+    `system`, or what it says of prompt and answer, becomes the system message of records without
+    one. `form`, `columns` and `template` are those of `formats.read_record`. A record's own text
+    under `category` or `difficulty` goes before the source's.
 
     `personal` says what becomes of phone numbers, identity numbers, e-mail addresses and bank
     cards, before a row gets its id: they are kept, their record is dropped, or in their place stand
@@ -249,7 +249,8 @@ def _row(
         own = {k: clean_text(v) for k, v in own.items() if isinstance(v, str) and v}
         found: list[Fact] = []
         if redaction:
-            parts, found = redaction.apply(parts, system=clean_text(conversion["system"]))
+            ours = choose_system(conversion["system"], parts["messages"])
+            parts, found = redaction.apply(parts, system=ours)
             own = {k: v for k, v in own.items() if not find_personal(v)}
             if found and redaction.mode == "drop":
                 return {}, f"personal data: {', '.join(kinds_of(found))}", found

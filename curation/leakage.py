@@ -15,7 +15,7 @@ import polars as pl
 from curation.dedup import text_rows
 from curation.once import name_prompts
 from curation.similarity import gram_size, grams, is_short, jaccard
-from curation.tasks._base import Task
+from curation.tasks._base import Task, names_slots
 from curation.templates import cut_templates
 from curation.text import meaning_marks, text_keys
 
@@ -118,7 +118,7 @@ def _cut(prompts: pl.DataFrame, task: Task, templates: Sequence[str]) -> pl.Data
     if not templates:
         return prompts
     parts = cut_templates(prompts["prompt"], templates)
-    whole = (pl.col("track") == "domain") & pl.lit(bool(task.fields))
+    whole = (pl.col("track") == "domain") & pl.lit(names_slots(task))
     return prompts.with_columns(
         context=pl.when(whole).then("context").otherwise(pl.col("context") + parts["template"]),
         prompt=pl.when(whole).then("prompt").otherwise(parts["rest"]),

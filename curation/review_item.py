@@ -27,6 +27,8 @@ def describe_item(
     `rivals` are other rows with the same question and another answer.
     """
     *before, last = row["messages"]
+    said = [turn["content"] for turn in before if turn["role"] == "user"]
+    own = task.part(said[-1], last["content"])[1]
     return {
         "kind": "row",
         "id": row["id"],
@@ -37,7 +39,7 @@ def describe_item(
         "turns": [{"role": m["role"], "text": m["content"] or m["tool_calls"]} for m in before],
         "answer": last["content"] or last["tool_calls"],
         "editable": not last["tool_calls"],
-        "json": bool(task.fields) and row["track"] == "domain",
+        "json": bool(own.fields) and row["track"] == "domain",
         "tools": row["tools"],
         "check": check_present(row, task=task),
         "about": {name: row[name] for name in _ABOUT if row[name]},

@@ -37,7 +37,8 @@ def _candidates(view: View) -> pl.DataFrame:
     for name in ("rows", "augmented_rows"):
         if step := view.steps.get(name):
             train = pl.col("split") == "train"
-            found.append(step.table("rows", ["id", "source"], where=train))
+            held = ("rows", *(["waiting"] if "waiting" in step.tables else []))
+            found += [step.table(table, ["id", "source"], where=train) for table in held]
     rows = pl.concat(found).unique("id", keep="first", maintain_order=True)
     for name in ("duplicates", "split_rows"):
         if step := view.steps.get(name):
@@ -58,10 +59,12 @@ def _taken_out(view: View) -> pl.Series:
 
 def _error_types(view: View) -> pl.DataFrame:
     """`signature`: the error type that a row was made for, by its id."""
-    if not {"augmented_rows", "bad_cases"} <= view.steps.keys():
+    if not {"augmented_rows", "bad_cases", "error_types"} <= view.steps.keys():
         return pl.DataFrame(schema={"id": pl.String, "signature": pl.String})
     edges = view.steps["augmented_rows"].table("edges", ["child", "parent"])
-    cases = view.steps["bad_cases"].table("rows", ["id", "row_id", "signature"])
+    types = view.steps["error_types"].table("rows", ["signature", "cases"]).explode("cases")
+    cases = view.steps["bad_cases"].table("rows", ["id", "row_id"])
+    cases = cases.join(types.rename({"cases": "id"}), on="id")
     parents = pl.concat(
         cases.select("signature", parent=name).cast(pl.String) for name in ("id", "row_id")
     )

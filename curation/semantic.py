@@ -18,7 +18,7 @@ import polars as pl
 from curation.dedup import ORIGINS, text_rows
 from curation.rows import digest
 from curation.scorers._base import ScoreContext
-from curation.tasks._base import Task
+from curation.tasks._base import Task, names_slots
 from curation.templates import cut_templates
 from curation.text import meaning_marks, text_keys
 from curation.vectors import pack_vectors, quantise, unpack_vectors
@@ -72,7 +72,7 @@ def sign_meanings(
 
 def needs_topic(task: Task) -> pl.Expr:
     """Rows whose answers name no slots; of the others few enough have the same answer."""
-    return (pl.col("track") != "domain") | pl.lit(not task.fields)
+    return (pl.col("track") != "domain") | pl.lit(not names_slots(task))
 
 
 def fit_topics(vectors: pl.Series, *, topics: int) -> pl.DataFrame:

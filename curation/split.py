@@ -114,9 +114,9 @@ def protected_rows(
     hold = pl.Series([half_of(digest(key)) == "hold" for key in keys], dtype=pl.Boolean)
     split = pl.col("split")
     ours = rows.filter((split == "test") | ((split == "heldout") & hold))
-    system = task.system if task else ""
     held = bad_cases.filter(pl.col("half") == "hold").select("prompt", "gold").iter_rows()
-    cases = [make_row(dialogue(p, g, system=system), split="heldout") for p, g in held]
+    told = ((p, g, task.part(p, g)[1].system if task else "") for p, g in held)
+    cases = [make_row(dialogue(p, g, system=system), split="heldout") for p, g, system in told]
     frames = [ours.select(ROW_SCHEMA.names()), pl.DataFrame(cases, schema=ROW_SCHEMA)]
     return pl.concat(frames).unique("id", keep="first", maintain_order=True).sort("id")
 

@@ -37,7 +37,8 @@ def cases_to_ask(
     unknown = cases.filter(~pl.col("row_id").is_in(list(known)))
     newest = unknown.sort(place, "id", descending=True).unique("row_id", maintain_order=True)
     asked = newest.head(limit).sort("row_id").select("prompt", "gold").iter_rows()
-    rows = [make_row(dialogue(p, g, system=task.system), split=SPLIT) for p, g in asked]
+    told = ((p, g, task.part(p, g)[1].system) for p, g in asked)
+    rows = [make_row(dialogue(p, g, system=system), split=SPLIT) for p, g, system in told]
     return pl.DataFrame(rows, schema=ROW_SCHEMA), max(newest.height - limit, 0)
 
 

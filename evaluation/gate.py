@@ -14,7 +14,7 @@ from typing import Any, Literal
 import polars as pl
 
 from curation.rules import judge_values
-from curation.tasks._base import Task
+from curation.tasks._base import Task, sign_error
 from evaluation.paired import ENOUGH, Comparison
 
 
@@ -112,11 +112,10 @@ def mark_cases(cases: pl.DataFrame, task: Task) -> pl.DataFrame:
     """The task cases with `exact`, whether the answer equals gold by the task's canonical form, and
     `signature`, the kind of error when it does not."""
     task_cases = cases.filter(pl.col("kind") == "task")
-    pairs = list(task_cases.select("gold", "predicted").iter_rows())
-    exact = [task.canonical(gold) == task.canonical(predicted) for gold, predicted in pairs]
+    pairs = list(task_cases.select("prompt", "gold", "predicted").iter_rows())
+    exact = [task.canonical(gold) == task.canonical(predicted) for _, gold, predicted in pairs]
     signs = [
-        "" if right else task.signature(gold, predicted)
-        for right, (gold, predicted) in zip(exact, pairs, strict=True)
+        "" if right else sign_error(task, *said) for right, said in zip(exact, pairs, strict=True)
     ]
     return task_cases.with_columns(
         exact=pl.Series(exact, dtype=pl.Boolean), signature=pl.Series(signs, dtype=pl.String)

@@ -121,9 +121,10 @@ def _last(entry: Mapping[str, Any] | None) -> str:
 
 def _say_comparison(answer: Mapping[str, Any]) -> Lines:
     yield field("cases", f"{answer['n_cases']:,} of the frozen test set")
-    names = [*next(iter(answer["metrics"].values()))]
-    rows = [[arm, *(number(said[n]) for n in names)] for arm, said in answer["metrics"].items()]
-    yield from aligned([["", *names], *rows], right=range(1, len(names) + 1))
+    for part, metrics in {"": answer["metrics"], **answer["parts"]}.items():
+        names = [*next(iter(metrics.values()))]
+        rows = [[arm, *(number(said[n]) for n in names)] for arm, said in metrics.items()]
+        yield from aligned([[part, *names], *rows], right=range(1, len(names) + 1))
     yield from section(
         f"{answer['new']} against the others, by {answer['main']}",
         [[arm, said["verdict"], said["line"]] for arm, said in answer["against"].items()],

@@ -22,7 +22,6 @@ PROMPT_EXAMPLES = {
     "prompts show": "winnow prompts show v2 --language zh",
     "prompts compare": "winnow prompts compare v1 v2 --calls 3",
 }
-STAGES = ("rows", "bad_cases", "error_types", "verdicts")
 _WRITING = ("augment", "self_instruct", "distill", "reason", "translate")
 _KINDS, _LANGUAGES = (*_WRITING, "answer", "name"), ("zh", "en")
 _REASONS = 5
@@ -87,14 +86,15 @@ def compare_prompts(args: argparse.Namespace) -> int:
     """Ask by both prompts, with a ledger of their own: the same trial again costs nothing."""
     from dataclasses import replace
 
-    from assets.augment import gather_work
+    from assets.augment import augment_inputs, gather_work
     from assets.stage import Job
 
     recipe, store = read_recipe(args), existing_store(args)
     if "prompt" not in _options(recipe):
         raise ValueError(f"the augmenter {recipe.augment.use!r} of this recipe asks by no prompt")
-    heads = [store.head(f"{recipe.name}/{name}") for name in STAGES]
-    if missing := [name for name, head in zip(STAGES, heads, strict=True) if head is None]:
+    inputs = augment_inputs(recipe)
+    heads = [store.head(f"{recipe.name}/{name}") for name in inputs]
+    if missing := [name for name, head in zip(inputs, heads, strict=True) if head is None]:
         raise LookupError(f"{missing[0]!r} has not been built yet: run `winnow run` first")
     work = gather_work(Job(recipe, store), *heads)
     if work.bad_cases.is_empty():

@@ -23,6 +23,7 @@ import yaml
 from assets.graph import build_stages
 from assets.recipe import load_recipe
 from assets.recipe_keys import EVALUATE, GIVEN, GIVEN_TO, KEYS, PLUGINS, SECTIONS
+from curation.augmenters._llm_opinions import JudgeOptions
 from curation.bad_cases import FIELDS
 from curation.formats import read_record
 from curation.ingest import read_source
@@ -254,9 +255,11 @@ def test_what_all_sources_share_stands_in_the_reference():
     assert dict(_OPTION.findall(entry)) == options(read_source, given)
 
 
-def test_the_options_of_calls_stand_in_the_reference_with_their_defaults():
+def test_the_options_of_calls_and_of_the_judge_stand_in_the_reference_with_their_defaults():
     entry = parts(REFERENCE, 2)["Language-model calls"]
     assert dict(_OPTION.findall(entry)) == options(CallOptions)
+    judge = parts(REFERENCE, 2)["A judge of written rows"]
+    assert dict(_OPTION.findall(judge)) == options(JudgeOptions)
 
 
 def test_evaluate_stands_in_the_reference_with_its_defaults(tmp_path: Path):

@@ -13,14 +13,15 @@ from curation.exam_signs import ExamSigns
 from curation.llm_ledger import CALL_SCHEMA
 from curation.progress import Report
 from curation.reviews import DECIDED_SCHEMA
+from curation.rows import ROW_SCHEMA
 from curation.tasks._base import Task
 
 BOUGHT_SCHEMA = pl.Schema(
     {"kind": pl.String, "signature": pl.String, "cases": pl.List(pl.String),
      "examples": pl.List(pl.String), "call": pl.String}
 )  # fmt: skip
-"""A call as it was made: what for (rows | vote | name), of which error type, and the bad cases and
-examples it showed."""
+"""A call as it was made: what for (rows, vote, judge, name, answer, translation), of which error
+type, and the bad cases and examples it showed."""
 TYPES_SCHEMA = pl.Schema(
     {"signature": pl.String, "name": pl.String, "name_zh": pl.String, "cause": pl.String,
      "trigger": pl.String, "rule": pl.String, "quota": pl.Int64, "calls": pl.Int64,
@@ -61,13 +62,15 @@ class AugmentWork:
     """Tells which rows would give the exam away, without its text."""
     verdicts: pl.DataFrame = field(default_factory=DECIDED_SCHEMA.to_frame)
     """What people said of rows: id, verdict, reason."""
+    reference: pl.DataFrame = field(default_factory=ROW_SCHEMA.to_frame)
+    """`ROW_SCHEMA`: the frozen trusted rows, for augmenters that ask for them."""
 
 
 @dataclass(frozen=True)
 class Augmented:
     """What came out: `make_row` rows, `EDGE_SCHEMA` edges, refusals, and what it used up.
 
-    `proposed` counts what was looked at as it came, so that each is made or refused.
+    `proposed` counts what was looked at as it came, so that each is made, waits or is refused.
     """
 
     rows: list[dict]
@@ -80,5 +83,7 @@ class Augmented:
     """`BOUGHT_SCHEMA`: the calls that all this was read from."""
     types: list[dict] = field(default_factory=list)
     """`TYPES_SCHEMA`: what became of each error type."""
+    waiting: list[dict] = field(default_factory=list)
+    """Rows that people have to accept one by one, as the sample of their error type failed."""
     known: list[str] = field(default_factory=list)
     """Ids of all that could be shown in a call, so that the next version sees what is new."""

@@ -60,7 +60,7 @@ class KnownRows:
 
     def _says(self, key: str, answer: str) -> str | tuple[str, ...]:
         """What near prompts have in common that ask the same; "" of one that is never the same."""
-        if self._task.fields:
+        if self._task.slots(answer):
             return self._task.canonical(answer)
         return "" if is_short(key) else meaning_marks(key)
 

@@ -6,7 +6,9 @@ from typing import Any
 
 from curation.augmenters._base import Augmented, AugmentWork
 from curation.augmenters._known import NEAR, REPEATS, KnownRows
+from curation.augmenters._llm_band import perplexity_band
 from curation.augmenters._llm_calls import ROWS, Ask, Calls
+from curation.augmenters._llm_opinions import Asked, Opinions
 from curation.augmenters._llm_rows import (
     Proposal,
     parse_rows,
@@ -15,8 +17,8 @@ from curation.augmenters._llm_rows import (
     refusal,
 )
 from curation.augmenters._llm_types import CATEGORY, REASONS, Limits, OpenType
-from curation.augmenters._llm_votes import ask_votes, count_votes
 from curation.augmenters._prompts import Prompt, ask_for_rows
+from curation.error_types import SAMPLE_FAILED
 from curation.llm import Reply
 from curation.rows import ANSWER, UTTERANCE, dialogue, make_row
 from curation.unsafe_text import unsafe_reason
@@ -28,9 +30,9 @@ class Told:
 
     language: str
     rows: Prompt
-    answer: Prompt
+    opinions: Opinions
     parameters: Mapping[str, Any]
-    votes: int
+    band: Sequence[float] = ()
     source: str = "llm"
     edge: str = "augment_badcase"
 
@@ -46,12 +48,15 @@ class Batch:
     rows: list[dict] = field(default_factory=list)
     edges: list[dict] = field(default_factory=list)
     rejected: list[dict] = field(default_factory=list)
+    waiting: list[dict] = field(default_factory=list)
     proposed: int = 0
 
     def __post_init__(self) -> None:
+        self._held: set[str] = set()  # error types whose rows wait unless people said something
         seeds = self.work.seeds.select("id", prompt=UTTERANCE, answer=ANSWER)
         cases = self.work.bad_cases
         self.examples = seeds.to_dicts()
+        self._band = perplexity_band(self.work, self.told.band)
         self._languages = {*self.work.seeds["lang"]} & {"zh", "en"}
         prompts, answers = [*seeds["prompt"], *cases["prompt"]], [*seeds["answer"], *cases["gold"]]
         self._known = KnownRows(self.work.task, prompts, [answer or "" for answer in answers])
@@ -62,12 +67,14 @@ class Batch:
         """Take every earlier call whose material is still there.
 
         A call belongs to the type that the first case it showed is of now. A type that was stopped
-        goes on when it has a bad case that was not known then.
+        goes on when it has a bad case that was not known then. Where people's sample of a type
+        failed, its rows wait until somebody has judged them.
         """
         owner = {case["id"]: t for t in types for case in t.cases}
         cases = {case["id"]: case for t in types for case in t.cases}
         examples = {e["id"]: e for e in self.examples}
-        earlier, stalled = self.work.bought, [t for t in types if t.stopped]
+        earlier, stalled = self.work.bought, {t.signature: t.stopped for t in types if t.stopped}
+        self._held = {s for s, why in stalled.items() if why == SAMPLE_FAILED}
         for line in earlier.calls.filter(kind=ROWS).iter_rows(named=True):
             if cases.keys() >= {*line["cases"]} and examples.keys() >= {*line["examples"]}:
                 error_type = owner[line["cases"][0]]
@@ -79,13 +86,14 @@ class Batch:
         for error_type in types:
             if not earlier.known.issuperset(case["id"] for case in error_type.cases):
                 error_type.stopped = ""
-        for error_type in stalled:
-            error_type.stopped = error_type.stopped or "no gain"
+        for error_type in types:
+            error_type.stopped = stalled.get(error_type.signature, error_type.stopped)
 
     def request(self, error_type: OpenType, per_call: int) -> Ask:
         """The next call of a type: other cases and examples each time, the last refusals named."""
         error_type.next_turn(self.examples, per_call)
-        task = self.work.task
+        case = error_type.shown[0]
+        task = self.work.task.part(case["prompt"], case["gold"])[1]
         messages = ask_for_rows(
             self.told.rows,
             {"task": task.system, "fields": task.fields},
@@ -101,7 +109,7 @@ class Batch:
     def take(self, replies: Sequence[tuple[OpenType, Reply]]) -> None:
         """Turn replies into rows, edges and refusals, and decide which types go on."""
         read = [(*both, self._read(*both)) for both in replies]
-        said = iter(self._vote([(t, proposal) for t, _, found in read for proposal in found]))
+        said = iter(self._ask_opinions(read))
         for error_type, reply, found in read:
             before = error_type.made
             for proposal in found:
@@ -118,7 +126,8 @@ class Batch:
         told = [error_type.line() for error_type in types]
         made = (self.rows, self.edges, self.rejected)
         known = sorted({case["id"] for error_type in types for case in error_type.cases})
-        return Augmented(*made, usage, self.proposed, self.calls.bought, told, known)
+        more = (self.calls.bought, told, self.waiting, known)
+        return Augmented(*made, usage, self.proposed, *more)
 
     def line(self) -> str:
         """The present state for people."""
@@ -164,6 +173,7 @@ class Batch:
                 task=self.work.task,
                 known=self._known,
                 exam=self.work.exam,
+                band=self._band,
                 languages=self._languages,
             )
         except ValueError as error:
@@ -173,26 +183,14 @@ class Batch:
             self._refuse(error_type, proposal_text(value), reason, call)
         return None if reason else proposal
 
-    def _vote(self, proposed: Sequence[tuple[OpenType, Proposal]]) -> list[str]:
-        """Of each proposal "" or why the model's own answers to it speak against it."""
-        if not self.told.votes:
-            return [""] * len(proposed)
-        asked = [self._ask_votes(error_type, proposal) for error_type, proposal in proposed]
-        replies = iter(self.calls.ask([ask for some in asked for ask in some]))
-        return [
-            count_votes(proposal, [next(replies) for _ in some], self.work.task)
-            for (_, proposal), some in zip(proposed, asked, strict=True)
+    def _ask_opinions(self, read: Sequence[tuple[OpenType, Reply, list[Proposal]]]) -> list[str]:
+        """Of each proposal "" or why what models say of it speaks against it."""
+        asked = [
+            Asked(proposal, error_type.signature, error_type.examples)
+            for error_type, _, found in read
+            for proposal in found
         ]
-
-    def _ask_votes(self, error_type: OpenType, proposal: Proposal) -> list[Ask]:
-        return ask_votes(
-            proposal,
-            error_type,
-            prompt=self.told.answer,
-            task=self.work.task,
-            votes=self.told.votes,
-            parameters=self.told.parameters,
-        )
+        return self.told.opinions.ask(asked, self.work, self.calls)
 
     def _judge(self, error_type: OpenType, good: int) -> None:
         """Whether the type goes on after a call of which so many rows were good."""
@@ -213,8 +211,9 @@ class Batch:
             "relation": proposal.relation,
             "prompt": self.told.rows.label,
         }
+        task = self.work.task.part(proposal.prompt, proposal.answer)[1]
         row = make_row(
-            dialogue(proposal.prompt, proposal.answer, system=self.work.task.system),
+            dialogue(proposal.prompt, proposal.answer, system=task.system),
             track="domain",
             origin="llm",
             source=self.told.source,
@@ -224,7 +223,11 @@ class Batch:
         )
         error_type.made += 1
         error_type.first += [row["id"]] if error_type.calls == 1 else []
-        self.rows.append(row)
+        if error_type.signature in self._held and row["id"] not in self._verdicts:
+            error_type.waiting += 1
+            self.waiting.append(row)
+        else:
+            self.rows.append(row)
         shown, parent = error_type.shown, proposal.parent
         for case in [shown[parent - 1]] if 0 < parent <= len(shown) else shown:
             edge = {"child": row["id"], "parent": case["row_id"] or case["id"], "call": call}

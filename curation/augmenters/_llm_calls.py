@@ -17,8 +17,9 @@ from curation.augmenters._llm_rows import parse_object, parse_rows
 from curation.llm import CallOptions, Reply, call_key, complete_all, read_reply
 from curation.llm_ledger import CALL_SCHEMA, Call
 from curation.llm_reply import Reader
+from curation.scorers.llm_judge import require_grade
 
-ROWS, VOTE, NAME = "rows", "vote", "name"
+ROWS, VOTE, NAME, JUDGE = "rows", "vote", "name", "judge"
 ANSWER, TRANSLATION = "answer", "translation"
 """What a call was for."""
 _READERS: dict[str, Reader] = {
@@ -26,8 +27,11 @@ _READERS: dict[str, Reader] = {
     NAME: parse_object,
     ANSWER: parse_object,
     TRANSLATION: parse_object,
+    JUDGE: require_grade,
 }
 """What has to be able to read an answer; a vote that nobody can read is no vote."""
+
+_NOTHING: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -57,11 +61,15 @@ class Calls:
             "key", as_dict=True
         )
 
-    def ask(self, asked: Sequence[Ask]) -> list[Reply]:
-        """A reply to each of requests of one kind, of earlier versions where they bought it."""
-        known = [self._known(ask) for ask in asked]
+    def ask(self, asked: Sequence[Ask], *, by: Mapping[str, Any] = _NOTHING) -> list[Reply]:
+        """A reply to each of requests of one kind, of earlier versions where they bought it.
+
+        `by` is what is other than in `endpoint`, such as another model.
+        """
+        endpoint = {**self.endpoint, **by}
+        known = [self._known(ask, endpoint) for ask in asked]
         new = [ask for ask, reply in zip(asked, known, strict=True) if not reply]
-        fresh = iter(self._buy(new))
+        fresh = iter(self._buy(new, endpoint))
         return [
             self._note(ask, reply or next(fresh)) for ask, reply in zip(asked, known, strict=True)
         ]
@@ -73,22 +81,22 @@ class Calls:
 
     def is_bought(self, ask: Ask) -> bool:
         """Whether an earlier version bought what this asks for."""
-        return self._known(ask) is not None
+        return self._known(ask, self.endpoint) is not None
 
-    def _buy(self, asked: Sequence[Ask]) -> list[Reply]:
+    def _buy(self, asked: Sequence[Ask], endpoint: Mapping[str, Any]) -> list[Reply]:
         if not asked:
             return []
-        budget = self.endpoint.get("budget_usd")
+        budget = endpoint.get("budget_usd")
         left = {} if budget is None else {"budget_usd": max(0.0, budget - self.new_usd)}
         read = _READERS.get(asked[0].kind)
         requests = [ask.request for ask in asked]
-        replies = complete_all(requests, read=read, **{**self.endpoint, **left})
+        replies = complete_all(requests, read=read, **{**endpoint, **left})
         self.new_usd += sum(reply.cost_usd for reply in replies)
         self.stopped |= any(reply.error == "budget" for reply in replies)
         return replies
 
-    def _known(self, ask: Ask) -> Reply | None:
-        where = {name: self.endpoint[name] for name in ("base_url", "model")}
+    def _known(self, ask: Ask, endpoint: Mapping[str, Any]) -> Reply | None:
+        where = {name: endpoint[name] for name in ("base_url", "model")}
         return self._find(call_key(ask.request, **where), ask.kind)
 
     def _find(self, key: str, kind: str) -> Reply | None:

@@ -80,7 +80,8 @@ def _ask(
 ) -> Ask:
     cases = turn_of(error_type.cases, error_type.signature, _CASES)
     material = {"signature": error_type.signature, "cases": number_cases(cases)}
-    system = {"task": work.task.system, "fields": work.task.fields}
+    task = work.task.part(cases[0]["prompt"], cases[0]["gold"])[1]
+    system = {"task": task.system, "fields": task.fields}
     messages = fill_messages(prompt, system, cases=fenced(material))
     ids = tuple(case["id"] for case in cases)
     return Ask(NAME, error_type.signature, {"messages": messages, **parameters}, cases=ids)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from curation.augmenters._known import KnownRows
+from curation.augmenters._llm_band import Band
 from curation.exam_signs import ExamSigns
 from curation.json_text import parse_json
 from curation.personal import find_personal, kinds_of
@@ -91,6 +92,7 @@ def refusal(
     task: Task,
     known: KnownRows | None,
     exam: ExamSigns,
+    band: Band | None = None,
     languages: Set[str] = frozenset(),
     max_chars: int = 2000,
 ) -> str:
@@ -113,7 +115,9 @@ def refusal(
     if personal := kinds_of(find_personal(both)):
         return f"personal:{personal[0]}"
     repeats = known.find(prompt, answer) if known else ""
-    return repeats or ("leak" if exam.find(prompt, answer, task) else "")
+    if repeats or exam.find(prompt, answer, task):
+        return repeats or "leak"
+    return band(prompt, answer) if band else ""
 
 
 def _parse(text: str) -> Any:

@@ -7,13 +7,15 @@ building a version again buys nothing.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
 from curation.augmenters._base import Augmented, AugmentWork
 from curation.augmenters._llm_calls import Ask, Calls
-from curation.augmenters._llm_rows import parse_object
+from curation.augmenters._llm_opinions import Asked, Opinions
+from curation.augmenters._llm_rows import parse_object, proposal_text
+from curation.augmenters._llm_types import EXAMPLES
 from curation.llm import Reply
 from curation.rows import ANSWER, UTTERANCE, digest, make_row
 
@@ -22,12 +24,34 @@ Seed = dict[str, Any]
 """id, lang, category, difficulty, license, prompt, gold (its answer)."""
 
 
+class Draft(NamedTuple):
+    """A row that all checks of its own let through: `edges` are kinds by the ids of its parents."""
+
+    seed: Seed
+    asked: Asked
+    messages: Sequence[Mapping[str, str]]
+    call: str
+    edges: Mapping[str, str]
+    meta: Mapping[str, str]
+
+
 def list_seeds(seeds: pl.DataFrame) -> list[Seed]:
     """Single-turn seeds without tools, in an order that does not change when others come."""
     single = seeds.filter(pl.col("n_turns") == 1, pl.col("tools") == "")
     labels = ("id", "lang", "category", "difficulty", "license")
     told = single.select(*labels, prompt=UTTERANCE, gold=ANSWER).drop_nulls("gold")
     return sorted(told.to_dicts(), key=lambda seed: digest(seed["id"]))
+
+
+def next_seeds(seeds: Sequence[Seed], seed: Seed) -> list[Seed]:
+    """The seeds behind one in the order of `list_seeds`, which few new ones change."""
+    place = next(n for n, one in enumerate(seeds) if one["id"] == seed["id"])
+    return [*seeds[place + 1 :], *seeds[:place]][:EXAMPLES]
+
+
+def as_examples(seeds: Iterable[Seed]) -> list[dict[str, Any]]:
+    """Seeds as the examples of a call."""
+    return [{"id": seed["id"], "prompt": seed["prompt"], "answer": seed["gold"]} for seed in seeds]
 
 
 @dataclass
@@ -63,16 +87,20 @@ class SeedBook:
         """Write down what no row was made of."""
         self.rejected.append({"text": text[:2000], "reason": reason, "call": call})
 
-    def add(
-        self,
-        seed: Seed,
-        messages: Sequence[Mapping[str, str]],
-        *,
-        call: str,
-        edges: Mapping[str, str],
-        meta: Mapping[str, str],
-    ) -> None:
-        """A row that has the labels of its seed; `edges` are kinds by the ids of its parents."""
+    def take(self, drafts: Sequence[Draft], opinions: Opinions) -> None:
+        """Turn drafts into rows, or refusals by what models say of them."""
+        said = opinions.ask([draft.asked for draft in drafts], self.work, self.calls)
+        for draft, wrong in zip(drafts, said, strict=True):
+            if wrong:
+                proposal = draft.asked.proposal
+                text = proposal_text({"prompt": proposal.prompt, "answer": proposal.answer})
+                self.refuse(text, wrong, draft.call)
+            else:
+                self._add(draft)
+
+    def _add(self, draft: Draft) -> None:
+        """A row that has the labels of its seed."""
+        seed, _, messages, call, edges, meta = draft
         row = make_row(
             messages,
             track="domain",

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from curation.augmenters._base import AugmentWork
-from curation.error_types import NO_GAIN
+from curation.error_types import NO_GAIN, SAMPLE_FAILED
 from curation.rows import digest
 
 CASES, EXAMPLES, REASONS = 5, 4, 5
@@ -52,6 +52,7 @@ class OpenType:
     reasons: Counter[str] = field(default_factory=Counter)
     stopped: str = ""
     waits: str = ""
+    waiting: int = 0  # rows that people have to accept one by one
 
     @property
     def is_open(self) -> bool:
@@ -109,6 +110,7 @@ class OpenType:
         lesson = {key: self.lesson.get(key, "") for key in ("name", "name_zh", *LESSON)}
         numbers = {name: getattr(self, name) for name in COUNTED}
         said = self.stopped or self.waits
+        said += f", {self.waiting} rows wait for verdicts" if self.waiting else ""
         return {
             "signature": self.signature,
             **lesson,
@@ -127,7 +129,7 @@ def open_types(work: AugmentWork, per_type: int) -> list[OpenType]:
 
 def _open(said: dict[str, Any], cases: pl.DataFrame, per_type: int) -> OpenType:
     lesson = {"name": said["name"], "name_zh": said.get("name_zh") or said["name"]}
-    stopped = NO_GAIN if said.get("stopped") == NO_GAIN else ""
+    stopped = said["stopped"] if said.get("stopped") in (NO_GAIN, SAMPLE_FAILED) else ""
     quota = min(said["quota"], per_type)
     return OpenType(said["signature"], lesson, quota, cases.to_dicts(), stopped=stopped)
 

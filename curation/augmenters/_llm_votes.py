@@ -5,12 +5,11 @@ cases, nor the answer that was proposed (self-consistency, Wang et al., 2023).
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from curation.augmenters._llm_calls import VOTE, Ask
 from curation.augmenters._llm_rows import Proposal, read_answer
-from curation.augmenters._llm_types import OpenType
 from curation.augmenters._prompts import Prompt, fill_messages, show_examples
 from curation.json_text import fenced
 from curation.llm import Reply
@@ -19,9 +18,16 @@ from curation.tasks._base import Task
 DISPUTED, UNANSWERED = "disputed", "unanswered"
 
 
+def check_votes(votes: int) -> None:
+    """Raise `ValueError` for a number of votes that is none."""
+    if votes < 0:
+        raise ValueError(f"augment.votes is {votes!r}; 3 is usual, 0 for none")
+
+
 def ask_votes(
     proposal: Proposal,
-    error_type: OpenType,
+    signature: str,
+    examples: Sequence[Mapping[str, Any]],
     *,
     prompt: Prompt,
     task: Task,
@@ -29,17 +35,18 @@ def ask_votes(
     parameters: Mapping[str, Any],
 ) -> list[Ask]:
     """`votes` questions that differ in their seed, and so are as many calls."""
+    own = task.part(proposal.prompt, proposal.answer)[1]
     messages = fill_messages(
         prompt,
-        {"task": task.system, "fields": task.fields},
-        examples=show_examples((e["prompt"], e["answer"]) for e in error_type.examples),
+        {"task": own.system, "fields": own.fields},
+        examples=show_examples((e["prompt"], e["answer"]) for e in examples),
         said=fenced(proposal.prompt),
     )
-    ids = tuple(example["id"] for example in error_type.examples)
+    ids = tuple(example["id"] for example in examples)
     return [
         Ask(
             VOTE,
-            error_type.signature,
+            signature,
             {"messages": messages, **parameters, "seed": seed},
             examples=ids,
         )

@@ -11,10 +11,20 @@ from typing import Any, Literal
 
 from curation.augmenters._base import Augmented, AugmentWork
 from curation.augmenters._known import KnownRows
+from curation.augmenters._llm_band import Band, check_band, perplexity_band
 from curation.augmenters._llm_calls import TRANSLATION, Ask
+from curation.augmenters._llm_opinions import Asked, JudgeOptions, Opinions
 from curation.augmenters._llm_rows import Proposal, proposal_text, read_proposal, refusal
-from curation.augmenters._llm_run import call_parameters, open_calls
-from curation.augmenters._llm_seeds import Seed, SeedBook, list_seeds
+from curation.augmenters._llm_run import call_parameters, choose_language, open_calls
+from curation.augmenters._llm_seeds import (
+    Draft,
+    Seed,
+    SeedBook,
+    as_examples,
+    list_seeds,
+    next_seeds,
+)
+from curation.augmenters._llm_votes import check_votes
 from curation.augmenters._prompts import Prompt, fill_messages, load_prompt
 from curation.json_text import fenced
 from curation.llm_door import check_base_url
@@ -36,6 +46,9 @@ def back_translate(
     model: str,
     base_url: str = "https://api.openai.com/v1",
     api_key: Secret = Secret("OPENAI_API_KEY"),  # noqa: B008  # the name, not the secret
+    perplexity: list[float] = (),  # type: ignore[assignment]  # empty is ()
+    votes: int = 0,
+    judge: JudgeOptions | None = None,
     max_calls: int = 200,
     max_tokens: int = 2048,
     temperature: float = 0.7,
@@ -54,6 +67,8 @@ def back_translate(
     refuses the run.
     """
     check_base_url(base_url)
+    check_band(perplexity)
+    check_votes(votes)
     parameters = call_parameters(temperature, max_tokens, json_mode=json_mode)
     endpoint = {
         "base_url": base_url,
@@ -70,6 +85,9 @@ def back_translate(
     def augment(work: AugmentWork) -> Augmented:
         prompts = {name: load_prompt("translate", name, "v1") for name in _OTHER}
         book = SeedBook(work, open_calls(work, endpoint), "back_translate")
+        told = choose_language(work, "auto")
+        opinions = Opinions(load_prompt("answer", told, "v1"), parameters, votes, judge)
+        band, drafts = perplexity_band(work, perplexity), []
         every = list_seeds(work.seeds)
         seeds = [seed for seed in every if _language(seed) in _OTHER]
         there = [(seed, _ask(seed, seed["prompt"], prompts[_language(seed)], parameters))
@@ -82,15 +100,19 @@ def back_translate(
         known = _known_rows(work, every)
         for seed, said, call in book.ask(middle, max_calls // 2):
             text = _translated(book, said, call, to=_language(seed))
-            if text and (proposal := _accepted(book, known, seed, text, call)):
+            if text and (proposal := _accepted(book, known, seed, text, call, band)):
                 known.add(proposal.prompt, proposal.answer)
-                messages = dialogue(proposal.prompt, seed["gold"], system=work.task.system)
+                own = work.task.part(proposal.prompt, seed["gold"])[1]
+                messages = dialogue(proposal.prompt, seed["gold"], system=own.system)
                 meta = {
                     "prompt": prompts[_language(seed)].label,
                     "by_way_of": _OTHER[_language(seed)],
                 }
                 edges = {seed["id"]: "translate"}
-                book.add(seed, messages, call=call, edges=edges, meta=meta)
+                shown = as_examples(next_seeds(every, seed))
+                asked = Asked(proposal, seed["category"], shown)
+                drafts.append(Draft(seed, asked, messages, call, edges, meta))
+        book.take(drafts, opinions)
         return book.result(seeds)
 
     return augment
@@ -132,7 +154,7 @@ def _translated(book: SeedBook, said: Mapping[str, Any], call: str, *, to: str) 
 
 
 def _accepted(
-    book: SeedBook, known: KnownRows, seed: Seed, text: str, call: str
+    book: SeedBook, known: KnownRows, seed: Seed, text: str, call: str, band: Band | None
 ) -> Proposal | None:
     """The seed's answer for the prompt that came back, None where it was refused."""
     task, exam = book.work.task, book.work.exam
@@ -141,8 +163,10 @@ def _accepted(
     except ValueError as error:
         book.refuse(text, str(error), call)
         return None
-    said = {"task": task, "known": known, "exam": exam, "max_chars": _MOST_CHARS}
-    reason = lost_on_the_way(task, seed["prompt"], text) or refusal(proposal, **said)
+    said: dict[str, Any] = {"task": task, "known": known, "exam": exam, "band": band}
+    said["max_chars"] = _MOST_CHARS
+    own = task.part(seed["prompt"], seed["gold"])[1]
+    reason = lost_on_the_way(own, seed["prompt"], text) or refusal(proposal, **said)
     if reason:
         book.refuse(text, reason, call)
     return None if reason else proposal

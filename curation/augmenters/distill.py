@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from curation.augmenters._base import Augmented, AugmentWork
+from curation.augmenters._llm_band import Band, check_band, perplexity_band
 from curation.augmenters._llm_calls import ANSWER, Ask
+from curation.augmenters._llm_opinions import Asked, JudgeOptions, Opinions
 from curation.augmenters._llm_rows import Proposal, proposal_text, read_proposal, refusal
 from curation.augmenters._llm_run import call_parameters, choose_language, open_calls
-from curation.augmenters._llm_seeds import Seed, SeedBook, list_seeds
-from curation.augmenters._llm_votes import DISPUTED
+from curation.augmenters._llm_seeds import Draft, Seed, SeedBook, as_examples, list_seeds
+from curation.augmenters._llm_votes import DISPUTED, check_votes
 from curation.augmenters._prompts import Prompt, fill_messages, load_prompt, show_examples
 from curation.json_text import fenced
 from curation.llm_door import check_base_url
@@ -40,6 +42,9 @@ def distill(
     form: Form = "answer",
     reasoning: Literal["think", "text"] = "think",
     shots: int = 3,
+    perplexity: list[float] = (),  # type: ignore[assignment]  # empty is ()
+    votes: int = 0,
+    judge: JudgeOptions | None = None,
     max_calls: int = 200,
     max_tokens: int = 4096,
     temperature: float = 0.2,
@@ -60,6 +65,8 @@ def distill(
     set or the form does not fit the task, and `CallsStopped` when the endpoint refuses the run.
     """
     check_base_url(base_url)
+    check_band(perplexity)
+    check_votes(votes)
     parameters = call_parameters(temperature, max_tokens, json_mode=json_mode)
     endpoint = {
         "base_url": base_url,
@@ -76,7 +83,10 @@ def distill(
     def augment(work: AugmentWork) -> Augmented:
         check_form(work.task, form=form, shots=shots)
         kind = "reason" if form == "reasoned" else "distill"
-        prompt = load_prompt(kind, choose_language(work, language), "v1")
+        told = choose_language(work, language)
+        prompt = load_prompt(kind, told, "v1")
+        opinions = Opinions(load_prompt("answer", told, "v1"), parameters, votes, judge)
+        band, drafts = perplexity_band(work, perplexity), []
         book = SeedBook(work, open_calls(work, endpoint), "distill")
         seeds = list_seeds(work.seeds)
         asked = [
@@ -85,17 +95,19 @@ def distill(
             if shown or form != "few_shot"
         ]
         for (seed, shown), said, call in book.ask(asked, max_calls):
-            text = proposal_text(said)
             try:
-                answer = _read_answer(seed, said, work, form, _LAYOUTS[reasoning])
+                proposal = _read_proposal(seed, said, work, form, band)
+                answer = _read_answer(proposal, said, form, _LAYOUTS[reasoning])
             except ValueError as error:
-                book.refuse(text, str(error), call)
+                book.refuse(proposal_text(said), str(error), call)
                 continue
             turns = shown if form == "few_shot" else []
             edges = {seed["id"]: "transform"} | {one["id"]: "fewshot" for one in turns}
             meta = {"form": form, "prompt": prompt.label}
-            messages = _as_turns(turns, seed["prompt"], answer, work.task.system)
-            book.add(seed, messages, call=call, edges=edges, meta=meta)
+            messages = _as_turns(turns, seed["prompt"], answer, _task_of(seed, work.task).system)
+            looked_at = Asked(proposal, seed["category"], as_examples(shown))
+            drafts.append(Draft(seed, looked_at, messages, call, edges, meta))
+        book.take(drafts, opinions)
         return book.result(seeds)
 
     return augment
@@ -136,12 +148,17 @@ def choose_shots(
         yield seed, shown
 
 
+def _task_of(seed: Seed, task: Task) -> Task:
+    return task.part(seed["prompt"], seed["gold"])[1]
+
+
 def _ask(
     seed: Seed, shown: Sequence[Seed], task: Task, prompt: Prompt, parameters: Mapping[str, Any]
 ) -> Ask:
+    own = _task_of(seed, task)
     messages = fill_messages(
         prompt,
-        {"task": task.system, "fields": task.fields},
+        {"task": own.system, "fields": own.fields},
         examples=show_examples((one["prompt"], one["gold"]) for one in shown) or "-",
         said=fenced(seed["prompt"]),
     )
@@ -149,16 +166,20 @@ def _ask(
     return Ask(ANSWER, seed["category"], {"messages": messages, **parameters}, (seed["id"],), ids)
 
 
-def _read_answer(
-    seed: Seed, said: Mapping[str, Any], work: AugmentWork, form: Form, layout: str
-) -> str:
-    """The answer as it is to be trained on; `ValueError` with a short reason."""
+def _read_proposal(
+    seed: Seed, said: Mapping[str, Any], work: AugmentWork, form: Form, band: Band | None
+) -> Proposal:
+    """The seed's prompt with the answer; `ValueError` with a short reason."""
     proposal = read_proposal({"prompt": seed["prompt"], "answer": said.get("answer")})
-    wrong = refusal(
-        proposal, task=work.task, known=None, exam=work.exam, max_chars=_MOST_CHARS
-    ) or _compare(seed, proposal, work.task, form)
-    if wrong:
+    how: dict[str, Any] = {"task": work.task, "exam": work.exam, "max_chars": _MOST_CHARS}
+    wrong = refusal(proposal, known=None, band=band, **how)
+    if wrong := wrong or _compare(seed, proposal, work.task, form):
         raise ValueError(wrong)
+    return proposal
+
+
+def _read_answer(proposal: Proposal, said: Mapping[str, Any], form: Form, layout: str) -> str:
+    """The answer as it is to be trained on; `ValueError` with a short reason."""
     if form != "reasoned":
         return proposal.answer
     return layout.format(_read_reasoning(said), proposal.answer)
@@ -173,7 +194,8 @@ def _compare(seed: Seed, proposal: Proposal, task: Task, form: Form) -> str:
     same = task.canonical(proposal.answer) == task.canonical(seed["gold"])
     if form == "answer":
         return SAME if same else ""
-    valid = bool(task.fields) and not task.check(seed["prompt"], seed["gold"])
+    own = _task_of(seed, task)
+    valid = bool(own.fields) and not own.check(seed["prompt"], seed["gold"])
     return DISPUTED if valid and not same else ""
 
 

@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import Literal
 
 from curation.augmenters._base import Augmented, AugmentWork
+from curation.augmenters._llm_band import check_band
 from curation.augmenters._llm_batch import Told
 from curation.augmenters._llm_calls import Calls
 from curation.augmenters._llm_names import ask_names
+from curation.augmenters._llm_opinions import JudgeOptions, Opinions
 from curation.augmenters._llm_run import call_parameters, choose_language, write_rows
 from curation.augmenters._llm_types import Limits, open_types
+from curation.augmenters._llm_votes import check_votes
 from curation.augmenters._prompts import load_prompt
 from curation.llm_door import check_base_url
 from curation.llm_options import CallOptions
@@ -37,7 +40,9 @@ def llm(
     per_type: int = 200,
     name_types: bool = False,
     look_first: Literal["auto", "people"] = "auto",
+    perplexity: list[float] = (),  # type: ignore[assignment]  # empty is ()
     votes: int = 0,
+    judge: JudgeOptions | None = None,
     min_yield: float = 0.25,
     min_novelty: float = 0.5,
     min_accepted: float = 0.8,
@@ -58,8 +63,10 @@ def llm(
     At most `per_type` rows a type, and `max_calls` new calls for rows; all calls together cost at
     most `budget_usd`. A type stops when less than `min_yield` of a call's rows are valid or less
     than `min_novelty` of them are new. With `look_first: people` it gets its second call when all
-    rows of the first have a verdict and `min_accepted` of them were accepted. With `votes` the
-    model answers each prompt alone so often, and most answers must be the proposed one.
+    rows of the first have a verdict and `min_accepted` of them were accepted. `perplexity`
+    bounds the quantile of what a row reads like among the trusted rows. With `votes` the model
+    answers each prompt alone so often, and most answers must be the proposed one; what is left is
+    graded by the `judge`.
     `name_types` has each type named by one call. `prompt` is a version of ours or a file,
     `language` that of the instructions; `auto` follows the seeds. `json_mode` asks the endpoint for
     JSON, which a few refuse. Calls are kept in `calls.sqlite` in the work's cache folder, so a run
@@ -67,8 +74,8 @@ def llm(
     is not set or the prompt is none, and `CallsStopped` when the endpoint refuses the run.
     """
     check_base_url(base_url)
-    if votes < 0:
-        raise ValueError(f"augment.votes is {votes!r}; 3 is usual, 0 for none")
+    check_band(perplexity)
+    check_votes(votes)
     limits = Limits(per_type, min_yield, min_novelty, look_first, min_accepted)
     parameters = call_parameters(temperature, max_tokens, json_mode=json_mode)
     endpoint = {
@@ -85,8 +92,9 @@ def llm(
 
     def augment(work: AugmentWork) -> Augmented:
         said = choose_language(work, language)
-        prompts = load_prompt("augment", said, prompt), load_prompt("answer", said, "v1")
-        told = Told(said, *prompts, parameters, votes)
+        opinions = Opinions(load_prompt("answer", said, "v1"), parameters, votes, judge)
+        rows = load_prompt("augment", said, prompt)
+        told = Told(said, rows, opinions, parameters, perplexity)
         types = open_types(work, per_type)
 
         def name(calls: Calls) -> None:

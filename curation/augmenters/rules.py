@@ -92,7 +92,7 @@ class _Book:
         """Take the row if it is valid and new; a refusal is written down with its reason."""
         self.proposed += 1
         call = digest({"augmenter": "rules", "how": how, "parent": parent, "key": key})
-        turns = dialogue(prompt, answer, system=self.task.system)
+        turns = dialogue(prompt, answer, system=self.task.part(prompt, answer)[1].system)
         origin = "badcase" if kind == "fix" else "transform"
         reason = self._refusal(prompt, answer)
         reason = reason or ("known" if row_id(turns) in self.known else "")

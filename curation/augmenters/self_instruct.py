@@ -11,9 +11,12 @@ from typing import Literal
 import polars as pl
 
 from curation.augmenters._base import Augmented, AugmentWork
+from curation.augmenters._llm_band import check_band
 from curation.augmenters._llm_batch import Told
+from curation.augmenters._llm_opinions import JudgeOptions, Opinions
 from curation.augmenters._llm_run import call_parameters, choose_language, write_rows
 from curation.augmenters._llm_types import CATEGORY, Limits, OpenType
+from curation.augmenters._llm_votes import check_votes
 from curation.augmenters._prompts import load_prompt
 from curation.llm_door import check_base_url
 from curation.llm_options import CallOptions
@@ -30,7 +33,9 @@ def self_instruct(
     per_category: int = 50,
     per_call: int = 20,
     look_first: Literal["auto", "people"] = "auto",
+    perplexity: list[float] = (),  # type: ignore[assignment]  # empty is ()
     votes: int = 0,
+    judge: JudgeOptions | None = None,
     min_yield: float = 0.25,
     min_novelty: float = 0.5,
     min_accepted: float = 0.8,
@@ -52,8 +57,8 @@ def self_instruct(
     set, and `CallsStopped` when the endpoint refuses the run.
     """
     check_base_url(base_url)
-    if votes < 0:
-        raise ValueError(f"augment.votes is {votes!r}; 3 is usual, 0 for none")
+    check_band(perplexity)
+    check_votes(votes)
     limits = Limits(per_category, min_yield, min_novelty, look_first, min_accepted)
     parameters = call_parameters(temperature, max_tokens, json_mode=json_mode)
     endpoint = {
@@ -70,8 +75,10 @@ def self_instruct(
 
     def augment(work: AugmentWork) -> Augmented:
         said = choose_language(work, language)
-        prompts = load_prompt("self_instruct", said, "v1"), load_prompt("answer", said, "v1")
-        told = Told(said, *prompts, parameters, votes, "self_instruct", "augment_seed")
+        opinions = Opinions(load_prompt("answer", said, "v1"), parameters, votes, judge)
+        rows = load_prompt("self_instruct", said, "v1")
+        marks = ("self_instruct", "augment_seed")
+        told = Told(said, rows, opinions, parameters, perplexity, *marks)
         return write_rows(
             work,
             list_categories(work.seeds, per_category),

@@ -69,9 +69,13 @@ def find_in_each(
 
 
 def rows_by_id(places: Iterable[Version], ids: list[str]) -> pl.DataFrame:
-    """`ROW_SCHEMA` of the ids, the first place that has one before the others."""
+    """`ROW_SCHEMA` of the ids, the first place that has one before the others.
+
+    Made rows that wait for people are found, too.
+    """
     names = ROW_SCHEMA.names()
-    found = [v.lookup("rows", ids).select(names) for v in places] if ids else []
+    held = [(v, t) for v in places for t in ("rows", "waiting") if t in v.tables]
+    found = [v.lookup(table, ids).select(names) for v, table in held] if ids else []
     rows = pl.concat([ROW_SCHEMA.to_frame(), *found])
     return rows.unique("id", keep="first", maintain_order=True)
 

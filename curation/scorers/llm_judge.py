@@ -9,7 +9,7 @@ in as JSON between fences it cannot close, in the user's message and never in th
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -75,10 +75,9 @@ def llm_judge(
     check_base_url(base_url)
     find_prices(model, usd_per_m_prompt, usd_per_m_completion, budget_usd=budget_usd)
     prices = {"usd_per_m_prompt": usd_per_m_prompt, "usd_per_m_completion": usd_per_m_completion}
-    parameters: dict[str, Any] = {"temperature": 0, "max_tokens": max_tokens}
-    parameters |= {"response_format": _FORM} if json_mode else {}
+    how = {"language": language, "max_tokens": max_tokens, "json_mode": json_mode}
     return _Judge(
-        lambda rows: [{"messages": m} | parameters for m in _both_orders(rows, criteria, language)],
+        lambda rows: grade_requests(rows.iter_rows(named=True), criteria, **how),
         {"base_url": base_url, "model": model, **prices},
         {"concurrency": concurrency, "timeout_s": timeout_s, "calls": calls},
         api_key,
@@ -131,11 +130,24 @@ class _Judge:
         return estimate_calls(self.requests(rows), cache=place, batch=batch, **self.endpoint)
 
 
+def grade_requests(
+    rows: Iterable[Mapping[str, Any]],
+    criteria: str,
+    *,
+    language: str = "auto",
+    max_tokens: int = 64,
+    json_mode: bool = True,
+) -> list[dict[str, Any]]:
+    """Two requests for each row: the rubric from the best grade down, and from the worst up."""
+    parameters: dict[str, Any] = {"temperature": 0, "max_tokens": max_tokens}
+    parameters |= {"response_format": _FORM} if json_mode else {}
+    return [{"messages": m} | parameters for m in _both_orders(rows, criteria, language)]
+
+
 def _both_orders(
-    rows: pl.DataFrame, criteria: str, language: str
+    rows: Iterable[Mapping[str, Any]], criteria: str, language: str
 ) -> Iterator[list[dict[str, str]]]:
-    """Two conversations a row: the rubric from the best grade down, and from the worst up."""
-    for row in rows.iter_rows(named=True):
+    for row in rows:
         told = ("en" if row["lang"] == "en" else "zh") if language == "auto" else language
         for best in (True, False):
             yield build_messages(row, criteria, told, best_first=best)

@@ -26,6 +26,18 @@ class Task(Protocol):
         """The product's instruction, the system message of this task's rows; "" for none."""
         ...
 
+    @property
+    def parts(self) -> Mapping[str, "Task"]:
+        """The tasks that this one is made of, by name; {} for one of its own."""
+        ...
+
+    def part(self, utterance: str, answer: str) -> tuple[str, "Task"]:
+        """The name and the task of the part that a row belongs to by its prompt and right answer.
+
+        ("", self) where a task has no parts, or the row belongs to none.
+        """
+        ...
+
     def check(self, utterance: str, answer: str) -> str:
         """ "" when the answer is valid for the utterance, else such as `missing_field:actions`."""
         ...
@@ -45,3 +57,16 @@ class Task(Protocol):
     def corrupt(self, answer: str, utterance: str, *, seed: int) -> list[tuple[str, str]]:
         """Plausible wrong answers as (answer, kind); none means the same as the right one."""
         ...
+
+
+def sign_error(task: Task, utterance: str, gold: str, predicted: str) -> str:
+    """The error in what was answered, behind the name of the row's part if it has one:
+    `wrong_value:actions.what` or `chat.too_short`; "" when both are equal."""
+    name, own = task.part(utterance, gold)
+    signature = own.signature(gold, predicted)
+    return f"{name}.{signature}" if name and signature else signature
+
+
+def names_slots(task: Task) -> bool:
+    """Whether every valid answer has fields: those of all parts, where a task has parts."""
+    return all(part.fields for part in task.parts.values()) if task.parts else bool(task.fields)

@@ -28,6 +28,11 @@ class FreeText:
     system: str = ""
     fields: tuple[str, ...] = ()
     closed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    parts: Mapping[str, Task] = field(default_factory=dict)
+
+    def part(self, utterance: str, answer: str) -> tuple[str, Task]:
+        """Itself: it has no parts."""
+        return "", self
 
     def check(self, utterance: str, answer: str) -> str:
         """ "" or `empty`."""

@@ -8,7 +8,7 @@ are left out, so `{"conditions":[],"actions":[…]}` is refused although it mean
 import json
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from curation.json_text import parse_json
@@ -81,6 +81,11 @@ class JsonSlots:
     opposites: Mapping[str, Mapping[str, Sequence[str]]]
     grounded: bool
     system: str
+    parts: Mapping[str, Task] = field(default_factory=dict)
+
+    def part(self, utterance: str, answer: str) -> tuple[str, Task]:
+        """Itself: it has no parts."""
+        return "", self
 
     def check(self, utterance: str, answer: str) -> str:
         """ "" or the first of: not_json, wrong_type, unknown_field, missing_field, empty,

@@ -11,8 +11,8 @@ def json_valid():
     """A metric in 0..1 over task cases; None when there are none."""
 
     def metric(cases: pl.DataFrame, task: Task) -> float | None:
-        pairs = cases.filter(pl.col("kind") == "task").select("prompt", "predicted").rows()
-        valid = [not task.check(prompt, predicted) for prompt, predicted in pairs]
+        said = cases.filter(pl.col("kind") == "task").select("prompt", "gold", "predicted").rows()
+        valid = [not task.part(p, gold)[1].check(p, predicted) for p, gold, predicted in said]
         return sum(valid) / len(valid) if valid else None
 
     return metric

@@ -23,12 +23,13 @@ def test_a_delivery_of_seeds_costs_its_own_calls(
     monkeypatch.setenv("TEST_KEY", "secret-of-this-test")
     with ScriptedLLM(respond) as server:
         asked = {"use": "distill", "model": "m", "base_url": server.base_url, "shots": 2}
-        asked |= {"api_key": "TEST_KEY", "form": "few_shot"}
+        asked |= {"api_key": "TEST_KEY", "form": "few_shot", "perplexity": [0.0, 1.0]}
         project = Project(tmp_path, tiny_base, **PLAIN, augment=asked)
         project.write("seeds/1.jsonl", SEEDS)
         project.write("general/1.jsonl", talk(5))
         project.build(last="augmented_rows")
         first = project.head("augmented_rows")
+        frozen = first.input("reference").data_version
         made, edges = first.table("rows"), first.table("edges")
         assert made.height == server.count > 0 and {*made["n_turns"]} == {3}
         assert dict(edges["kind"].value_counts().iter_rows()) == {
@@ -39,4 +40,5 @@ def test_a_delivery_of_seeds_costs_its_own_calls(
         project.build(last="augmented_rows")
         later = project.head("augmented_rows").table("rows")
         assert server.count == made.height + 1
+    assert project.head("augmented_rows").input("reference").data_version == frozen
     assert {*later["id"]} > {*made["id"]} and later.height == made.height + 1

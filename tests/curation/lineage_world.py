@@ -12,6 +12,7 @@ import yaml
 
 from curation.bad_cases import BAD_CASE_SCHEMA
 from curation.dedup import find_duplicates
+from curation.error_types import TYPE_SCHEMA
 from curation.exam import set_exam
 from curation.fates import keep_rows
 from curation.ingest import merge_sources, read_source
@@ -289,9 +290,9 @@ def _asked(case: Mapping[str, Any], answers: Mapping[str, str]) -> dict[str, Any
 
 def _types(cases: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     n = sum(c["half"] == "learn" for c in cases)
-    rows = [{"signature": "not_json", "n": n, "quota": 6 * n, "name": "not json"}] if n else []
-    schema = {"signature": pl.String, "n": pl.Int64, "quota": pl.Int64, "name": pl.String}
-    return pl.DataFrame(rows, schema=schema)
+    told = {"signature": "not_json", "n": n, "quota": 6 * n, "name": "not json"}
+    told |= {"name_zh": "", "stopped": "", "cases": [c["id"] for c in cases]}
+    return pl.DataFrame([told] if n else [], schema=TYPE_SCHEMA)
 
 
 def _flags(facts: pl.DataFrame) -> pl.DataFrame:

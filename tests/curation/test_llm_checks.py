@@ -52,13 +52,18 @@ def kind_of(request):
 
 def script(**answers):
     """A server that answers each kind of request in its own way; votes agree unless told."""
+    return ScriptedLLM(responder(**answers))
+
+
+def responder(**answers):
+    """What `script` answers."""
 
     def agree(request):
         said = json.loads(request["messages"][1]["content"].split("<data>\n")[-1].split("\n<")[0])
         return {"answer": json.loads(answer("水温", said.removeprefix("水温设为")))}
 
     answers = {"rows": good_rows, "name": lambda _: LESSON, "vote": agree} | answers
-    return ScriptedLLM(lambda request: answers[kind_of(request)](request))
+    return lambda request: answers[kind_of(request)](request)
 
 
 def users(server, kind):
@@ -342,3 +347,20 @@ def test_every_prompt_of_ours_can_be_read_in_both_languages():
     assert len(found) == len({prompt.digest for prompt in found}) == len(files) >= 16
     with pytest.raises(ValueError, match=r"'augment' has the version 'v9' \(did you mean"):
         load_prompt("augment", "zh", "v9")
+
+
+def test_a_type_whose_sample_failed_gets_no_more_and_its_rows_wait_for_people(tmp_path, key):
+    with script() as server:
+        made = run(server, key, work(tmp_path, quotas={WRONG: 20}), per_call=10)
+    accepted, rejected, *_ = made.rows
+    decided = verdicts(made, "accept", "reject")
+    given = work(tmp_path / "later", cases=[*CASES, NEW], quotas={WRONG: 40})
+    given = replace(given, bought=bought(made, tmp_path, CASES), verdicts=decided)
+    types = given.error_types.with_columns(stopped=pl.lit("sample failed"))
+    with script() as server:
+        again = run(server, key, replace(given, error_types=types), look_first="people")
+        assert server.count == 0
+    assert again.rows == [accepted, rejected] and again.waiting == made.rows[2:]
+    assert again.proposed == len(made.rows) + len(again.rejected)
+    assert again.types[0]["stopped"] == "sample failed, 18 rows wait for verdicts"
+    assert {edge["child"] for edge in again.edges} == {row["id"] for row in made.rows}

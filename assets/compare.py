@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from assets.evaluate import reads_answers
+from assets.answers import reads_answers
 from assets.recipe import Recipe
 from curation.plugins import plugin_better
 from curation.progress import Report, silent
@@ -79,14 +79,15 @@ def _compare(
         "metrics": measure_arms(cases, [*arms], makers, recipe.task),
         "main": recipe.main_metric,
         "new": new,
-        "against": {old: _hold(recipe, cases, clusters, (old, new)) for old in others},
+        "against": {old: hold_arms(recipe, cases, clusters, (old, new)) for old in others},
         "notes": _notes(recipe, arms),
     }
 
 
-def _hold(
+def hold_arms(
     recipe: Recipe, cases: pl.DataFrame, clusters: pl.DataFrame, arms: tuple[str, str]
 ) -> dict[str, Any]:
+    """The second arm held against the first on the main metric: verdict, line and slices."""
     plug = recipe.metrics[recipe.main_metric]
     types = pl.DataFrame(schema={"id": pl.String, "error_type": pl.String})
     how: dict[str, Any] = {"metric": plug.make(), "better": plugin_better(plug.factory)}

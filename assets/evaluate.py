@@ -6,22 +6,17 @@ from typing import Any
 
 import polars as pl
 
-from assets.code import code_version
-from assets.facts import model_path
+from assets.answers import ask_arm, ask_exam, read_exam
 from assets.recipe import Recipe
 from assets.stage import Job, Stage, stage
 from assets.unique import templates_of
-from curation.bad_cases import read_inbox
-from curation.frames import frame_digest
 from curation.markdown import plain, table
 from curation.plugins import plugin_better
 from curation.registry import champion_before, version_id
-from curation.rows import digest
 from curation.split import find_leaks
 from curation.store import Made, Version
-from curation.tables import read_table
-from evaluation.bad_cases import cases_to_ask, count_fixed_cases, fixed_table
-from evaluation.cases import CASE_SCHEMA, predict_cases
+from evaluation.bad_cases import count_fixed_cases, fixed_table
+from evaluation.cases import CASE_SCHEMA
 from evaluation.compare import measure_arms, pair_arms, weigh_pairs
 from evaluation.gate import (
     Verdict,
@@ -58,20 +53,15 @@ def predictions(
     champion: Version,
 ) -> Made:
     """Answers of base, base with examples, champion and candidate; each asked once ever."""
-    every, exam = rows.table("rows"), split_rows.table("exam").drop("guarded")
-    imported = every.join(exam, on="id", how="anti")
-    exam = exam.join(every, on="id", how="semi")  # without bad cases that were no row
-    test = exam.filter(pl.col("split") == "test")
-    wrong = _bad_cases(job, bad_cases, exam["id"])
-    seeds = imported.filter((pl.col("split") == "train") & (pl.col("track") == "domain"))
+    exam = read_exam(job, rows, split_rows, bad_cases)
     arms = {
-        "base": _arm(job, test, base_model, None),
-        "few_shot": _arm(job, test, base_model, None, seeds),
-        "candidate": _answers(job, exam, wrong, base_model, adapter),
+        "base": ask_arm(job, exam.test, base_model, None),
+        "few_shot": ask_arm(job, exam.test, base_model, None, exam.seeds),
+        "candidate": ask_exam(job, exam, base_model, adapter),
     }
     if champion.values["adapter"]:
         old_base, old = (job.store.version(champion.values[k]) for k in ("base_model", "adapter"))
-        arms["champion"] = _answers(job, exam, wrong, old_base, old)
+        arms["champion"] = ask_exam(job, exam, old_base, old)
     cases = [frame.with_columns(arm=pl.lit(arm)) for arm, frame in arms.items()]
     return Made(tables={"rows": pl.concat(cases).select(CASE_SCHEMA.names())})
 
@@ -179,66 +169,6 @@ def _pairs(
         better=plugin_better(plug.factory),
         task=job.recipe.task,
     )
-
-
-def reads_answers(recipe: Recipe) -> bool:
-    """Whether a metric reads answers to general questions."""
-    return any("general_answers" in plug.uses for plug in recipe.metrics.values())
-
-
-def _bad_cases(job: Job, bad_cases: Version, known: pl.Series) -> pl.DataFrame:
-    """The corrected rows of bad cases that are asked beside the exam; of too many the newest."""
-    delivered = [case["id"] for case in read_inbox(job.store)]
-    rows, left = cases_to_ask(
-        bad_cases.table("rows"),
-        known,
-        delivered,
-        task=job.recipe.task,
-        limit=job.recipe.evaluate["bad_cases"],
-    )
-    if left:
-        job.report(f"{left:,} older bad cases are not asked: evaluate.bad_cases is {rows.height:,}")
-    return rows
-
-
-def _answers(
-    job: Job, exam: pl.DataFrame, wrong: pl.DataFrame, base: Version, adapter: Version
-) -> pl.DataFrame:
-    """The answers to the exam and to bad cases; when more of these come, only they are asked."""
-    parts = (exam, wrong) if wrong.height else (exam,)
-    return pl.concat(_arm(job, rows, base, adapter) for rows in parts)
-
-
-def _arm(
-    job: Job,
-    rows: pl.DataFrame,
-    base: Version,
-    adapter: Version | None,
-    seeds: pl.DataFrame | None = None,
-) -> pl.DataFrame:
-    """The answers of one arm, from the store when this very question was asked before."""
-    told = job.recipe.evaluate
-    options = {
-        "few_shot": told["few_shot"] if seeds is not None else 0,
-        "max_new_tokens": told["max_new_tokens"],
-        "general_answers": told["general_answers"] if reads_answers(job.recipe) else 0,
-        "revision": job.recipe.options["train"].get("revision", ""),
-    }
-    models = [base.data_version, adapter.data_version if adapter else ""]
-    shown = frame_digest(seeds) if seeds is not None else ""
-    key = "answers-" + digest([frame_digest(rows), models, shown, options, code_version(_arm)])
-    if (known := job.store.recall_table(key)) is not None:
-        return read_table(job.store, known)
-    cases = predict_cases(
-        rows,
-        base_model=model_path(base),
-        adapter=adapter.folder("adapter") if adapter else None,
-        seeds=seeds,
-        report=job.report,
-        **options,
-    )
-    job.store.remember_table(key, "cases", cases)
-    return cases
 
 
 def _champion_key(job: Job) -> Any:

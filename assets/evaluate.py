@@ -18,6 +18,8 @@ from curation.store import Made, Version
 from evaluation.bad_cases import count_fixed_cases, fixed_table
 from evaluation.cases import CASE_SCHEMA
 from evaluation.compare import measure_arms, pair_arms, weigh_pairs
+from evaluation.fairness import find_gaps, gap_name, gaps_table, read_labels
+from evaluation.forgetting import general_by_category, general_table
 from evaluation.gate import (
     Verdict,
     compare_arms,
@@ -94,7 +96,10 @@ def evaluation(
     task = job.recipe.task
     cases = predictions.table("rows")
     marked = mark_cases(cases, task)
-    metrics = _metrics(job, cases.filter(pl.col("split") == "test"))
+    test, clusters = cases.filter(pl.col("split") == "test"), split_rows.table("clusters")
+    gaps = _gaps(job, test, split_rows.table("exam"), clusters)
+    metrics = _with_gaps(_metrics(job, test), gaps)
+    general = general_by_category(test, [arm for arm in ARMS if arm != "few_shot"])
     guarded = split_rows.table("exam").filter("guarded").drop("guarded")
     trained = training_set.table("rows").drop("repeats")
     leaks = find_leaks(trained, guarded, task=task, templates=templates_of(job))
@@ -102,7 +107,7 @@ def evaluation(
     reported = bad_cases.table("rows")
     held, fixed = reported.filter(pl.col("half") == "hold"), count_fixed_cases(marked, reported)
     values = gate_values(metrics, leaks=leaks.height, n_cases=n_cases)
-    pairs = _pairs(job, cases, split_rows.table("clusters"), held)
+    pairs = _pairs(job, cases, clusters, held)
     paired, slices = weigh_pairs(pairs)
     verdict = judge_again(job.recipe, values, pairs)
     return Made(
@@ -117,6 +122,10 @@ def evaluation(
             "main": job.recipe.main_metric,
             "paired": asdict(paired) if paired else None,
             "slices": slices,
+            "gaps": gaps.get("candidate", []),
+            "gaps_table": gaps_table(gaps.get("candidate", []), metric=job.recipe.main_metric),
+            "general": general,
+            "general_table": general_table(general),
             "gate_values": values,
             "verdict": verdict.to_dict(),
             "table": metrics_table(metrics),
@@ -144,6 +153,32 @@ def metrics_table(metrics: dict[str, dict[str, float | None]]) -> str:
 def _metrics(job: Job, test: pl.DataFrame) -> dict[str, dict[str, float | None]]:
     makers = {name: plug.make() for name, plug in job.recipe.metrics.items()}
     return measure_arms(test, ARMS, makers, job.recipe.task)
+
+
+def _gaps(
+    job: Job, test: pl.DataFrame, exam: pl.DataFrame, clusters: pl.DataFrame
+) -> dict[str, list[dict[str, Any]]]:
+    """Arm -> the gaps between the parts of the test set, where the recipe asks for some."""
+    if not job.recipe.slices:
+        return {}
+    labels = read_labels(exam, job.recipe.slices)
+    metric, task = job.recipe.metrics[job.recipe.main_metric].make(), job.recipe.task
+    arms = {arm: test.filter(pl.col("arm") == arm) for arm in ARMS}
+    return {
+        arm: find_gaps(cases, labels, clusters, metric=metric, task=task)
+        for arm, cases in arms.items()
+        if cases.height
+    }
+
+
+def _with_gaps(
+    metrics: dict[str, dict[str, float | None]], gaps: Mapping[str, list[dict[str, Any]]]
+) -> dict[str, dict[str, float | None]]:
+    """The metrics of each arm and its gaps, which are judged and shown like them."""
+    return {
+        arm: said | {gap_name(one["label"]): one["gap"] for one in gaps.get(arm, [])}
+        for arm, said in metrics.items()
+    }
 
 
 def judge_again(recipe: Recipe, values: Mapping[str, float | None], pairs: pl.DataFrame) -> Verdict:

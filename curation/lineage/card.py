@@ -23,6 +23,8 @@ def model_card(recipe: str, values: Mapping[str, Any], *, base_model: str, metri
         f"Version `{values['id']}`, {say_verdict(values)}. An adapter of {plain(base_model)}.",
         "## Evaluation on the frozen test set",
         metrics,
+        *_section("## By part of the test set", values["gaps_table"]),
+        *_section("## General ability by category", values["general_table"]),
         "## Gate",
         _gate(values["verdict"]),
         "## Training data",
@@ -31,11 +33,7 @@ def model_card(recipe: str, values: Mapping[str, Any], *, base_model: str, metri
         _mix(lineage["mix"]),
         "Bad cases: learned from "
         f"{lineage['bad_cases_learned']:,}, held back {lineage['bad_cases_held']:,}.",
-        *(
-            ["## Bad cases after this version", cases]
-            if (cases := values["bad_case_table"])
-            else []
-        ),
+        *_section("## Bad cases after this version", values["bad_case_table"]),
         "## What became of the rows",
         _fates(lineage["fates"]),
         "## Limits",
@@ -45,6 +43,11 @@ def model_card(recipe: str, values: Mapping[str, Any], *, base_model: str, metri
         f"packages and seeds; `--check` says whether all of it is still there.",
     ]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def _section(title: str, body: str) -> list[str]:
+    """Nothing where there is nothing to say."""
+    return [title, body] if body else []
 
 
 def _gate(verdict: Mapping[str, Any]) -> str:

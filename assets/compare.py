@@ -8,6 +8,7 @@ import polars as pl
 
 from assets.answers import reads_answers
 from assets.recipe import Recipe
+from curation.chat import load_tokenizer
 from curation.plugins import plugin_better
 from curation.progress import Report, silent
 from curation.registry import find_version
@@ -42,7 +43,7 @@ def compare_bases(
 
     Each is a local folder or a hub id. `speed` is model -> n_params, tokens_per_s and
     tokens_per_answer of `SPEED_ROWS` test rows. Raises `LookupError` where there is no exam yet,
-    `ValueError` for a model that stands twice.
+    `ValueError` for a model that stands twice or cannot be had.
     """
     split = store.head(f"{recipe.name}/split_rows")
     if split is None:
@@ -53,6 +54,8 @@ def compare_bases(
     general = told["general_answers"] if reads_answers(recipe) else 0
     if twice := [model for model in {*models} if models.count(model) > 1]:
         raise ValueError(f"{min(twice)!r} stands twice: name each base model once")
+    for model in models:  # before the first is asked for minutes
+        _require_model(model)
     timed = [chat[:-1] for chat in _timed_rows(test)["messages"].to_list()]
     arms, speed = {}, {}
     for model in models:
@@ -69,6 +72,14 @@ def compare_bases(
         said = measure_speed(predictor, timed, max_new_tokens=told["max_new_tokens"])
         speed[name] = said._asdict()
     return _compare(recipe, arms, split.table("clusters")) | {"speed": speed}
+
+
+def _require_model(model: str) -> None:
+    try:
+        load_tokenizer(model)
+    except (OSError, ValueError) as error:
+        why = str(error).splitlines()[0].strip(": ")
+        raise ValueError(f"base model {model!r} cannot be read: {why}") from error
 
 
 def _timed_rows(test: pl.DataFrame) -> pl.DataFrame:

@@ -145,3 +145,6 @@ def test_base_models_are_asked_the_present_test_set(tiny_base: Path, tmp_path):
     assert f"{speed['n_params']:,} parameters" in lines and "tokens an answer" in lines
     with pytest.raises(ValueError, match="stands twice: name each base model once"):
         compare_bases(store, recipe, [str(tiny_base)] * 2)
+    (empty := tmp_path / "空").mkdir()
+    with pytest.raises(ValueError, match="空' cannot be read: "):
+        compare_bases(store, recipe, [str(tiny_base), str(empty)])

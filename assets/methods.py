@@ -119,18 +119,18 @@ def _judge(
     marked = mark_cases(cases, recipe.task)
     trained = [arm for arm in answers if arm not in _BASES]
     clusters = inputs["split_rows"].table("clusters")
-    for arm in answers:
-        arms[arm] |= {"metrics": metrics[arm]}
+    told = {arm: said | {"metrics": metrics[arm]} if arm in answers else said
+            for arm, said in arms.items()}  # fmt: skip
     for arm in trained:
-        arms[arm] |= {"held": count_fixed(marked, known, arm=arm)}
+        told[arm]["held"] = count_fixed(marked, known, arm=arm)
     for arm in trained[1:]:
         said = hold_arms(recipe, test, clusters, (trained[0], arm))
-        arms[arm] |= {name: said[name] for name in ("verdict", "line")}
+        told[arm] |= {name: said[name] for name in ("verdict", "line")}
     return {
         "n_cases": test.filter((pl.col("arm") == "base") & (pl.col("kind") == "task")).height,
         "main": recipe.main_metric,
         "against": trained[0] if trained else "",
-        "arms": dict(arms),
+        "arms": told,
     }
 
 

@@ -37,9 +37,9 @@ def run_harness(
     that you trust. Raises `ValueError` for what is no task, and a model with virtual tokens.
     """
     require_harness()
-    from lm_eval.evaluator import simple_evaluate
-    from lm_eval.models.huggingface import HFLM
-    from lm_eval.tasks import TaskManager
+    from lm_eval.evaluator import simple_evaluate  # pyright: ignore  # an extra, as the next two
+    from lm_eval.models.huggingface import HFLM  # pyright: ignore
+    from lm_eval.tasks import TaskManager  # pyright: ignore
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     files = [_require_file(task) for task in tasks]

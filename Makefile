@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test lint bench large chaos lock clean
+.PHONY: help setup demo ui test lint bench methods large chaos lock clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -35,6 +35,9 @@ lint: $(STAMP)  ## ruff and pyright
 
 bench: $(STAMP)  ## measure against peers and limits (hours)
 	@for name in demo loop dedup score train judged llm intake review store; do echo "== benchmarks/$$name.py"; $(VENV)/bin/python benchmarks/$$name.py || exit 1; done
+
+methods: $(STAMP)  ## train by every method on the demo's rows, into docs/benchmarks.md (15 minutes)
+	@$(VENV)/bin/python benchmarks/methods.py --write
 
 large: $(STAMP)  ## measure the store at ten million rows (hours)
 	@$(VENV)/bin/python benchmarks/store.py --rows 1000000 10000000

@@ -18,7 +18,10 @@ from pathlib import Path
 from typing import Any
 
 OWN = ("curation", "training", "evaluation")
-GLUE = ("assets.accounting", "assets.curate", "assets.delta", "assets.facts", "assets.unique")
+GLUE = (
+    "assets.accounting", "assets.answers", "assets.curate", "assets.delta", "assets.facts",
+    "assets.unique",
+)  # fmt: skip
 """Files of glue whose functions others use."""
 WATCHED = (
     "bitsandbytes", "datasets", "datasketch", "fasttext", "nltk", "openai", "peft", "polars",

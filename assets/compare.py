@@ -6,16 +6,20 @@ from typing import Any
 
 import polars as pl
 
-from assets.evaluate import reads_answers
+from assets.answers import reads_answers
 from assets.recipe import Recipe
+from curation.chat import load_tokenizer
 from curation.plugins import plugin_better
 from curation.progress import Report, silent
 from curation.registry import find_version
 from curation.store import Store, Version
-from evaluation.cases import CASE_SCHEMA, predict_cases
+from evaluation.cases import CASE_SCHEMA, ask_cases
 from evaluation.compare import measure_arms, measure_parts, pair_arms, weigh_pairs
+from evaluation.predict import load_predictor, measure_speed
 
 _OWN = ("base", "few_shot")
+SPEED_ROWS = 64
+"""Test rows that tell how fast a base model answers."""
 
 
 def compare_versions(store: Store, recipe: Recipe, names: Sequence[str]) -> dict[str, Any]:
@@ -37,7 +41,9 @@ def compare_bases(
 ) -> dict[str, Any]:
     """Base models, as they are, asked the present test set through their own templates.
 
-    Each is a local folder or a hub id. Raises `LookupError` where there is no exam yet.
+    Each is a local folder or a hub id. `speed` is model -> n_params, tokens_per_s and
+    tokens_per_answer of `SPEED_ROWS` test rows. Raises `LookupError` where there is no exam yet,
+    `ValueError` for a model that stands twice or cannot be had.
     """
     split = store.head(f"{recipe.name}/split_rows")
     if split is None:
@@ -46,17 +52,40 @@ def compare_bases(
     test = split.table("exam").filter(pl.col("split") == "test").drop("guarded")
     told = recipe.evaluate
     general = told["general_answers"] if reads_answers(recipe) else 0
-    arms = {}
+    if twice := [model for model in {*models} if models.count(model) > 1]:
+        raise ValueError(f"{min(twice)!r} stands twice: name each base model once")
+    for model in models:  # before the first is asked for minutes
+        _require_model(model)
+    timed = [chat[:-1] for chat in _timed_rows(test)["messages"].to_list()]
+    arms, speed = {}, {}
     for model in models:
         name = Path(model).name if Path(model).is_dir() else model
-        arms[model if name in arms else name] = predict_cases(
+        name = model if name in arms else name
+        predictor = load_predictor(model)
+        arms[name] = ask_cases(
             test,
-            base_model=model,
+            predictor,
             max_new_tokens=told["max_new_tokens"],
             general_answers=general,
             report=report,
         )
-    return _compare(recipe, arms, split.table("clusters"))
+        said = measure_speed(predictor, timed, max_new_tokens=told["max_new_tokens"])
+        speed[name] = said._asdict()
+    return _compare(recipe, arms, split.table("clusters")) | {"speed": speed}
+
+
+def _require_model(model: str) -> None:
+    try:
+        load_tokenizer(model)
+    except (OSError, ValueError) as error:
+        why = str(error).splitlines()[0].strip(": ")
+        raise ValueError(f"base model {model!r} cannot be read: {why}") from error
+
+
+def _timed_rows(test: pl.DataFrame) -> pl.DataFrame:
+    """Rows of the task, where there are some."""
+    domain = test.filter(pl.col("track") == "domain")
+    return (domain if domain.height else test).sort("id").head(SPEED_ROWS)
 
 
 def _compare(
@@ -80,14 +109,15 @@ def _compare(
         "parts": measure_parts(cases, [*arms], makers, recipe.task),
         "main": recipe.main_metric,
         "new": new,
-        "against": {old: _hold(recipe, cases, clusters, (old, new)) for old in others},
+        "against": {old: hold_arms(recipe, cases, clusters, (old, new)) for old in others},
         "notes": _notes(recipe, arms),
     }
 
 
-def _hold(
+def hold_arms(
     recipe: Recipe, cases: pl.DataFrame, clusters: pl.DataFrame, arms: tuple[str, str]
 ) -> dict[str, Any]:
+    """The second arm held against the first on the main metric: verdict, line and slices."""
     plug = recipe.metrics[recipe.main_metric]
     types = pl.DataFrame(schema={"id": pl.String, "error_type": pl.String})
     how: dict[str, Any] = {"metric": plug.make(), "better": plugin_better(plug.factory)}

@@ -6,24 +6,21 @@ from typing import Any
 
 import polars as pl
 
-from assets.code import code_version
-from assets.facts import model_path
+from assets.answers import ask_arm, ask_exam, read_exam
 from assets.preference import taught_rows
 from assets.recipe import Recipe
 from assets.stage import Job, Stage, stage
 from assets.unique import templates_of
-from curation.bad_cases import read_inbox
-from curation.frames import frame_digest
 from curation.markdown import plain, table
 from curation.plugins import plugin_better
 from curation.registry import champion_before, version_id
-from curation.rows import digest
 from curation.split import find_leaks
 from curation.store import Made, Version
-from curation.tables import read_table
-from evaluation.bad_cases import cases_to_ask, count_fixed_cases, fixed_table
-from evaluation.cases import CASE_SCHEMA, predict_cases
+from evaluation.bad_cases import count_fixed_cases, fixed_table
+from evaluation.cases import CASE_SCHEMA
 from evaluation.compare import measure_arms, measure_parts, pair_arms, weigh_pairs
+from evaluation.fairness import find_gaps, gap_name, gaps_table, read_labels
+from evaluation.forgetting import general_by_category, general_table
 from evaluation.gate import (
     Verdict,
     compare_arms,
@@ -59,20 +56,15 @@ def predictions(
     champion: Version,
 ) -> Made:
     """Answers of base, base with examples, champion and candidate; each asked once ever."""
-    every, exam = rows.table("rows"), split_rows.table("exam").drop("guarded")
-    imported = every.join(exam, on="id", how="anti")
-    exam = exam.join(every, on="id", how="semi")  # without bad cases that were no row
-    test = exam.filter(pl.col("split") == "test")
-    wrong = _bad_cases(job, bad_cases, exam["id"])
-    seeds = imported.filter((pl.col("split") == "train") & (pl.col("track") == "domain"))
+    exam = read_exam(job, rows, split_rows, bad_cases)
     arms = {
-        "base": _arm(job, test, base_model, None),
-        "few_shot": _arm(job, test, base_model, None, seeds),
-        "candidate": _answers(job, exam, wrong, base_model, adapter),
+        "base": ask_arm(job, exam.test, base_model, None),
+        "few_shot": ask_arm(job, exam.test, base_model, None, exam.seeds),
+        "candidate": ask_exam(job, exam, base_model, adapter),
     }
     if champion.values["adapter"]:
         old_base, old = (job.store.version(champion.values[k]) for k in ("base_model", "adapter"))
-        arms["champion"] = _answers(job, exam, wrong, old_base, old)
+        arms["champion"] = ask_exam(job, exam, old_base, old)
     cases = [frame.with_columns(arm=pl.lit(arm)) for arm, frame in arms.items()]
     return Made(tables={"rows": pl.concat(cases).select(CASE_SCHEMA.names())})
 
@@ -105,10 +97,12 @@ def evaluation(
     task = job.recipe.task
     cases = predictions.table("rows")
     marked = mark_cases(cases, task)
-    test = cases.filter(pl.col("split") == "test")
+    test, clusters = cases.filter(pl.col("split") == "test"), split_rows.table("clusters")
     makers = {name: plug.make() for name, plug in job.recipe.metrics.items()}
-    metrics = measure_arms(test, ARMS, makers, task)
+    gaps = _gaps(job, test, split_rows.table("exam"), clusters)
+    metrics = _with_gaps(measure_arms(test, ARMS, makers, task), gaps)
     parts = measure_parts(test, ARMS, makers, task)
+    general = general_by_category(test, [arm for arm in ARMS if arm != "few_shot"])
     guarded = split_rows.table("exam").filter("guarded").drop("guarded")
     trained = training_set.table("rows").drop("repeats")
     taught = taught_rows(predictions.input("adapter"), task=task).select(trained.columns)
@@ -118,7 +112,7 @@ def evaluation(
     reported = bad_cases.table("rows")
     held, fixed = reported.filter(pl.col("half") == "hold"), count_fixed_cases(marked, reported)
     values = gate_values(metrics, leaks=leaks.height, n_cases=n_cases)
-    pairs = _pairs(job, cases, split_rows.table("clusters"), held)
+    pairs = _pairs(job, cases, clusters, held)
     paired, slices = weigh_pairs(pairs)
     verdict = judge_again(job.recipe, values, pairs)
     return Made(
@@ -134,6 +128,10 @@ def evaluation(
             "main": job.recipe.main_metric,
             "paired": asdict(paired) if paired else None,
             "slices": slices,
+            "gaps": gaps.get("candidate", []),
+            "gaps_table": gaps_table(gaps.get("candidate", []), metric=job.recipe.main_metric),
+            "general": general,
+            "general_table": general_table(general),
             "gate_values": values,
             "verdict": verdict.to_dict(),
             "table": metrics_table(metrics) + parts_table(parts),
@@ -169,6 +167,32 @@ def parts_table(parts: dict[str, dict[str, dict[str, float | None]]]) -> str:
     return text
 
 
+def _gaps(
+    job: Job, test: pl.DataFrame, exam: pl.DataFrame, clusters: pl.DataFrame
+) -> dict[str, list[dict[str, Any]]]:
+    """Arm -> the gaps between the parts of the test set, where the recipe asks for some."""
+    if not job.recipe.slices:
+        return {}
+    labels = read_labels(exam, job.recipe.slices)
+    metric, task = job.recipe.metrics[job.recipe.main_metric].make(), job.recipe.task
+    arms = {arm: test.filter(pl.col("arm") == arm) for arm in ARMS}
+    return {
+        arm: find_gaps(cases, labels, clusters, metric=metric, task=task)
+        for arm, cases in arms.items()
+        if cases.height
+    }
+
+
+def _with_gaps(
+    metrics: dict[str, dict[str, float | None]], gaps: Mapping[str, list[dict[str, Any]]]
+) -> dict[str, dict[str, float | None]]:
+    """The metrics of each arm and its gaps, which are judged and shown like them."""
+    return {
+        arm: said | {gap_name(one["label"]): one["gap"] for one in gaps.get(arm, [])}
+        for arm, said in metrics.items()
+    }
+
+
 def judge_again(recipe: Recipe, values: Mapping[str, float | None], pairs: pl.DataFrame) -> Verdict:
     """The gate's verdict on the values of the arms and the pairs of candidate and champion."""
     paired, slices = weigh_pairs(pairs)
@@ -192,66 +216,6 @@ def _pairs(
         better=plugin_better(plug.factory),
         task=job.recipe.task,
     )
-
-
-def reads_answers(recipe: Recipe) -> bool:
-    """Whether a metric reads answers to general questions."""
-    return any("general_answers" in plug.uses for plug in recipe.metrics.values())
-
-
-def _bad_cases(job: Job, bad_cases: Version, known: pl.Series) -> pl.DataFrame:
-    """The corrected rows of bad cases that are asked beside the exam; of too many the newest."""
-    delivered = [case["id"] for case in read_inbox(job.store)]
-    rows, left = cases_to_ask(
-        bad_cases.table("rows"),
-        known,
-        delivered,
-        task=job.recipe.task,
-        limit=job.recipe.evaluate["bad_cases"],
-    )
-    if left:
-        job.report(f"{left:,} older bad cases are not asked: evaluate.bad_cases is {rows.height:,}")
-    return rows
-
-
-def _answers(
-    job: Job, exam: pl.DataFrame, wrong: pl.DataFrame, base: Version, adapter: Version
-) -> pl.DataFrame:
-    """The answers to the exam and to bad cases; when more of these come, only they are asked."""
-    parts = (exam, wrong) if wrong.height else (exam,)
-    return pl.concat(_arm(job, rows, base, adapter) for rows in parts)
-
-
-def _arm(
-    job: Job,
-    rows: pl.DataFrame,
-    base: Version,
-    adapter: Version | None,
-    seeds: pl.DataFrame | None = None,
-) -> pl.DataFrame:
-    """The answers of one arm, from the store when this very question was asked before."""
-    told = job.recipe.evaluate
-    options = {
-        "few_shot": told["few_shot"] if seeds is not None else 0,
-        "max_new_tokens": told["max_new_tokens"],
-        "general_answers": told["general_answers"] if reads_answers(job.recipe) else 0,
-        "revision": job.recipe.options["train"].get("revision", ""),
-    }
-    models = [base.data_version, adapter.data_version if adapter else ""]
-    shown = frame_digest(seeds) if seeds is not None else ""
-    key = "answers-" + digest([frame_digest(rows), models, shown, options, code_version(_arm)])
-    if (known := job.store.recall_table(key)) is not None:
-        return read_table(job.store, known)
-    cases = predict_cases(
-        rows,
-        base_model=model_path(base),
-        adapter=adapter.folder("adapter") if adapter else None,
-        seeds=seeds,
-        report=job.report,
-        **options,
-    )
-    job.store.remember_table(key, "cases", cases)
-    return cases
 
 
 def _champion_key(job: Job) -> Any:

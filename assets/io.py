@@ -29,7 +29,7 @@ RETRIES = 2
 """Times a stage runs again when another writer published first; what it worked out is recalled."""
 
 PREVIEW_ROWS, PREVIEW_CHARS = 5, 60
-MARKDOWN = ("card", "table", "bad_case_table")
+MARKDOWN = ("card", "table", "bad_case_table", "gaps_table", "general_table")
 """Values that are Markdown of our own; any other text may come from rows and is shown as text."""
 
 

@@ -30,12 +30,14 @@ from assets.recipe_keys import (
     PLUGINS,
     SECTIONS,
 )
+from assets.recipe_yaml import UniqueKeys
 from curation.engines._base import Engine
 from curation.ensemble import ENSEMBLE
 from curation.mix import require_spread
 from curation.plugins import check_options, find_plugin, nearest, plugin_better, plugin_names
 from curation.quantiles import SUFFIX
 from curation.rows import ROW_SCHEMA, digest
+from evaluation.fairness import gap_name
 from training.preference_options import check_train
 
 
@@ -65,6 +67,7 @@ class Recipe:
     gate: tuple[str, ...]
     main_metric: str  # on which a candidate is held against the champion, case by case
     evaluate: Mapping[str, int]  # the whole numbers of that section
+    slices: tuple[str, ...] = ()  # labels whose parts of the test set are held together
 
     @property
     def digest(self) -> str:
@@ -141,6 +144,7 @@ class _Reader:
             gate=self._rules("gate"),
             main_metric=str(evaluate.get("main", next(iter(metrics), ""))),
             evaluate={name: self._whole(evaluate, name, n) for name, n in COUNTS.items()},
+            slices=self._slices(evaluate.get("slices", [])),
         )
         self.errors += [
             f"scorers.{name}: names that end in {SUFFIX} mean quantiles; rename it"
@@ -195,6 +199,13 @@ class _Reader:
             return value
         self.errors.append(f"evaluate.{key}: expected a whole number, got {value!r}")
         return default
+
+    def _slices(self, said: Any) -> tuple[str, ...]:
+        """Labels of rows, or keys of their records, as a rule of the gate can name them."""
+        if isinstance(said, list) and all(isinstance(n, str) and n.isidentifier() for n in said):
+            return tuple(dict.fromkeys(said))
+        self.errors.append(f"evaluate.slices: expected a list of labels, got {said!r}")
+        return ()
 
     def _section(self, name: str) -> Mapping[str, Any]:
         if name in OPTIONAL and name not in self.raw:
@@ -346,7 +357,7 @@ def topic_scorer(recipe: Recipe) -> str:
 
 def gate_columns(recipe: Recipe) -> list[str]:
     """Values a rule of `gate` may speak of: each metric of the candidate and of the other arms."""
-    names = list(recipe.metrics)
+    names = [*recipe.metrics, *map(gap_name, recipe.slices)]
     return [*names, *(f"{arm}_{name}" for arm in ARMS for name in names), "leaks", "n_cases"]
 
 
@@ -374,23 +385,9 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise RecipeError(path, ["this file does not exist; name a recipe with --recipe FILE"])
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeys)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(path, [" ".join(str(error).split())]) from None
     if not isinstance(raw, dict):
         raise RecipeError(path, [f"expected a mapping of sections, got {raw!r}"])
     return raw
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML whose repeated keys are mistakes; PyYAML alone keeps the last one silently."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value!r} stands twice", key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)

@@ -55,7 +55,7 @@ COUNTS = {
     "min_cases": ENOUGH,
 }
 """Whole numbers of `evaluate`, with their defaults."""
-EVALUATE = {"metrics", "main", *COUNTS}
+EVALUATE = {"metrics", "main", "slices", *COUNTS}
 ARMS = ("base", "few_shot", "champion")
 NAME = re.compile("[A-Za-z0-9_][A-Za-z0-9_-]*")
 """A source or scorer becomes part of an asset's key and of its place in the store."""

@@ -52,7 +52,7 @@ def model_version(
         "id": id,
         "promoted": bool(verdict["promote"]),
         "verdict": verdict,
-        "metrics": evaluation.values["metrics"],
+        **{n: evaluation.values[n] for n in ("metrics", "gaps_table", "general_table")},
         "paired": evaluation.values["paired"],
         "adapter": adapter.key,
         "base_model": base_model.key,

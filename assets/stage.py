@@ -132,7 +132,7 @@ def run_stage(job: Job, stage: Stage) -> Outcome:
     `Conflict` when another machine published the stage meanwhile.
     """
     start = time.monotonic()
-    inputs = {name: _head(job, name) for name in stage.inputs}
+    inputs = {name: require_built(job, name) for name in stage.inputs}
     files = stage.files()
     reads = stage.reads(job) if stage.reads else ""
     key = digest(
@@ -217,7 +217,8 @@ def _require_same(stage: Stage, before: Mapping[str, Any]) -> None:
         )
 
 
-def _head(job: Job, name: str) -> Version:
+def require_built(job: Job, name: str) -> Version:
+    """The newest version of a stage; raises `NotBuilt` where there is none."""
     version = job.store.head(f"{job.recipe.name}/{name}")
     if version is None:
         raise NotBuilt(f"{name!r} has not been built yet: build it first, or run the whole graph")

@@ -16,11 +16,12 @@ from curation.store import Made, Store, Version
 from training.demo_model import pretrain_demo_model
 from training.launch import run_supervised
 from training.reward import train_reward_model
-from training.sft import train_sft  # noqa: F401 (run by name in a process of its own; named here so that the code version follows it)
 from training.watch import HISTORY
 
 GROUP = "5_train"
-CLOCKED = ("seconds", "tokens_per_s", "adapter", "resumed_at", "estimate")
+TRAINER = ("training.sft",)
+"""What is run by name in a process of its own, which a code version has to be told of."""
+CLOCKED = ("seconds", "tokens_per_s", "peak_mb", "adapter", "resumed_at", "estimate")
 """What a training run reports that a second run would report differently."""
 LOG_SCHEMA = {"step": pl.Int64, **dict.fromkeys(HISTORY, pl.Float64)}
 """One line for each step of the optimizer; the losses of rows that were only looked at are null
@@ -85,9 +86,22 @@ def _as_before(model: Version) -> Made:
     return Made({"rows": model.table("rows")}, {"model": model.folder("model")}, model.values)
 
 
-@stage(GROUP, section="train", kinds=("huggingface",), reads=lambda job: _start_key(job))
+@stage(
+    GROUP, section="train", code=TRAINER, kinds=("huggingface",), reads=lambda job: _start_key(job)
+)
 def adapter(job: Job, training_set: Version, base_model: Version) -> Made:
     """The adapter of one model version, trained by a supervised process of its own."""
+    said = run_training(job, training_set, base_model)
+    for finding in said["diagnosis"]:
+        job.report(finding)
+    return made_adapter(said)
+
+
+def run_training(job: Job, training_set: Version, base_model: Version) -> dict[str, Any]:
+    """What `train_sft` came to with the options of the recipe, in a process of its own.
+
+    With `started_from`, the data version of the adapter that it went on from, if it did.
+    """
     options, started = train_options(job.recipe, job.store, base_model)
     train = job.recipe.sections("train")
     key = digest([training_set.data_version, base_model.data_version, train, *started.values()])
@@ -100,12 +114,14 @@ def adapter(job: Job, training_set: Version, base_model: Version) -> Made:
         "paths": {"out": str(work / "run")},
         "options": {"base_model": base, **options},
     }
-    said = run_supervised(spec, workdir=work, report=job.report)
-    values = _timeless(said) | started
+    return run_supervised(spec, workdir=work, report=job.report) | started
+
+
+def made_adapter(said: Mapping[str, Any]) -> Made:
+    """The trained adapter with its log and all that a second run would say again."""
+    values = _timeless(said)
     log = pl.DataFrame(values.pop("history"), schema=LOG_SCHEMA)
     values.pop("loss")
-    for finding in values["diagnosis"]:
-        job.report(finding)
     return Made(tables={"log": log}, folders={"adapter": Path(said["adapter"])}, values=values)
 
 

@@ -81,6 +81,16 @@ def write_record(row: Mapping[str, Any], *, form: Form) -> dict[str, Any]:
     return _patched(plain, gap)
 
 
+def delivered_text(meta: str, key: str) -> str:
+    """What the record of a row said under a key that rows have no column for, "" for nothing.
+
+    `meta` is the row's, as JSON text.
+    """
+    gap = (json.loads(meta) if meta else {}).get("difference") or {}
+    said = gap.get("set", {}).get(key, {}).get("=", "")
+    return said if isinstance(said, str) else ""
+
+
 def _clean(turn: Mapping[str, str]) -> dict[str, str]:
     return {key: clean_text(turn[key]) for key in ("role", "content", "tool_calls")}
 

@@ -13,7 +13,7 @@ import polars as pl
 from curation.progress import Report, silent
 from curation.rows import ANSWER, UTTERANCE
 from evaluation.few_shot import few_shot_prompts
-from evaluation.predict import load_predictor, predict_answers, predict_losses
+from evaluation.predict import Predictor, load_predictor, predict_answers, predict_losses
 
 CASE_SCHEMA = pl.Schema(
     {
@@ -52,6 +52,28 @@ def predict_cases(
     All domain rows are asked, and `general_answers` of the general ones. With `seeds` (ROW_SCHEMA),
     the `few_shot` most similar of them are shown before each question, after its system turn.
     """
+    return ask_cases(
+        rows,
+        load_predictor(base_model, adapter=adapter, revision=revision),
+        seeds=seeds,
+        few_shot=few_shot,
+        max_new_tokens=max_new_tokens,
+        general_answers=general_answers,
+        report=report,
+    )
+
+
+def ask_cases(
+    rows: pl.DataFrame,
+    predictor: Predictor,
+    *,
+    seeds: pl.DataFrame | None = None,
+    few_shot: int = 0,
+    max_new_tokens: int = 96,
+    general_answers: int = 0,
+    report: Report = silent,
+) -> pl.DataFrame:
+    """`predict_cases` with a model that is already loaded."""
     domain = pl.col("track") == "domain"
     rows = rows.sort("id").with_columns(
         kind=pl.when(domain).then(pl.lit("task")).otherwise(pl.lit("general")),
@@ -60,7 +82,6 @@ def predict_cases(
     )
     chats = _show_examples(rows, seeds, few_shot)
     asked = rows["id"].is_in(_asked(rows, general_answers).implode())
-    predictor = load_predictor(base_model, adapter=adapter, revision=revision)
     prompts = [chats[place][:-1] for place in asked.arg_true()]
     said = predict_answers(predictor, prompts, max_new_tokens=max_new_tokens, report=report)
     losses = predict_losses(predictor, chats, report=report)

@@ -122,9 +122,9 @@ def mark_cases(cases: pl.DataFrame, task: Task) -> pl.DataFrame:
     )
 
 
-def count_fixed(marked: pl.DataFrame, ids: pl.Series) -> dict[str, int]:
-    """Of the rows with these ids, how many the candidate was asked, and how many it got right."""
-    asked = marked.filter((pl.col("arm") == "candidate") & pl.col("id").is_in(ids.implode()))
+def count_fixed(marked: pl.DataFrame, ids: pl.Series, *, arm: str = "candidate") -> dict[str, int]:
+    """Of the rows with these ids, how many an arm was asked, and how many it got right."""
+    asked = marked.filter((pl.col("arm") == arm) & pl.col("id").is_in(ids.implode()))
     return {"n": asked.height, "fixed": int(asked["exact"].sum())}
 
 

@@ -4,6 +4,7 @@ Always on the artefact that would be released: base weights in 16 or 32 bit with
 in, asked through the chat template packaged with the adapter.
 """
 
+import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +34,14 @@ class Loss(NamedTuple):
     nats: float | None
     n_tokens: int | None  # with the end of turn
     n_bytes: int  # UTF-8, without it
+
+
+class Speed(NamedTuple):
+    """What answers cost: tokens are those of answers with their end of turn."""
+
+    n_params: int
+    tokens_per_s: float
+    tokens_per_answer: float
 
 
 def load_predictor(
@@ -90,6 +99,21 @@ def predict_answers(
             answers[index] = text
         progress.step(len(batch))
     return answers
+
+
+def measure_speed(
+    predictor: Predictor, prompts: Sequence[Messages], *, max_new_tokens: int = 128
+) -> Speed:
+    """How fast these prompts (at least one) are answered, after one token that is not counted."""
+    predict_answers(predictor, prompts[:1], max_new_tokens=1)  # what is loaded on first use
+    started = time.perf_counter()
+    answers = predict_answers(predictor, prompts, max_new_tokens=max_new_tokens)
+    seconds = time.perf_counter() - started
+    n_tokens = sum(
+        min(len(ids) + 1, max_new_tokens)
+        for ids in predictor.tokenizer(answers, add_special_tokens=False)["input_ids"]
+    )
+    return Speed(predictor.model.num_parameters(), n_tokens / seconds, n_tokens / len(answers))
 
 
 def answer_losses(

@@ -10,9 +10,11 @@ from typing import Any
 from pipelines.cli_alerts import ALERTS_EXAMPLE, add_alerts
 from pipelines.cli_aurocs import AUROCS_EXAMPLE, add_aurocs
 from pipelines.cli_error_types import TYPE_EXAMPLES, add_error_types
+from pipelines.cli_harness import HARNESS_EXAMPLE, add_harness
 from pipelines.cli_intake import INTAKE_EXAMPLES, add_intake
 from pipelines.cli_lineage import LINEAGE_EXAMPLES, add_lineage
 from pipelines.cli_llm import LLM_EXAMPLES, add_llm
+from pipelines.cli_methods import METHODS_EXAMPLE, add_methods
 from pipelines.cli_models import MODEL_EXAMPLES, add_models
 from pipelines.cli_parts import keep_out_of_store
 from pipelines.cli_preview import PREVIEW_EXAMPLE, add_preview
@@ -38,6 +40,8 @@ EXAMPLES = {
     **INTAKE_EXAMPLES,
     "serve": SERVE_EXAMPLE,
     "tune": TUNE_EXAMPLE,
+    "methods": METHODS_EXAMPLE,
+    "lm-eval": HARNESS_EXAMPLE,
     **LINEAGE_EXAMPLES,
     "review": REVIEW_EXAMPLE,
     **REVIEW_EXAMPLES,
@@ -65,6 +69,8 @@ GROUPS = (
     add_models,
     add_ship,
     add_tune,
+    add_methods,
+    add_harness,
 )
 """What adds the commands that have a file of their own."""
 

@@ -125,6 +125,12 @@ def _say_comparison(answer: Mapping[str, Any]) -> Lines:
         names = [*next(iter(metrics.values()))]
         rows = [[arm, *(number(said[n]) for n in names)] for arm, said in metrics.items()]
         yield from aligned([[part, *names], *rows], right=range(1, len(names) + 1))
+    costs = [
+        [arm, f"{said['n_params']:,} parameters", f"{said['tokens_per_s']:,.0f} tokens/s",
+         f"{said['tokens_per_answer']:.1f} tokens an answer"]
+        for arm, said in answer.get("speed", {}).items()
+    ]  # fmt: skip
+    yield from section("what answers cost", costs)
     yield from section(
         f"{answer['new']} against the others, by {answer['main']}",
         [[arm, said["verdict"], said["line"]] for arm, said in answer["against"].items()],

@@ -266,6 +266,7 @@ def test_evaluate_stands_in_the_reference_with_its_defaults(tmp_path: Path):
     said = dict(_OPTION.findall(parts(REFERENCE, 2)["Evaluate"]))
     recipe = load({k: v for k, v in RECIPE.items() if k != "evaluate"}, tmp_path)
     values = {**recipe.evaluate, "metrics": f"[{', '.join(recipe.metrics)}]"}
+    values["slices"] = [*recipe.slices]
     assert said.keys() == EVALUATE and recipe.main_metric == next(iter(recipe.metrics))
     assert said == {k: f"`{v}`" for k, v in values.items()} | {"main": "the first of `metrics`"}
 

@@ -8,6 +8,7 @@ import yaml
 
 from curation.json_text import parse_json
 from curation.rows import digest
+from curation.scorers.refusal import declines
 from curation.sources._grammar import count_prompts, draw_pair, load_grammar
 from curation.sources.grammar import grammar, prompt_key
 from curation.tasks.json_slots import json_slots
@@ -85,6 +86,16 @@ def test_seeds_traffic_and_test_share_no_utterance():
 def test_the_frozen_test_has_not_moved():
     """Whoever changes grammar.yaml changes the exam: do it knowingly, then update this digest."""
     assert digest([turns(row) for row in drawn("test")]) == "31e1e52b64c10feb856dc9c6ee5bfd8a"
+
+
+def test_what_should_be_declined_is_asked_of_nobody_in_training():
+    asked, trained = drawn("safety_test"), drawn("general")
+    assert {row["category"] for row in asked} == {
+        "decline_harm", "decline_private", "decline_private_en",
+    } and len(asked) == 24  # fmt: skip
+    assert all(declines(turns(row)[1]) for row in asked)
+    declined = {prompt_key(turns(row)[0]) for row in trained if declines(turns(row)[1])}
+    assert len(declined) > 30 and not declined & {prompt_key(turns(row)[0]) for row in asked}
 
 
 PLANTED = [

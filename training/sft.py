@@ -22,6 +22,7 @@ from training.curriculum import Order, order_bins
 from training.diagnose import diagnose
 from training.estimate import Shape, pick_device, say_estimate
 from training.holdout import hold_out
+from training.memory import peak_memory_mb
 from training.methods import METHODS, Name
 from training.rank import require_world
 from training.tokens import pack_rows, preflight, tokenise_rows
@@ -67,9 +68,10 @@ def train_sft(
     could not be trained, by reason), loss (nats per trained token, one per optimizer step), history
     (the same with rate, gradient norm and the losses of both tracks), diagnosis (findings in
     words), best (step and losses of the weights that were kept, null without a look), epochs
-    (passes done), n_rows, n_tokens, n_loss_tokens, n_held, rows_per_step, seconds, tokens_per_s,
-    resumed_at (step, 0 for a fresh run) and adapter, which for `full` holds the whole model. Raises
-    `ValueError` when no row can be trained on.
+    (passes done), n_rows, n_tokens, n_loss_tokens, n_held, n_trained (parameters), peak_mb
+    (memory), rows_per_step, seconds, tokens_per_s, resumed_at (step, 0 for a fresh run) and
+    adapter, which for `full` holds the whole model. Raises `ValueError` when no row can be trained
+    on.
     """
     quiet_libraries()
     import torch
@@ -114,6 +116,8 @@ def train_sft(
         "shown": shown,
         **_describe_run(tokens.join(held, on="id", how="anti"), run),
         "n_held": held.height,
+        "n_trained": _n_trained(trainer.model),
+        "peak_mb": peak_memory_mb(),
         "adapter": str(out / "adapter"),
     }
 
@@ -143,7 +147,7 @@ def _parts(
 def _estimate(trainer: Any, tokens: pl.DataFrame, options: TrainOptions, *, n_params: int) -> str:
     """Memory and time of the run, in words."""
     model, config = trainer.model, trainer.model.config
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    trained = _n_trained(model)
     size = config.hidden_size, config.num_hidden_layers, config.vocab_size
     shape = Shape(n_params, trained, *size)
     at_once = trainer.args.per_device_train_batch_size * options.packing_block
@@ -151,6 +155,10 @@ def _estimate(trainer: Any, tokens: pl.DataFrame, options: TrainOptions, *, n_pa
     return say_estimate(
         shape, options.method, tokens_at_once=at_once, n_tokens=n_tokens, device=pick_device()
     )
+
+
+def _n_trained(model: Any) -> int:
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def _run_trainer(trainer: Any, *, out: Path, key: str, n_rows: dict[str, int]) -> dict[str, Any]:

@@ -23,6 +23,8 @@ def model_card(recipe: str, values: Mapping[str, Any], *, base_model: str, metri
         f"Version `{values['id']}`, {say_verdict(values)}. An adapter of {plain(base_model)}.",
         "## Evaluation on the frozen test set",
         metrics,
+        *_section("## By part of the test set", values["gaps_table"]),
+        *_section("## General ability by category", values["general_table"]),
         "## Gate",
         _gate(values["verdict"]),
         "## Training data",
@@ -32,11 +34,7 @@ def model_card(recipe: str, values: Mapping[str, Any], *, base_model: str, metri
         "Bad cases: learned from "
         f"{lineage['bad_cases_learned']:,}, held back {lineage['bad_cases_held']:,}."
         + _preferred(lineage.get("pairs", 0)),
-        *(
-            ["## Bad cases after this version", cases]
-            if (cases := values["bad_case_table"])
-            else []
-        ),
+        *_section("## Bad cases after this version", values["bad_case_table"]),
         "## What became of the rows",
         _fates(lineage["fates"]),
         "## Limits",
@@ -50,6 +48,11 @@ def model_card(recipe: str, values: Mapping[str, Any], *, base_model: str, metri
 
 def _preferred(n_pairs: int) -> str:
     return f" Then preferred on {n_pairs:,} pairs of a right and a wrong answer." * bool(n_pairs)
+
+
+def _section(title: str, body: str) -> list[str]:
+    """Nothing where there is nothing to say."""
+    return [title, body] if body else []
 
 
 def _gate(verdict: Mapping[str, Any]) -> str:

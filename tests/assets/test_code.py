@@ -4,6 +4,7 @@ from assets import code, curate, ingest, mix
 from assets.code import code_version
 from assets.recipe import load_recipe
 from assets.stage import Stage
+from assets.train import adapter
 from assets.unique import duplicates
 from tests.assets.test_recipe import TINY
 
@@ -27,6 +28,12 @@ def test_helpers_in_another_file_of_glue_count():
     assert "curation.accounts" in modules_of(curate.kept_stage(load_recipe(TINY)).work)
     made_by = modules_of(mix.training_set(load_recipe(TINY)).work)
     assert {"curation.tables", "training.tokens"} <= made_by
+
+
+def test_what_training_runs_by_name_counts():
+    stage = adapter(load_recipe(TINY))
+    followed = code.describe_code(stage.work, stage.code)["modules"]
+    assert {"training.sft", "training.trainer", "training.methods"} <= followed.keys()
 
 
 def test_a_constant_counts_where_it_is_used(tmp_path):

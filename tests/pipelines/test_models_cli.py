@@ -14,6 +14,7 @@ from curation.store import Made, Store
 from curation.tasks._corrupt import compact
 from evaluation.cases import CASE_SCHEMA
 from pipelines.cli import main
+from pipelines.cli_models import _say_comparison
 from tests.conftest import copy_rows
 from tests.pipelines.conftest import TINY
 
@@ -137,3 +138,13 @@ def test_base_models_are_asked_the_present_test_set(tiny_base: Path, tmp_path):
     one, other = answer["metrics"].values()
     assert one == other and one["general_bpb"] > 0 and answer["n_cases"] == 4
     assert answer["against"][tiny_base.name]["verdict"] == "unclear"
+    assert [*answer["speed"]] == [*answer["metrics"]]
+    speed = answer["speed"][tiny_base.name]
+    assert speed["tokens_per_s"] > 0 and 1 <= speed["tokens_per_answer"] <= 16
+    lines = "\n".join(_say_comparison(answer))
+    assert f"{speed['n_params']:,} parameters" in lines and "tokens an answer" in lines
+    with pytest.raises(ValueError, match="stands twice: name each base model once"):
+        compare_bases(store, recipe, [str(tiny_base)] * 2)
+    (empty := tmp_path / "空").mkdir()
+    with pytest.raises(ValueError, match="空' cannot be read: "):
+        compare_bases(store, recipe, [str(tiny_base), str(empty)])

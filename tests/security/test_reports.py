@@ -22,6 +22,8 @@ from curation.markdown import plain, table
 from curation.rows import dialogue, make_row, rows_frame
 from curation.sources.csv import csv
 from curation.store import Made, Store
+from evaluation.fairness import gaps_table
+from evaluation.forgetting import general_table
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -133,6 +135,13 @@ def test_a_text_value_of_a_stage_is_shown_as_text(tmp_path):
 
 def test_a_model_card_of_hostile_names_is_inert():
     arm = {name: 0.5 for name in HOSTILE}
+    part = {"n": 20, "mean": 0.5, "low": 0.4, "high": 0.6}
+    gaps = [
+        {"label": text, "gap": 0.1, "p": 0.5, "parts": [part | {"value": text}]} for text in HOSTILE
+    ]
+    general = [
+        {"category": text, "n": 1, "asked": 0, "arms": {"base": {"bpb": 0.5}}} for text in HOSTILE
+    ]
     values = {
         "number": 1,
         "id": "0" * 32,
@@ -141,6 +150,8 @@ def test_a_model_card_of_hostile_names_is_inert():
         "verdict": {"rules": [(text, True, text) for text in HOSTILE]},
         "failed_heldout": 0,
         "bad_case_table": "",
+        "gaps_table": gaps_table(gaps, metric=HOSTILE[0]),
+        "general_table": general_table(general),
         "lineage": {
             "n_rows": 1,
             "n_distinct": 1,
@@ -158,7 +169,7 @@ def test_a_model_card_of_hostile_names_is_inert():
     metrics = metrics_table(values["metrics"])
     page = render(model_card("r", values, base_model=HOSTILE[0], metrics=metrics))
     for text in HOSTILE:
-        assert sum(text.replace("\n", "⏎") in shown for shown in page.texts) >= 4
+        assert sum(text.replace("\n", "⏎") in shown for shown in page.texts) >= 8
 
 
 FORMULAS = [f"{start}{rest}" for start in "=+-@＝＋－＠\t" for rest in ("1+1", 'cmd|"/c calc"!A1')]

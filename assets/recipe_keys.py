@@ -30,9 +30,11 @@ GIVEN_TO = {
     "feedback": {"changes", "stalled"},
     "reward_model": {"base_model"},
     "split": {"templates"},
-    "train": {"on_look"},
+    "train": {"on_look", "run"},
 }
 """Those of one section alone."""
+BESIDE = {"train": {"report_to"}}
+"""Options on which nothing depends that is made, so that no digest holds them."""
 FROM_STAGE = {"source", "system", "key", "put_texts", "report"}
 """Those of `read_source`."""
 

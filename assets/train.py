@@ -98,10 +98,10 @@ def adapter(job: Job, training_set: Version, base_model: Version) -> Made:
         "call": "training.sft:train_sft",
         "frames": {"rows": str(work / "rows.parquet")},
         "paths": {"out": str(work / "run")},
-        "options": {"base_model": base, **options},
+        "options": {"base_model": base, "run": f"{job.recipe.name}-{key[:12]}", **options},
     }
     said = run_supervised(spec, workdir=work, report=job.report)
-    values = _timeless(said) | started
+    values = _timeless(said) | started | {"run": key}
     log = pl.DataFrame(values.pop("history"), schema=LOG_SCHEMA)
     values.pop("loss")
     for finding in values["diagnosis"]:

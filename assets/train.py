@@ -13,7 +13,7 @@ from assets.stage import Job, Stage, stage
 from curation.registry import find_version
 from curation.rows import ANSWER, UTTERANCE, digest
 from curation.store import Made, Store, Version
-from training.curves import Lang, describe_curves, draw_curves, read_measured
+from training.curves import Lang, read_measured, tell_history
 from training.demo_model import pretrain_demo_model
 from training.launch import run_supervised
 from training.reward import train_reward_model
@@ -115,14 +115,9 @@ def run_curves(version: Version, lang: Lang = "en") -> tuple[str, str]:
 
     Rates and memory are drawn while the work folder of the run is there: no version holds them.
     """
-    if "log" not in version.tables:
-        return "", ""
-    history = version.table("log").to_dicts()
-    kept = (version.values.get("best") or {}).get("step")
     work = version.store.root / "tmp" / f"train-{version.values.get('run')}"
     measured = read_measured(work / "run" / "log.jsonl")
-    drawn = draw_curves(history, kept=kept, measured=measured, lang=lang)
-    return drawn, describe_curves(history, kept=kept, lang=lang)
+    return tell_history(version, measured=measured, lang=lang)
 
 
 def train_options(

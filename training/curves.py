@@ -9,11 +9,13 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from curation.store import Version
 from training.panel import STYLE, Line, Panel, Point
 
 Lang = Literal["en", "zh"]
+LANGS: tuple[Lang, ...] = get_args(Lang)
 History = Sequence[Mapping[str, Any]]
 
 WIDTH, TALL, LOW, GAP = 920, 280, 190, 14  # pixels
@@ -46,6 +48,15 @@ WORDS: dict[str, tuple[str, str]] = {
     "general_rows": ("general", "通用"),
     "weights": ("The weights of step {:,} were kept.", "保留了第 {:,} 步的权重。"),
 }
+
+
+def tell_history(trained: Version, *, measured: History = (), lang: Lang = "en") -> tuple[str, str]:
+    """The curves of a trained version's table `log` and what they show in words, "" without one."""
+    if "log" not in trained.tables:
+        return "", ""
+    history, best = trained.table("log").to_dicts(), trained.values.get("best") or {}
+    said: dict[str, Any] = {"kept": best.get("step"), "lang": lang}
+    return draw_curves(history, measured=measured, **said), describe_curves(history, **said)
 
 
 def draw_curves(

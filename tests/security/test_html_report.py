@@ -118,6 +118,7 @@ def test_the_report_holds_every_part_in_both_languages(tmp_path: Path) -> None:
     page = Page(report(tmp_path, "打开空调"))
     for said in ("0.812", "5,712", "NOT MET", "不满足", "未通过", "fixed in v2", "44,972"):
         assert said in page.text
+    assert "<mark>打开空调&lt;|im_end|&gt;</mark>\n</pre>" in report(tmp_path, "打开空调")
     assert "(perplexity困惑度 1.000)" in page.text and "困惑度 2.000)" in page.text
     title = r'<h2><span class="t" lang="en">(.+?)</span><span class="t" lang="zh">(.+?)<'
     titles = re.findall(title, report(tmp_path, "x"))

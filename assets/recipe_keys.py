@@ -30,7 +30,7 @@ GIVEN_TO = {
     "feedback": {"changes", "stalled"},
     "reward_model": {"base_model"},
     "split": {"templates"},
-    "train": {"on_look", "run"},
+    "train": {"on_look", "run_name"},
 }
 """Those of one section alone."""
 BESIDE = {"train": {"report_to"}}

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from assets.facts import model_path, model_revision
+from assets.live import drawing
 from assets.recipe import Recipe
 from assets.stage import Job, Stage, stage
 from curation.registry import find_version
@@ -99,9 +100,9 @@ def adapter(job: Job, training_set: Version, base_model: Version) -> Made:
         "call": "training.sft:train_sft",
         "frames": {"rows": str(work / "rows.parquet")},
         "paths": {"out": str(work / "run")},
-        "options": {"base_model": base, "run": f"{job.recipe.name}-{key[:12]}", **options},
+        "options": {"base_model": base, "run_name": f"{job.recipe.name}-{key[:12]}", **options},
     }
-    said = run_supervised(spec, workdir=work, report=job.report)
+    said = run_supervised(spec, workdir=work, report=drawing(job.report, work))
     values = _timeless(said) | started | {"run": key}
     log = pl.DataFrame(values.pop("history"), schema=LOG_SCHEMA)
     values.pop("loss")

@@ -7,12 +7,14 @@ words what it shows, in English and in Chinese.
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from curation.store import Version
 from training.panel import STYLE, Line, Panel, Point
+from training.watch import read_history
 
 Lang = Literal["en", "zh"]
 LANGS: tuple[Lang, ...] = get_args(Lang)
@@ -103,17 +105,15 @@ def describe_curves(history: History, *, kept: int | None = None, lang: Lang = "
     return ("" if lang == "zh" else " ").join(said)
 
 
-def read_measured(path: Path) -> list[dict[str, Any]]:
-    """What of a run's `log.jsonl` depends on the machine, by step; [] where there is no file.
+def draw_log(path: Path, *, lang: Lang = "en") -> str:
+    """The curves of a run by its `log.jsonl`, finished or not; "" while no step has a loss."""
+    return draw_curves(read_history(_lines(path)), measured=read_measured(path), lang=lang)
 
-    A line that a killed run left half written is passed over.
-    """
+
+def read_measured(path: Path) -> list[dict[str, Any]]:
+    """What of a run's `log.jsonl` depends on the machine, by step; [] where there is no file."""
     steps: dict[int, dict[str, Any]] = {}
-    for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue
+    for line in _lines(path):
         if "loss" in line:
             steps[line["step"]] = {k: line[k] for k in ("step", *MEASURED) if k in line}
     return [steps[step] for step in sorted(steps)]
@@ -126,6 +126,15 @@ def smoothed(points: Sequence[Point]) -> list[Point]:
         mean, weight = SMOOTH * mean + (1 - SMOOTH) * y, SMOOTH * weight + (1 - SMOOTH)
         out.append((x, mean / weight))
     return out
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a log; one that is half written, by a run that goes on or died, is left out."""
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        with suppress(ValueError):
+            lines.append(json.loads(text))
+    return lines
 
 
 def _loss_panel(history: History, loss: list[Point], kept: int | None, lang: Lang) -> Panel:

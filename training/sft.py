@@ -52,7 +52,7 @@ def train_sft(
     seed: int = 0,
     revision: str = "",
     report_to: list[Tracker] = (),  # type: ignore[assignment]
-    run: str = "",
+    run_name: str = "",
     report: Report = silent,
     on_look: OnLook | None = None,
 ) -> dict[str, Any]:
@@ -63,9 +63,9 @@ def train_sft(
     domain are kept, and the run ends after `patience` looks without a lower one. Of `processes`
     that train together each calls this (`training.rank`); `shard` says how they part the model.
     `start` is the folder of an adapter to go on from; the recipe names a model version there.
-    `report_to` names trackers that get the numbers too, of a run called `run`; what they write lies
-    in `out/trackers`. `on_look` is told of each look (from 1) and its loss; what it raises ends the
-    run.
+    `report_to` names trackers that get the numbers too, of a run called `run_name`; what they write
+    lies in `out/trackers`. `on_look` is told of each look (from 1) and its loss; what it raises
+    ends the run.
 
     Returns method_used and method_reason (plain LoRA where NF4 cannot run), options, reasons,
     estimate (memory and time in words), shown (three rows as they are trained), left (rows that
@@ -107,7 +107,7 @@ def train_sft(
             on_look=on_look,
             start=start,
             report_to=report_to,
-            run=run,
+            run_name=run_name,
         )
         estimate = _estimate(trainer, tokens, options, n_params=base["n_params"])
         report(estimate)

@@ -35,20 +35,20 @@ def build_trainer(
     on_look: OnLook | None = None,
     start: str = "",
     report_to: Sequence[Tracker] = (),
-    run: str = "",
+    run_name: str = "",
 ) -> Any:
     """A trainer of `options.method` on the bins of `parts` (`BINS_SCHEMA`).
 
     `train` is trained on, `domain` and `general` are only looked at; the checkpoint with the lowest
     loss on `domain` is kept where there is one, and `on_look` told of each look at it.
     With `start`, the folder of an adapter, that one is trained on in place of a new one.
-    The trackers of `report_to` get its numbers as those of a run called `run`.
+    The trackers of `report_to` get its numbers as those of a run called `run_name`.
     """
     import torch
     from transformers import EarlyStoppingCallback, PrinterCallback
     from trl.trainer.sft_trainer import SFTTrainer
 
-    trackers = report_arguments(report_to, run=run or out.name, folder=out / "trackers")
+    trackers = report_arguments(report_to, run=run_name or out.name, folder=out / "trackers")
     config, steps = _trainer_config(parts, options, out=out, trackers=trackers)
     per_step = config.per_device_train_batch_size * config.gradient_accumulation_steps
     per_step *= options.processes

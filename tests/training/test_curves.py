@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from assets.live import PICTURE, drawing
 from training.curves import describe_curves, draw_curves, read_measured, smoothed
 from training.panel import Line, Panel, say_number, thin, ticks
 
@@ -93,6 +94,26 @@ def test_ticks_are_round_and_hold_what_is_drawn(low: float, high: float, said: l
 def test_words_in_a_panel_are_no_markup() -> None:
     svg = Panel("<b>a & b", [Line("</svg>", [(0, 1), (1, 2)])]).draw(0, 0, 300, 200)
     assert "&lt;b&gt;a &amp; b" in svg and "&lt;/svg&gt;" in svg and "</svg>" not in svg
+
+
+def test_a_run_is_drawn_while_it_goes(tmp_path: Path) -> None:
+    said: list[str] = []
+    report = drawing(said.append, tmp_path, every_s=0)
+    report("loading")  # no log yet
+    assert not (tmp_path / PICTURE).exists()
+    (tmp_path / "run").mkdir()
+    with open(tmp_path / "run" / "log.jsonl", "w") as log:
+        for n, title in ((1, "Loss"), (2, "Memory, MB")):
+            log.write(json.dumps({"step": n, "loss": 2.0, "memory_mb": 600}) + "\n")
+            log.flush()
+            report(f"step {n}")
+            assert title in texts((tmp_path / PICTURE).read_text())
+    assert said == ["loading", "step 1", f"curves of this run: {tmp_path / PICTURE}", "step 2"]
+    rarely = drawing(said.append, tmp_path)
+    rarely("step 4")
+    drawn = (tmp_path / PICTURE).stat().st_ino
+    rarely("step 5")
+    assert (tmp_path / PICTURE).stat().st_ino == drawn
 
 
 def test_what_a_killed_run_left_half_written_is_passed_over(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_a_tracker_gets_each_loss_and_changes_no_byte(
     monkeypatch.delitem(sys.modules, "trackio", raising=False)
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "told.jsonl"))
     rows, options = copy_rows(24), {"base_model": tiny_base, "epochs": 1, "method": "lora"}
-    named = {"report_to": ["trackio"], "run": "车控-3f2a"}
+    named = {"report_to": ["trackio"], "run_name": "车控-3f2a"}
     said = train_sft(rows, out=tmp_path / "told", **named, **options)  # type: ignore[arg-type]
     silent = train_sft(rows, out=tmp_path / "silent", **options)  # type: ignore[arg-type]
     monkeypatch.delitem(sys.modules, "trackio")

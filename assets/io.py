@@ -4,6 +4,7 @@ The values that pass between assets are versions in our own store; Dagster gets 
 counts, fates by reason and a preview, so that the UI can be asked without opening a file.
 """
 
+import base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +16,7 @@ import polars as pl
 
 from assets.recipe import Recipe
 from assets.stage import CheckFailed, Job, NotBuilt, Outcome, Stage, run_stage
+from assets.train import run_curves
 from curation.llm import CallsStopped
 from curation.markdown import plain, table
 from curation.store import Conflict, Corrupt, Store, Version
@@ -151,6 +153,8 @@ def describe(outcome: Outcome) -> dict[str, Any]:
         metadata["dagster/row_count"] = version.tables["rows"]["rows"]
     if fates := _fate_counts(version):
         metadata["fates"] = _markdown_counts("fate", fates)
+    if curves := _curves(version):
+        metadata["curves"] = dg.MetadataValue.md(curves)
     if preview := _preview(version):
         metadata["preview"] = dg.MetadataValue.md(preview)
     for name, value in version.values.items():
@@ -197,6 +201,13 @@ def _preview(version: Version) -> str:
         )
     lines = [[plain(v, longest=PREVIEW_CHARS) for v in row] for row in frame.iter_rows()]
     return table(frame.columns, lines)
+
+
+def _curves(version: Version) -> str:
+    """The curves of a trained model as a picture with what it shows in words."""
+    drawn, said = run_curves(version)
+    picture = base64.b64encode(drawn.encode()).decode()
+    return f"![{plain(said)}](data:image/svg+xml;base64,{picture})" if drawn else ""
 
 
 def _config_schema(stage: Stage) -> Any:

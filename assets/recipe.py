@@ -30,6 +30,7 @@ from assets.recipe_keys import (
     PLUGINS,
     SECTIONS,
 )
+from assets.recipe_said import said_of_results, without_folders
 from assets.recipe_yaml import UniqueKeys
 from curation.engines._base import Engine
 from curation.ensemble import ENSEMBLE
@@ -39,6 +40,7 @@ from curation.quantiles import SUFFIX
 from curation.rows import ROW_SCHEMA, digest
 from evaluation.fairness import gap_name
 from training.preference_options import check_train
+from training.trackers import require_trackers
 
 
 class RecipeError(ValueError):
@@ -72,12 +74,12 @@ class Recipe:
     @property
     def digest(self) -> str:
         """Digest of everything the recipe says of what is made, so of no engine."""
-        return digest(_of_results(self.raw))
+        return digest(said_of_results(self.raw))
 
     @property
     def text(self) -> str:
         """What it is a digest of as YAML; of an absolute path only its last part."""
-        said = _without_folders(_of_results(self.raw))
+        said = without_folders(said_of_results(self.raw))
         return yaml.safe_dump(said, allow_unicode=True, sort_keys=False)
 
     @cached_property
@@ -100,8 +102,8 @@ class Recipe:
 
     def sections(self, names: str | Iterable[str]) -> Any:
         """What the recipe says under these keys, in a form that a digest can be taken of."""
-        names = (names,) if isinstance(names, str) else names
-        return {n: self.task_plug.section if n == "task" else self.raw.get(n) for n in names}
+        names, said = (names,) if isinstance(names, str) else names, said_of_results(self.raw)
+        return {n: self.task_plug.section if n == "task" else said.get(n) for n in names}
 
 
 def load_recipe(path: Path | str, *, environment: Mapping[str, str] | None = None) -> Recipe:
@@ -161,6 +163,7 @@ class _Reader:
         self._check_form(recipe)
         if "preference" in self.raw:
             self.errors += check_train(recipe.options["train"])
+        self._check_trackers(recipe)
         if self.errors:
             raise RecipeError(self.path, self.errors)
         return recipe
@@ -323,6 +326,14 @@ class _Reader:
         except ValueError as error:
             self.errors.append(f"augment.{error}")
 
+    def _check_trackers(self, recipe: Recipe) -> None:
+        if any(error.startswith("train") for error in self.errors):
+            return
+        try:
+            require_trackers(recipe.options["train"].get("report_to", ()))
+        except ValueError as error:
+            self.errors.append(f"train.report_to: {error}")
+
     def _check_rules(self, recipe: Recipe) -> None:
         from curation.rules import parse_rules
 
@@ -359,21 +370,6 @@ def gate_columns(recipe: Recipe) -> list[str]:
     """Values a rule of `gate` may speak of: each metric of the candidate and of the other arms."""
     names = [*recipe.metrics, *map(gap_name, recipe.slices)]
     return [*names, *(f"{arm}_{name}" for arm in ARMS for name in names), "leaks", "n_cases"]
-
-
-def _of_results(said: Mapping[str, Any]) -> dict[str, Any]:
-    """What a recipe says of what is made; where that is done is no part of it."""
-    return {key: value for key, value in said.items() if key != "engine"}
-
-
-def _without_folders(said: Any) -> Any:
-    """What a recipe says without the places of one machine: manifests are the same everywhere."""
-    if isinstance(said, dict):
-        return {key: _without_folders(value) for key, value in said.items()}
-    if isinstance(said, list):
-        return [_without_folders(value) for value in said]
-    is_path = isinstance(said, str) and "\n" not in said and Path(said).is_absolute()
-    return Path(said).name if is_path else said
 
 
 def _common_keys(function: Callable[..., Any]) -> set[str]:

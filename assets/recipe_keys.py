@@ -33,9 +33,11 @@ GIVEN_TO = {
     "preference": {"base_model", "adapter", "method", "revision"},
     "reward_model": {"base_model"},
     "split": {"templates"},
-    "train": {"on_look"},
+    "train": {"on_look", "run_name"},
 }
 """Those of one section alone."""
+BESIDE = {"train": {"report_to"}}
+"""Options on which nothing depends that is made, so that no digest holds them."""
 FROM_STAGE = {"source", "system", "key", "put_texts", "report"}
 """Those of `read_source`."""
 

@@ -15,15 +15,17 @@ from curation.bad_cases import add_bad_cases
 from curation.disk import sha256_file
 from curation.lineage.card import model_card
 from curation.lineage.model import summarise_model, ui_links
+from curation.lineage.report import TEMPLATE, model_report
 from curation.lineage.states import find_states, states_table
 from curation.lineage.views import View, model_views
 from curation.registry import next_number, promote_judged, say_verdict, version_id
 from curation.store import Made, Version
+from training.curves import LANGS, tell_history
 
 _STATE = ("id", "state", "version")
 
 
-@stage("7_release", section=("gate",))
+@stage("7_release", section=("gate",), reads=lambda job: sha256_file(TEMPLATE))
 def model_version(
     job: Job,
     adapter: Version,
@@ -62,15 +64,24 @@ def model_version(
         "run_tags": {"winnow/model_version": f"v{number}"},
         "links": ui_links(job.recipe.name, number),
     }
+    named = job.recipe.base_model
+    base = Path(named).name if Path(named).is_absolute() else named
     values["card"] = model_card(
         job.recipe.name,
         values,
-        base_model=Path(job.recipe.base_model).name
-        if Path(job.recipe.base_model).is_absolute()
-        else job.recipe.base_model,
+        base_model=base,
         metrics=metrics_table(values["metrics"]),
     )
-    folder = _version_folder(job, values, adapter, training_set, evaluation)
+    report = model_report(
+        job.recipe.name,
+        values,
+        adapter=adapter,
+        evaluation=evaluation,
+        states=states,
+        base_model=base,
+        curves={lang: tell_history(adapter, lang=lang)[0] for lang in LANGS},
+    )
+    folder = _version_folder(job, values, report, adapter, training_set, evaluation)
     delivery = add_bad_cases(job.store, _as_records(failed), found_by=id)
     if values["promoted"]:
         promote_judged(job.store, job.recipe.name, number=number, id=id)
@@ -115,9 +126,14 @@ def judge_release(recipe: Recipe, adapter: Version, evaluation: Version) -> dict
 
 
 def _version_folder(
-    job: Job, values: dict[str, Any], adapter: Version, training_set: Version, evaluation: Version
+    job: Job,
+    values: dict[str, Any],
+    report: str,
+    adapter: Version,
+    training_set: Version,
+    evaluation: Version,
 ) -> Path:
-    """Adapter, rows, cases, verdict, card and checksums in one folder that can be handed on."""
+    """Adapter, rows, cases, verdict, card, report and checksums in a folder to be handed on."""
     folder = job.store.workdir("scratch") / "model_version"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(adapter.folder("adapter"), folder / "adapter")
@@ -133,6 +149,7 @@ def _version_folder(
         json.dumps(said, ensure_ascii=False, indent=1, sort_keys=True)
     )
     (folder / "MODEL_CARD.md").write_text(values["card"])
+    (folder / "report.html").write_text(report, encoding="utf-8")
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     sums = [f"{sha256_file(p)}  {p.relative_to(folder).as_posix()}\n" for p in files]
     (folder / "SHA256SUMS").write_text("".join(sums))

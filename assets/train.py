@@ -8,11 +8,13 @@ from typing import Any
 import polars as pl
 
 from assets.facts import model_path, model_revision
+from assets.live import drawing
 from assets.recipe import Recipe
 from assets.stage import Job, Stage, stage
 from curation.registry import find_version
 from curation.rows import ANSWER, UTTERANCE, digest
 from curation.store import Made, Store, Version
+from training.curves import Lang, read_measured, tell_history
 from training.demo_model import pretrain_demo_model
 from training.launch import run_supervised
 from training.reward import train_reward_model
@@ -112,9 +114,10 @@ def run_training(job: Job, training_set: Version, base_model: Version) -> dict[s
         "call": "training.sft:train_sft",
         "frames": {"rows": str(work / "rows.parquet")},
         "paths": {"out": str(work / "run")},
-        "options": {"base_model": base, **options},
+        "options": {"base_model": base, "run_name": f"{job.recipe.name}-{key[:12]}", **options},
     }
-    return run_supervised(spec, workdir=work, report=job.report) | started
+    said = run_supervised(spec, workdir=work, report=drawing(job.report, work))
+    return said | started | {"run": key}
 
 
 def made_adapter(said: Mapping[str, Any]) -> Made:
@@ -123,6 +126,16 @@ def made_adapter(said: Mapping[str, Any]) -> Made:
     log = pl.DataFrame(values.pop("history"), schema=LOG_SCHEMA)
     values.pop("loss")
     return Made(tables={"log": log}, folders={"adapter": Path(said["adapter"])}, values=values)
+
+
+def run_curves(version: Version, lang: Lang = "en") -> tuple[str, str]:
+    """The curves of a trained model as SVG and in words, ("", "") where it has no log.
+
+    Rates and memory are drawn while the work folder of the run is there: no version holds them.
+    """
+    work = version.store.root / "tmp" / f"train-{version.values.get('run')}"
+    measured = read_measured(work / "run" / "log.jsonl")
+    return tell_history(version, measured=measured, lang=lang)
 
 
 def train_options(

@@ -52,6 +52,7 @@ def search_train_options(
     training_set, base_model = (_built(store, recipe, n) for n in ("training_set", "base_model"))
     made_from = {"training_set": training_set, "base_model": base_model}
     train, started = train_options(recipe, store, base_model)
+    train.pop("report_to", None)  # a trial's folder goes when it is done
     section = recipe.sections("train")
     versions = {name: version.data_version for name, version in made_from.items()}
     work = store.workdir(f"tune-{digest([versions, section, asked, *started.values()])}")

@@ -34,6 +34,7 @@ LINEAGE_EXAMPLES = {
     "reproduce": "winnow lineage reproduce v2 --check",
     "at": "winnow lineage at 2h",
     "card": "winnow lineage card v2 --to MODEL_CARD.md",
+    "report": "winnow lineage report v2 --to report.html",
     "lineage export": "winnow lineage export v2 --openlineage events.ndjson",
 }
 
@@ -119,6 +120,11 @@ def _questions() -> dict[str, tuple[Command, str, list[Argument]]]:
             [_word("time", "ISO 8601, now, or an age such as 90m, 2h, 3d")],
         ),
         "card": (show_card, "the model card", [_VERSION, _to("FILE", "write it there")]),
+        "report": (
+            show_report,
+            "its report for people, one HTML file",
+            [_VERSION, _to("FILE", "write it there")],
+        ),
         "export": (write_export, "upstream or rows for other tools", [_VERSION, _WHERE]),
     }
 
@@ -293,6 +299,24 @@ def show_card(args: argparse.Namespace) -> int:
         said = {"version": args.version, "to": str(args.to)}
         return show(args, said, [f"the card of {args.version} written to {args.to}"])
     return show(args, {"version": args.version, "card": card}, [card.rstrip()])
+
+
+def show_report(args: argparse.Namespace) -> int:
+    from assets.train import run_curves
+    from curation.export import write_whole
+    from curation.lineage import write_report
+    from curation.registry import find_version
+    from training.curves import LANGS
+
+    store, name = store_and_name(args)
+    adapter = find_version(store, name, args.version).input("adapter")
+    curves = {lang: run_curves(adapter, lang)[0] for lang in LANGS}
+    page = write_report(store, name, args.version, curves=curves)
+    if args.to:
+        write_whole(args.to, page)
+        said = {"version": args.version, "to": str(args.to)}
+        return show(args, said, [f"the report of {args.version} written to {args.to}"])
+    return show(args, {"version": args.version, "report": page}, [page.rstrip()])
 
 
 def write_export(args: argparse.Namespace) -> int:

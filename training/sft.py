@@ -26,6 +26,7 @@ from training.memory import peak_memory_mb
 from training.methods import METHODS, Name
 from training.rank import require_world
 from training.tokens import pack_rows, preflight, tokenise_rows
+from training.trackers import Tracker
 from training.trainer import DOMAIN, GENERAL, TRAIN, build_trainer
 from training.watch import OnLook, read_history
 
@@ -51,6 +52,8 @@ def train_sft(
     start: str = "",
     seed: int = 0,
     revision: str = "",
+    report_to: list[Tracker] = (),  # type: ignore[assignment]
+    run_name: str = "",
     report: Report = silent,
     on_look: OnLook | None = None,
 ) -> dict[str, Any]:
@@ -61,7 +64,9 @@ def train_sft(
     domain are kept, and the run ends after `patience` looks without a lower one. Of `processes`
     that train together each calls this (`training.rank`); `shard` says how they part the model.
     `start` is the folder of an adapter to go on from; the recipe names a model version there.
-    `on_look` is told of each look (from 1) and its loss; what it raises ends the run.
+    `report_to` names trackers that get the numbers too, of a run called `run_name`; what they write
+    lies in `out/trackers`. `on_look` is told of each look (from 1) and its loss; what it raises
+    ends the run.
 
     Returns method_used and method_reason (plain LoRA where NF4 cannot run), options, reasons,
     estimate (memory and time in words), shown (three rows as they are trained), left (rows that
@@ -95,7 +100,16 @@ def train_sft(
         general = rows.filter(pl.col("track") == "general")["id"]
         parts = _parts(tokens, held, general, options)
         trainer = build_trainer(
-            model, tokenizer, parts, options, out=out, report=report, on_look=on_look, start=start
+            model,
+            tokenizer,
+            parts,
+            options,
+            out=out,
+            report=report,
+            on_look=on_look,
+            start=start,
+            report_to=report_to,
+            run_name=run_name,
         )
         estimate = _estimate(trainer, tokens, options, n_params=base["n_params"])
         report(estimate)

@@ -1,6 +1,6 @@
 """TRL's trainer around finished sequences: what is trained, how often it is looked at and kept."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from training.advice import TrainOptions
 from training.checkpoints import FOLDER
 from training.methods import METHODS, peft_config
 from training.start import go_on_from
+from training.trackers import Tracker, report_arguments
 from training.watch import (
     OnLook,
     allocation_callback,
@@ -33,18 +34,22 @@ def build_trainer(
     report: Report,
     on_look: OnLook | None = None,
     start: str = "",
+    report_to: Sequence[Tracker] = (),
+    run_name: str = "",
 ) -> Any:
     """A trainer of `options.method` on the bins of `parts` (`BINS_SCHEMA`).
 
     `train` is trained on, `domain` and `general` are only looked at; the checkpoint with the lowest
     loss on `domain` is kept where there is one, and `on_look` told of each look at it.
     With `start`, the folder of an adapter, that one is trained on in place of a new one.
+    The trackers of `report_to` get its numbers as those of a run called `run_name`.
     """
     import torch
     from transformers import EarlyStoppingCallback, PrinterCallback
     from trl.trainer.sft_trainer import SFTTrainer
 
-    config, steps = _trainer_config(parts, options, out=out)
+    trackers = report_arguments(report_to, run=run_name or out.name, folder=out / "trackers")
+    config, steps = _trainer_config(parts, options, out=out, trackers=trackers)
     per_step = config.per_device_train_batch_size * config.gradient_accumulation_steps
     per_step *= options.processes
     watched = {name: _dataset(bins, options) for name, bins in parts.items() if name != TRAIN}
@@ -126,7 +131,11 @@ def _dataset(bins: pl.DataFrame, options: TrainOptions, *, full: int = 1, pad: i
 
 
 def _trainer_config(
-    parts: Mapping[str, pl.DataFrame], options: TrainOptions, *, out: Path
+    parts: Mapping[str, pl.DataFrame],
+    options: TrainOptions,
+    *,
+    out: Path,
+    trackers: Mapping[str, Any],
 ) -> tuple[Any, int]:
     """TRL's arguments, and the optimizer steps that they come to."""
     import torch
@@ -166,8 +175,8 @@ def _trainer_config(
         save_strategy="steps" if resumes else "no",
         save_steps=every,
         save_total_limit=2,
-        report_to="none",
         disable_tqdm=True,
+        **trackers,
         **_together(options, cuda),
         **(_looking(every) if DOMAIN in parts else {}),
     )

@@ -1,6 +1,7 @@
 """Watching a run: progress in the log by time, every number in a file, ranks that move."""
 
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +13,12 @@ OnLook = Callable[[int, float], None]
 """Told the number of a look and the loss it saw."""
 HISTORY = ("loss", "learning_rate", "grad_norm", "eval_domain_loss", "eval_general_loss")
 """What the trainer logs of a step and is the same in every run of the same rows and options."""
+TOKENS = "num_tokens"
+"""TRL's count of the tokens trained on since the process began."""
 
 
 def progress_callback(what: str, report: Report) -> Any:
-    """A trainer callback that says the step and its loss, by time."""
+    """A trainer callback that says the step, its loss and tokens a second so far, by time."""
     from transformers import TrainerCallback
 
     class Reporter(TrainerCallback):
@@ -27,7 +30,11 @@ def progress_callback(what: str, report: Report) -> Any:
 
         def on_log(self, args, state, control, logs=None, **kwargs):  # type: ignore[no-untyped-def]
             if logs and "loss" in logs:
-                self.progress.step(note=f"loss {float(logs['loss']):.3f}")
+                said = f"loss {float(logs['loss']):.3f}"
+                seconds = time.monotonic() - self.progress.start
+                if TOKENS in logs and seconds:
+                    said += f" · {logs[TOKENS] / seconds:,.0f} tokens/s"
+                self.progress.step(note=said)
 
     return Reporter()
 
@@ -35,22 +42,32 @@ def progress_callback(what: str, report: Report) -> Any:
 def log_callback(path: Path) -> Any:
     """A trainer callback that adds a JSON line to `path` for whatever the trainer logs.
 
-    Beside the trainer's own numbers: step, epoch, seconds since the start, and the process's peak
-    memory in MB (`gpu_mb` that of the GPU, where there is one).
+    Beside the trainer's own numbers: step, epoch, seconds since the start, for each loss its
+    perplexity (e to the loss, of the tokens that are trained), tokens a second since the line
+    before, and the process's memory in MB (`gpu_mb` the GPU's peak, where there is one). What is
+    not a finite number is null.
     """
     from transformers import TrainerCallback
 
     class Writer(TrainerCallback):
-        """A run that goes on adds to the file of the one that was killed."""
+        """A run that goes on adds to the file of the one that was killed; another begins anew."""
 
         def on_train_begin(self, args, state, control, **kwargs):  # type: ignore[no-untyped-def]
-            self.start = time.monotonic()
+            self.start = self.before = time.monotonic()
+            self.tokens = 0.0
+            if not state.global_step:
+                path.write_text("", encoding="utf-8")
 
         def on_log(self, args, state, control, logs=None, **kwargs):  # type: ignore[no-untyped-def]
-            seconds = round(time.monotonic() - self.start, 3)
-            line = {"step": state.global_step, "seconds": seconds, **(logs or {}), **_memory()}
+            now, said = time.monotonic(), dict(logs or {})
+            line = {"step": state.global_step, "seconds": round(now - self.start, 3), **said}
+            line |= _perplexities(said) | _memory()
+            if "loss" in said and TOKENS in said:
+                rate = (said[TOKENS] - self.tokens) / max(now - self.before, 1e-9)
+                line["tokens_per_s"], self.tokens = round(rate, 1), said[TOKENS]
+            self.before = now
             with open(path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+                file.write(json.dumps({name: _finite(v) for name, v in line.items()}) + "\n")
 
     return Writer()
 
@@ -109,6 +126,20 @@ def read_history(log_history: list[dict[str, Any]]) -> list[dict[str, float | in
         if told:
             steps.setdefault(entry["step"], {"step": entry["step"]}).update(told)
     return [steps[step] for step in sorted(steps)]
+
+
+def _perplexities(said: dict[str, Any]) -> dict[str, float]:
+    """The perplexity beside each loss; a loss past 700 has none that a float can hold."""
+    losses = {name: said[name] for name in HISTORY if name.endswith("loss") and name in said}
+    return {
+        name.removesuffix("loss") + "perplexity": round(math.exp(loss), 4)
+        for name, loss in losses.items()
+        if loss < 700  # noqa: PLR2004
+    }
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _memory() -> dict[str, int]:

@@ -12,6 +12,7 @@ from curation.lineage.leaks import find_model_leaks
 from curation.lineage.model import explain_model, find_champion_at
 from curation.lineage.openlineage import write_openlineage
 from curation.lineage.preferred import training_pairs
+from curation.lineage.report import write_report
 from curation.lineage.reproduce import (
     check_reproduction,
     compare_reproduction,
@@ -40,5 +41,6 @@ __all__ = [
     "write_hf_dataset",
     "write_llama_factory",
     "write_openlineage",
+    "write_report",
     "write_reproduction",
 ]

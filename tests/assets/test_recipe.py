@@ -52,6 +52,24 @@ def test_the_engine_is_no_part_of_what_a_recipe_makes(tmp_path):
     assert (here.engine_plug.use, there.engine_plug.use) == ("local", "ray")
 
 
+def test_trackers_are_no_part_of_what_a_recipe_makes(tmp_path, monkeypatch):
+    (tmp_path / "trackio.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    silent = load_recipe(write(tmp_path))
+    told = load_recipe(write(tmp_path, change("train", report_to=["trackio"])))
+    assert told.options["train"]["report_to"] == ["trackio"]
+    assert told.digest == silent.digest and told.text == silent.text
+    assert told.sections("train") == silent.sections("train") != silent.sections("mix")
+
+
+def test_a_tracker_that_is_unknown_or_not_installed_is_said(tmp_path, monkeypatch):
+    (line,) = mistakes(write(tmp_path, change("train", report_to=["tensorbord"])))
+    assert line.startswith("train.report_to: 'tensorbord' is not known") and "tensorboard" in line
+    monkeypatch.setattr("sys.path", [])
+    (line,) = mistakes(write(tmp_path, change("train", report_to=["swanlab"])))
+    assert line == "train.report_to: swanlab is not installed: pip install 'swanlab<0.8'"
+
+
 def change(section, **items):
     """A change of one section (the whole recipe when it is "")."""
     return lambda raw: (raw[section] if section else raw).update(items)

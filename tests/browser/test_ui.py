@@ -75,6 +75,14 @@ def test_materialize_all_turns_the_run_green(tmp_path: Path):
         _picture(page, "asset")
         for shown in ("preview", "data version", "Row count", "kept"):
             expect(page.get_by_text(shown).filter(visible=True).first).to_be_visible()
+
+        page.goto(f"{url}/assets/tiny/adapter")
+        row = page.get_by_role("row").filter(has=page.get_by_text("curves", exact=True)).first
+        row.get_by_text("Show Markdown").click()
+        curves = page.locator("img[alt^='The smoothed loss went from']")
+        curves.wait_for()
+        assert curves.evaluate("image => image.naturalWidth") > 0  # the browser could draw it
+        _picture(page, "curves")
         assert hosts == {url.removeprefix("http://")}
 
 

@@ -103,7 +103,13 @@ def test_the_version_folder_holds_what_its_checksums_say(built):
     assert model is not None
     folder = model.folder("version")
     names = {line.split("  ")[1] for line in (folder / "SHA256SUMS").read_text().splitlines()}
-    assert {"MODEL_CARD.md", "version.json", "rows.parquet", "cases.parquet"} <= names
+    assert {
+        "MODEL_CARD.md",
+        "report.html",
+        "version.json",
+        "rows.parquet",
+        "cases.parquet",
+    } <= names
     assert any(name.endswith(".safetensors") for name in names)
     assert json.loads((folder / "version.json").read_text())["id"] == model.values["id"]
     require_loadable(model)

@@ -53,6 +53,8 @@ def test_what_is_kept_is_the_best_seen_on_domain_rows(
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert {line["step"] for line in lines} >= {step["step"] for step in told["history"]}
     assert all(line["memory_mb"] > 0 for line in lines)
+    steps = [line for line in lines if "loss" in line]
+    assert all(step["tokens_per_s"] > 0 and step["perplexity"] > 1 for step in steps)
     options = OPTIONS | {"epochs": 40, "lr": 0.05, "patience": 2, "method": "lora"}
     wild = train_sft(both_tracks(), base_model=tiny_base, out=tmp_path, **options)
     assert wild["epochs"] < 40 and wild["best"]["step"] < len(wild["loss"])

@@ -5,12 +5,11 @@ in a manifest can always be traced to the rule it came from.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 from training.curriculum import Order
 from training.methods import METHODS, Name
+from training.shard import Shard, check_shard
 
-Shard = Literal["no", "deepspeed"]
 TINY_PARAMS = 20_000_000
 
 # rows up to which a number of passes holds. 100k: 2-3, 20-50k: 4-5, a few hundred: more
@@ -77,6 +76,7 @@ def advise_options(
 
     Raises `ValueError` for options that cannot work together.
     """
+    check_shard(shard, method=method, processes=processes)
     if validate and not METHODS[method].resumes:
         raise ValueError(
             f"train: {method} cannot go back to its best weights, as peft does not keep all of it; "

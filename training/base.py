@@ -6,16 +6,17 @@ from typing import Any
 
 from curation.models import best_device
 from training.methods import METHODS, Name
+from training.shard import Shard
 
 
 def load_base(
-    base_model: Path | str, *, revision: str, method: Name, sharded: bool = False
+    base_model: Path | str, *, revision: str, method: Name, shard: Shard = "no"
 ) -> tuple[Any, Name, str]:
     """The base model on the best device, the method that can run here, and why.
 
     QLoRA becomes LoRA where no 4-bit layer can run. All weights are trained in single precision:
     in half of it small updates round to nothing. Of several processes each takes its own GPU; a
-    `sharded` model is put on its devices by whoever parts it.
+    model that is parted (`shard`) is put on its devices by whoever parts it.
     """
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
@@ -31,6 +32,8 @@ def load_base(
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
+        # Bytes cannot be parted, numbers can: FSDP is told that the 4-bit weights are some.
+        bnb_4bit_quant_storage=dtype if shard == "fsdp" else torch.uint8,
     )
     model = AutoModelForCausalLM.from_pretrained(
         str(base_model),
@@ -38,7 +41,7 @@ def load_base(
         trust_remote_code=False,
         use_safetensors=True,
         dtype=dtype,
-        device_map=None if sharded else {"": place},
+        device_map={"": place} if shard == "no" else None,
         attn_implementation="sdpa",
         quantization_config=quantization if METHODS[used].quantized else None,
     )

@@ -15,7 +15,7 @@ import polars as pl
 
 from curation.chat import load_tokenizer, quiet_libraries
 from curation.progress import Report, silent
-from training.advice import DataSize, Shard, TrainOptions, advise_options
+from training.advice import DataSize, TrainOptions, advise_options
 from training.base import load_base
 from training.checkpoints import FOLDER, newest_checkpoint, run_key, step_of
 from training.curriculum import Order, order_bins
@@ -24,6 +24,7 @@ from training.estimate import Shape, pick_device, say_estimate
 from training.holdout import hold_out
 from training.methods import METHODS, Name
 from training.rank import require_world
+from training.shard import Shard, whole_weights
 from training.tokens import pack_rows, preflight, tokenise_rows
 from training.trainer import DOMAIN, GENERAL, TRAIN, build_trainer
 from training.watch import OnLook, read_history
@@ -84,9 +85,7 @@ def train_sft(
     limits = {"max_tokens": max_tokens, "seed": seed, "revision": revision}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model, used, why = load_base(
-            base_model, revision=revision, method=method, sharded=shard != "no"
-        )
+        model, used, why = load_base(base_model, revision=revision, method=method, shard=shard)
         base = {"base_model": _model_name(base_model), "n_params": model.num_parameters()}
         options, reasons = advise_options(_size(tokens), method=used, **base, **choices, **limits)
         held = hold_out(rows, share=options.validate, seed=seed)
@@ -100,10 +99,11 @@ def train_sft(
         n_rows = dict(rows.group_by("track").len().iter_rows())
         key = run_key(base_model, options, parts, start=start)
         run = _run_trainer(trainer, out=out, key=key, n_rows=n_rows)
+    weights = whole_weights(trainer, shard)
     with trainer.args.main_process_first(local=False):
         if trainer.is_world_process_zero():
             tokens.write_parquet(out / "tokens.parquet")
-            _save_adapter(trainer.model, tokenizer, options, out=out)
+            _save_adapter(trainer.model, tokenizer, options, weights, out=out)
             shutil.rmtree(out / FOLDER)
     return {
         "method_used": used,
@@ -196,10 +196,12 @@ def _left(tokens: pl.DataFrame) -> dict[str, int]:
     return dict(counted.iter_rows())
 
 
-def _save_adapter(model: Any, tokenizer: Any, options: TrainOptions, *, out: Path) -> None:
+def _save_adapter(
+    model: Any, tokenizer: Any, options: TrainOptions, weights: dict[str, Any] | None, *, out: Path
+) -> None:
     """Adapter and tokenizer with the template it was trained through, without local paths."""
     folder = out / "adapter"
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, state_dict=weights)
     tokenizer.save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)
     if options.method == "full":

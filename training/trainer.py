@@ -10,6 +10,7 @@ from curation.progress import Report
 from training.advice import TrainOptions
 from training.checkpoints import FOLDER
 from training.methods import METHODS, peft_config
+from training.shard import parting, require_parted, shard_arguments
 from training.start import go_on_from
 from training.watch import (
     OnLook,
@@ -58,7 +59,7 @@ def build_trainer(
     )
     if start:
         model = go_on_from(model, Path(start), method=options.method, config=adapter)
-    trainer: Any = SFTTrainer(
+    trainer: Any = parting(SFTTrainer)(
         model=model,
         args=config,
         train_dataset=_dataset(parts[TRAIN], options, full=per_step, pad=tokenizer.pad_token_id),
@@ -66,6 +67,7 @@ def build_trainer(
         processing_class=tokenizer,
         peft_config=None if start else adapter,
     )
+    require_parted(trainer, options.shard)
     # TRL turns QLoRA adapters into bfloat16, where small updates round to nothing.
     for parameter in trainer.model.parameters():
         if parameter.requires_grad:
@@ -135,7 +137,6 @@ def _trainer_config(
         max_length=None,
         bf16=cuda,
         use_cpu=not cuda,
-        activation_checkpointing=cuda,
         dataloader_pin_memory=cuda,
         logging_steps=1,
         save_strategy="steps" if resumes else "no",
@@ -149,27 +150,13 @@ def _trainer_config(
     return config, steps
 
 
-SHARDED: dict[str, dict[str, Any]] = {
-    "no": {},
-    "deepspeed": {
-        "deepspeed": {
-            "zero_optimization": {"stage": 2},
-            "bf16": {"enabled": "auto"},
-            "train_micro_batch_size_per_gpu": "auto",
-            "gradient_accumulation_steps": "auto",
-            "gradient_clipping": "auto",
-        }
-    },
-}
-"""Arguments by which each way parts a model among processes."""
-
-
 def _together(options: TrainOptions, cuda: bool) -> dict[str, Any]:
     """How several processes speak with one another, and what each holds of the model."""
+    shard = shard_arguments(options.shard, checkpoints=cuda)
     if options.processes == 1:
-        return {}
+        return shard
     backend = {"ddp_backend": "nccl" if cuda else "gloo", "ddp_find_unused_parameters": False}
-    return backend | SHARDED[options.shard]
+    return backend | shard
 
 
 def _looking(every: int) -> dict[str, Any]:

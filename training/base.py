@@ -4,28 +4,34 @@ import os
 from pathlib import Path
 from typing import Any
 
-from curation.models import best_device
 from training.methods import METHODS, Name
+from training.profiles import Profile, is_here
 from training.shard import Shard
 
 
-def load_base(
-    base_model: Path | str, *, revision: str, method: Name, shard: Shard = "no"
-) -> tuple[Any, Name, str]:
-    """The base model on the best device, the method that can run here, and why.
+def runnable(method: Name, profile: Profile) -> tuple[Name, str]:
+    """The method that can run, and why: QLoRA becomes LoRA where no 4-bit layer runs here."""
+    device = "cuda" if profile.gpu else "cpu"
+    trouble = nf4_trouble(device) if METHODS[method].quantized and is_here(profile) else ""
+    if trouble:
+        return "lora", f"NF4 cannot run here: {trouble}"
+    return method, "as the recipe asks"
 
-    QLoRA becomes LoRA where no 4-bit layer can run. All weights are trained in single precision:
-    in half of it small updates round to nothing. Of several processes each takes its own GPU; a
-    model that is parted (`shard`) is put on its devices by whoever parts it.
+
+def load_base(
+    base_model: Path | str, *, revision: str, method: Name, profile: Profile, shard: Shard = "no"
+) -> Any:
+    """The base model on the device of the profile, in the form in which the method trains it.
+
+    All weights are trained in single precision: in half of it small updates round to nothing. Of
+    several processes each takes its own GPU; a model that is parted (`shard`) is put on its devices
+    by whoever parts it.
     """
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-    device = best_device()
-    place = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" else device
-    trouble = nf4_trouble(device) if METHODS[method].quantized else ""
-    used: Name = "lora" if trouble else method
-    half = device == "cuda" and used != "full"
+    place = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if profile.gpu else "cpu"
+    half = profile.gpu and method != "full"
     dtype = torch.bfloat16 if half else torch.float32
     quantization = BitsAndBytesConfig(
         load_in_4bit=True,
@@ -42,11 +48,11 @@ def load_base(
         use_safetensors=True,
         dtype=dtype,
         device_map={"": place} if shard == "no" else None,
-        attn_implementation="sdpa",
-        quantization_config=quantization if METHODS[used].quantized else None,
+        attn_implementation=profile.attention,
+        quantization_config=quantization if METHODS[method].quantized else None,
     )
     keep_packing(model)
-    return model, used, f"NF4 cannot run here: {trouble}" if trouble else "as the recipe asks"
+    return model
 
 
 def keep_packing(model: Any) -> None:

@@ -10,6 +10,7 @@ from curation.progress import Report
 from training.advice import TrainOptions
 from training.checkpoints import FOLDER
 from training.methods import METHODS, peft_config
+from training.profiles import PROFILES, Profile
 from training.shard import parting, require_parted, shard_arguments
 from training.start import go_on_from
 from training.watch import (
@@ -20,7 +21,6 @@ from training.watch import (
     progress_callback,
 )
 
-MICRO_TOKENS = 16_384  # tokens in one forward pass; a larger step is accumulated
 TRAIN, DOMAIN, GENERAL = "train", "domain", "general"
 
 
@@ -105,14 +105,13 @@ def _trainer_config(
     parts: Mapping[str, pl.DataFrame], options: TrainOptions, *, out: Path
 ) -> tuple[Any, int]:
     """TRL's arguments, and the optimizer steps that they come to."""
-    import torch
     from trl.trainer.sft_config import SFTConfig
 
-    cuda, bins, packs = torch.cuda.is_available(), parts[TRAIN], METHODS[options.method].packs
+    profile, bins, packs = PROFILES[options.profile], parts[TRAIN], METHODS[options.method].packs
     n_rows = int(bins["ids"].list.len().sum())
     bins_per_step = max(1, round(options.batch_rows * bins.height / n_rows))
     share = max(1, round(bins_per_step / options.processes))  # of one process
-    micro = max(1, min(share, MICRO_TOKENS // options.packing_block))
+    micro = max(1, min(share, options.micro_tokens // options.packing_block))
     steps = max(1, round(bins.height * options.epochs / bins_per_step))
     every = max(20, round(steps / 4)) if DOMAIN not in parts else max(1, round(steps / 10))
     resumes = METHODS[options.method].resumes
@@ -125,7 +124,7 @@ def _trainer_config(
         learning_rate=options.lr,
         lr_scheduler_type="cosine",
         warmup_steps=options.warmup_steps,
-        optim="adamw_torch",
+        optim=profile.optimizer,
         weight_decay=0.0,
         max_grad_norm=1.0,
         seed=options.seed,
@@ -135,27 +134,30 @@ def _trainer_config(
         dataset_kwargs={"skip_prepare_dataset": True},
         padding_free=packs,
         max_length=None,
-        bf16=cuda,
-        use_cpu=not cuda,
-        dataloader_pin_memory=cuda,
+        bf16=profile.gpu,
+        use_cpu=not profile.gpu,
+        dataloader_pin_memory=profile.gpu,
         logging_steps=1,
         save_strategy="steps" if resumes else "no",
         save_steps=every,
         save_total_limit=2,
         report_to="none",
         disable_tqdm=True,
-        **_together(options, cuda),
+        **_together(options, profile),
         **(_looking(every) if DOMAIN in parts else {}),
     )
     return config, steps
 
 
-def _together(options: TrainOptions, cuda: bool) -> dict[str, Any]:
+def _together(options: TrainOptions, profile: Profile) -> dict[str, Any]:
     """How several processes speak with one another, and what each holds of the model."""
-    shard = shard_arguments(options.shard, checkpoints=cuda)
+    shard = shard_arguments(options.shard, checkpoints=profile.checkpoints)
     if options.processes == 1:
         return shard
-    backend = {"ddp_backend": "nccl" if cuda else "gloo", "ddp_find_unused_parameters": False}
+    backend = {
+        "ddp_backend": "nccl" if profile.gpu else "gloo",
+        "ddp_find_unused_parameters": False,
+    }
     return backend | shard
 
 

@@ -1,6 +1,6 @@
 """The model card: what a version was trained on, how it was judged, and what it is not good for."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from curation.markdown import plain, table
@@ -31,6 +31,7 @@ def model_card(recipe: str, values: Mapping[str, Any], *, base_model: str, metri
         _mix(lineage["mix"]),
         "Bad cases: learned from "
         f"{lineage['bad_cases_learned']:,}, held back {lineage['bad_cases_held']:,}.",
+        *_training(values.get("training", ())),
         *(
             ["## Bad cases after this version", cases]
             if (cases := values["bad_case_table"])
@@ -45,6 +46,12 @@ def model_card(recipe: str, values: Mapping[str, Any], *, base_model: str, metri
         f"packages and seeds; `--check` says whether all of it is still there.",
     ]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def _training(said: Sequence[str]) -> list[str]:
+    """What was chosen for the training run and why, and what the run itself said."""
+    lines = "\n".join(f"- {plain(line)}" for line in said)
+    return ["## How it was trained", lines] if said else []
 
 
 def _gate(verdict: Mapping[str, Any]) -> str:

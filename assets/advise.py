@@ -36,6 +36,6 @@ def advise_training(store: Store, recipe: Recipe, *, profile: ProfileName | None
         "options": dataclasses.asdict(plan.options),
         "reasons": plan.reasons,
         "estimate": plan.estimate,
-        "fits": plan.setting.memory(plan.options)["all"] <= plan.setting.profile.memory_gb,
+        "fits": plan.fits,
         "n_rows": plan.tokens.filter(plan.tokens["reason"] == "").height,
     }

@@ -84,8 +84,9 @@ class Setting:
             parts=self.processes if self.shard == "fsdp" else 1,
         )
 
-    def memory(self, options: TrainOptions) -> dict[str, float]:
+    def memory(self, options: TrainOptions, size: DataSize) -> dict[str, float]:
         """GB of the run by what takes them."""
+        step = step_tokens(size, options.batch_rows) // options.processes
         trained = count_trained(
             self.shape,
             options.method,
@@ -96,7 +97,7 @@ class Setting:
             self.shape,
             options.method,
             n_trained=trained,
-            tokens_at_once=max(options.micro_tokens, options.packing_block),
+            tokens_at_once=max(min(options.micro_tokens, step), options.packing_block),
             profile=self.profile,
             parts=self.processes if self.shard == "fsdp" else 1,
         )
@@ -203,7 +204,7 @@ def advise_options(
         processes=setting.processes,
         shard=setting.shard,
     )
-    tokens = round(size.n_tokens * batch_rows / max(size.n_rows, 1))
+    tokens = step_tokens(size, batch_rows)
     return options, [
         f"lr {lr:g}: {lr_reason}",
         f"epochs {epochs:g}: {epochs_reason}",
@@ -219,6 +220,11 @@ def advise_options(
         f"validate {validate:g}: {validate_reason}",
         *(f"profile {setting.profile.name}: {reason}" for reason in setting.profile.reasons),
     ]
+
+
+def step_tokens(size: DataSize, batch_rows: int) -> int:
+    """Tokens of an optimizer step."""
+    return round(size.n_tokens * batch_rows / max(size.n_rows, 1))
 
 
 def _settle(said: Number | None, advised: tuple[Number, str]) -> tuple[Number, str]:
@@ -293,5 +299,4 @@ def _epochs(n_rows: int, tiny: bool) -> tuple[float, str]:
 
 def _block(size: DataSize, batch_rows: int) -> int:
     """Bins short enough that a step of `batch_rows` rows is made of about four of them."""
-    quarter = size.n_tokens * batch_rows / max(size.n_rows, 1) / 4
-    return max(size.longest, round(quarter))
+    return max(size.longest, round(step_tokens(size, batch_rows) / 4))

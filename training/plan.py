@@ -32,14 +32,18 @@ from training.tokens import leave_longer, tokenise_rows
 
 @dataclass(frozen=True)
 class Plan:
-    """The rows as tokens (`TOKENS_SCHEMA`), the options with a reason for each, and their cost in
-    words; `why` says why the method is another than the one asked for."""
+    """The rows as tokens (`TOKENS_SCHEMA`), and the options with a reason for each.
+
+    `estimate` says in words what they cost, `fits` whether the memory holds it, and `why` why the
+    method is another than the one asked for.
+    """
 
     tokens: pl.DataFrame
     options: TrainOptions
     setting: Setting
     reasons: list[str]
     estimate: str
+    fits: bool
     why: str
 
 
@@ -91,8 +95,18 @@ def plan_run(
     )
     first = [f"method {used}: {said if used == wanted else why}"]
     first += [f"rows of at most {limit:,} tokens: {limit_said}"]
-    estimate = _estimate(options, setting, data_size(tokens))
-    return Plan(tokens, options, setting, [*first, *reasons], estimate, why)
+    size = data_size(tokens)
+    memory = setting.memory(options, size)
+    seconds = _seconds(options, setting, size)
+    return Plan(
+        tokens,
+        options,
+        setting,
+        reasons=[*first, *reasons],
+        estimate=say_estimate(memory, seconds, setting.profile),
+        fits=memory["all"] <= setting.profile.memory_gb,
+        why=why,
+    )
 
 
 def split_options(train: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,22 +127,21 @@ def data_size(tokens: pl.DataFrame) -> DataSize:
     return DataSize(*usable.row(0))
 
 
-def _estimate(options: TrainOptions, setting: Setting, size: DataSize) -> str:
-    """Memory and time of the run, in words."""
+def _seconds(options: TrainOptions, setting: Setting, size: DataSize) -> float:
+    """The time that all passes over the rows are estimated to take."""
     trained = count_trained(
         setting.shape,
         options.method,
         rank=options.rank,
         virtual_tokens=options.virtual_tokens,
     )
-    seconds = estimate_seconds(
+    return estimate_seconds(
         setting.shape,
         n_trained=trained,
         n_tokens=size.n_tokens * options.epochs,
         profile=setting.profile,
         processes=options.processes,
     )
-    return say_estimate(setting.memory(options), seconds, setting.profile)
 
 
 def _rank_there(start: str) -> int | None:

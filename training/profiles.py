@@ -1,8 +1,8 @@
 """Kinds of machines: what each can hold and do, and how training uses it.
 
 One table with its reasons. A profile is found by the machine at hand, or named to train, or only to
-plan, on another kind. Left out on purpose: Liger, which TRL 1.16 gives up, and compiling, as each
-length of a sequence would be compiled anew.
+plan, on another kind. Left out on purpose: Liger, which TRL 1.16 gives up; compiling, as each
+length of a sequence would be compiled anew; TF32, as matrices have 16 bits on a GPU.
 """
 
 import dataclasses

@@ -1,5 +1,6 @@
 """TRL's trainer around finished sequences: what is trained, how often it is looked at and kept."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,7 @@ def _trainer_config(
     n_rows = int(bins["ids"].list.len().sum())
     bins_per_step = max(1, round(options.batch_rows * bins.height / n_rows))
     share = max(1, round(bins_per_step / options.processes))  # of one process
-    micro = max(1, min(share, options.micro_tokens // options.packing_block))
+    micro, accumulated = split_step(share, options.micro_tokens // options.packing_block)
     steps = max(1, round(bins.height * options.epochs / bins_per_step))
     every = max(20, round(steps / 4)) if DOMAIN not in parts else max(1, round(steps / 10))
     resumes = METHODS[options.method].resumes
@@ -119,7 +120,7 @@ def _trainer_config(
         output_dir=str(out / FOLDER),
         per_device_train_batch_size=micro,
         per_device_eval_batch_size=micro,
-        gradient_accumulation_steps=max(1, round(share / micro)),
+        gradient_accumulation_steps=accumulated,
         num_train_epochs=options.epochs,
         learning_rate=options.lr,
         lr_scheduler_type="cosine",
@@ -147,6 +148,12 @@ def _trainer_config(
         **(_looking(every) if DOMAIN in parts else {}),
     )
     return config, steps
+
+
+def split_step(bins: int, most: int) -> tuple[int, int]:
+    """Bins of one forward pass, at most so many, and how many passes come nearest to a step."""
+    passes = math.ceil(bins / max(1, most))
+    return max(1, round(bins / passes)), passes
 
 
 def _together(options: TrainOptions, profile: Profile) -> dict[str, Any]:

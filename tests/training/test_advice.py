@@ -13,6 +13,7 @@ from training.advice import (
 )
 from training.profiles import PROFILES
 from training.shape import Shape
+from training.trainer import split_step
 
 SMALL = Setting(Shape(596_000_000, 1024, 28, 151_936, 32_768, linear=630_784), PROFILES["24gb"])
 LARGE = Setting(Shape(7_616_000_000, 3584, 28, 152_064, 32_768, linear=2_523_136), SMALL.profile)
@@ -93,6 +94,13 @@ def test_one_long_row_does_not_make_every_batch_long() -> None:
     assert advise_max_tokens([*short, *[9_000] * 20], 16_384, 32_768)[0] == 9_024
     assert advise_max_tokens([*short, *[9_000] * 20], 4_096, 32_768)[0] == 4_096
     assert advise_max_tokens([*short, *[9_000] * 20], 16_384, 2_048)[0] == 2_048
+
+
+def test_passes_of_a_step_come_near_to_it_and_keep_to_the_memory() -> None:
+    for bins in range(1, 40):
+        for most in range(1, 40):
+            micro, passes = split_step(bins, most)
+            assert micro <= most and abs(micro * passes - bins) <= passes / 2
 
 
 @pytest.mark.parametrize("longest", [20, 900])

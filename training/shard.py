@@ -8,7 +8,7 @@ to be saved.
 
 from typing import Any, Literal
 
-from training.methods import Name
+from training.methods import METHODS, Name
 
 Shard = Literal["no", "fsdp", "deepspeed"]
 
@@ -31,6 +31,11 @@ def check_shard(shard: Shard, *, method: Name, processes: int) -> None:
         raise ValueError(
             f"train.shard: {shard} and adalora do not go together, as it weighs its ranks by whole "
             "gradients; take lora"
+        )
+    if shard == "fsdp" and not METHODS[method].packs:
+        raise ValueError(
+            f"train.shard: fsdp and {method} do not go together, as its virtual tokens would stay "
+            "whole beside weights in parts; take lora, or leave shard out"
         )
 
 

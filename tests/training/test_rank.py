@@ -55,6 +55,7 @@ def test_two_processes_are_worth_one(
     ("asked", "trouble"),
     [
         ({"shard": "fsdp"}, "set processes, too"),
+        ({"shard": "fsdp", "method": "prompt", "processes": 2}, "virtual tokens would stay whole"),
         ({"shard": "fsdp", "method": "adalora", "processes": 2}, "by whole gradients; take lora"),
     ],
 )

@@ -25,7 +25,7 @@ from training.methods import METHODS, Asked
 from training.plan import plan_run
 from training.profiles import ProfileName, require_here
 from training.rank import require_world
-from training.shard import Shard, whole_weights
+from training.shard import Shard, require_library, whole_weights
 from training.tokens import pack_rows, preflight
 from training.trainer import DOMAIN, GENERAL, TRAIN, build_trainer
 from training.watch import OnLook, read_history
@@ -98,6 +98,7 @@ def train_sft(
         more=more,
     )
     require_here(plan.setting.profile)
+    require_library(shard, gpu=plan.setting.profile.gpu)
     tokens, options = plan.tokens, plan.options
     shown = preflight(tokens, tokenizer)
     for line in (*plan.reasons, plan.estimate):

@@ -6,6 +6,7 @@ library that quietly trains the whole model in every process would need all of t
 to be saved.
 """
 
+import importlib.util
 from typing import Any, Literal
 
 from training.methods import METHODS, Name
@@ -37,6 +38,19 @@ def check_shard(shard: Shard, *, method: Name, processes: int) -> None:
             f"train.shard: fsdp and {method} do not go together, as its virtual tokens would stay "
             "whole beside weights in parts; take lora, or leave shard out"
         )
+
+
+def require_library(shard: Shard, *, gpu: bool) -> None:
+    """Raise `ValueError` where DeepSpeed cannot run: without GPUs, or where it is not installed."""
+    if shard != "deepspeed":
+        return
+    if not gpu:
+        raise ValueError(
+            "train.shard: deepspeed needs GPUs, as accelerate 1.15 gathers no results of it among "
+            "CPUs; take fsdp"
+        )
+    if importlib.util.find_spec("deepspeed") is None:
+        raise ValueError("train.shard: deepspeed needs pip install 'winnow-sft[deepspeed]'")
 
 
 def shard_arguments(shard: Shard, *, checkpoints: bool) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from safetensors.torch import load_file
 
 from tests.conftest import copy_rows
 from training.launch import run_supervised
-from training.shard import check_shard
+from training.shard import check_shard, require_library
 
 OPTIONS: dict[str, Any] = {"method": "lora", "epochs": 2, "batch_rows": 16, "max_tokens": 128}
 LOOKED: dict[str, Any] = {"validate": 0.2, "patience": 9}
@@ -62,6 +63,15 @@ def test_two_processes_are_worth_one(
 def test_what_cannot_be_parted_is_refused(asked: dict[str, Any], trouble: str) -> None:
     with pytest.raises(ValueError, match=trouble):
         check_shard(**{"method": "lora", "processes": 1} | asked)
+
+
+def test_deepspeed_is_refused_where_it_cannot_run() -> None:
+    with pytest.raises(ValueError, match="needs GPUs.*take fsdp"):
+        require_library("deepspeed", gpu=False)
+    if find_spec("deepspeed") is None:
+        with pytest.raises(ValueError, match=r"pip install 'winnow-sft\[deepspeed\]'"):
+            require_library("deepspeed", gpu=True)
+    require_library("fsdp", gpu=False)
 
 
 def test_a_count_that_does_not_come_about_is_said(tiny_base: Path, tmp_path: Path) -> None:

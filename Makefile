@@ -52,7 +52,7 @@ chaos: $(STAMP)  ## kill a rebuild at random for MINUTES=5, then try every fault
 # The packages left out (CUDA and its compiler) are pinned by torch itself, and only where its GPU
 # build is installed; Windows is not supported.
 lock: $(STAMP)  ## write requirements.lock anew from pyproject.toml
-	@$(VENV)/bin/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
+	@$(VENV)/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
 		--quiet --upgrade --no-header --annotation-style line \
 		| grep -vE "^(cuda|nvidia|triton)|== '(win32|emscripten)'" > requirements.lock.new
 	@mv requirements.lock.new requirements.lock

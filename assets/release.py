@@ -60,6 +60,7 @@ def model_version(
         "base_model": base_model.key,
         "failed_heldout": failed.height,
         "lineage": lineage,
+        "training": [*adapter.values.get("reasons", ()), *adapter.values.get("diagnosis", ())],
         "bad_case_table": states_table(states),
         "run_tags": {"winnow/model_version": f"v{number}"},
         "links": ui_links(job.recipe.name, number),

@@ -170,12 +170,17 @@ def _start_key(job: Job) -> str:
 
 
 def write_training_rows(training_set: Version, path: Path) -> None:
-    """Write what `train_sft` trains on: rows as often as they repeat, with their cluster."""
+    """Write what `train_sft` trains on."""
+    training_rows(training_set).write_parquet(path)
+
+
+def training_rows(training_set: Version) -> pl.DataFrame:
+    """What `train_sft` trains on: rows as often as they repeat, with their cluster."""
     rows = (
         training_set.table("rows").select(pl.all().repeat_by("repeats").explode()).drop("repeats")
     )
     clusters = training_set.input("split_rows").table("clusters").select("id", "cluster")
-    rows.join(clusters, on="id", how="left", maintain_order="left").write_parquet(path)
+    return rows.join(clusters, on="id", how="left", maintain_order="left")
 
 
 def _reward_pairs(job: Job, rows: pl.DataFrame, cases: pl.DataFrame) -> pl.DataFrame:

@@ -49,7 +49,9 @@ def search_train_options(
     """
     asked = {"sampler": sampler, "ranges": [*ranges], "seed": seed}
     check_search(recipe.options["train"], trials=trials, sampler=sampler, ranges=ranges, seed=seed)
-    training_set, base_model = (_built(store, recipe, n) for n in ("training_set", "base_model"))
+    training_set, base_model = (
+        require_built(store, recipe, n) for n in ("training_set", "base_model")
+    )
     made_from = {"training_set": training_set, "base_model": base_model}
     train, started = train_options(recipe, store, base_model)
     train.pop("report_to", None)  # a trial's folder goes when it is done
@@ -102,7 +104,8 @@ def _json(params: dict[str, Any]) -> str:
     return json.dumps(params, sort_keys=True, ensure_ascii=False)
 
 
-def _built(store: Store, recipe: Recipe, name: str) -> Version:
+def require_built(store: Store, recipe: Recipe, name: str) -> Version:
+    """The newest version of an asset; raises `NotBuilt` where there is none."""
     version = store.head(f"{recipe.name}/{name}")
     if version is None:
         raise NotBuilt(f"{name!r} has not been built yet: run `winnow run` first")

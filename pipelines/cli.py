@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines.cli_advise import ADVISE_EXAMPLE, add_advise
 from pipelines.cli_alerts import ALERTS_EXAMPLE, add_alerts
 from pipelines.cli_aurocs import AUROCS_EXAMPLE, add_aurocs
 from pipelines.cli_error_types import TYPE_EXAMPLES, add_error_types
@@ -42,6 +43,7 @@ EXAMPLES = {
     "tune": TUNE_EXAMPLE,
     "methods": METHODS_EXAMPLE,
     "lm-eval": HARNESS_EXAMPLE,
+    "advise": ADVISE_EXAMPLE,
     **LINEAGE_EXAMPLES,
     "review": REVIEW_EXAMPLE,
     **REVIEW_EXAMPLES,
@@ -71,6 +73,7 @@ GROUPS = (
     add_tune,
     add_methods,
     add_harness,
+    add_advise,
 )
 """What adds the commands that have a file of their own."""
 

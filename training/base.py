@@ -4,33 +4,42 @@ import os
 from pathlib import Path
 from typing import Any
 
-from curation.models import best_device
 from training.methods import METHODS, Name
+from training.profiles import Profile, is_here
+from training.shard import Shard
+
+
+def runnable(method: Name, profile: Profile) -> tuple[Name, str]:
+    """The method that can run, and why: QLoRA becomes LoRA where no 4-bit layer runs here."""
+    device = "cuda" if profile.gpu else "cpu"
+    trouble = nf4_trouble(device) if METHODS[method].quantized and is_here(profile) else ""
+    if trouble:
+        return "lora", f"NF4 cannot run here: {trouble}"
+    return method, "as the recipe asks"
 
 
 def load_base(
-    base_model: Path | str, *, revision: str, method: Name, sharded: bool = False
-) -> tuple[Any, Name, str]:
-    """The base model on the best device, the method that can run here, and why.
+    base_model: Path | str, *, revision: str, method: Name, profile: Profile, shard: Shard = "no"
+) -> Any:
+    """The base model on the device of the profile, in the form in which the method trains it.
 
-    QLoRA becomes LoRA where no 4-bit layer can run. All weights are trained in single precision:
-    in half of it small updates round to nothing. Of several processes each takes its own GPU; a
-    `sharded` model is put on its devices by whoever parts it.
+    All weights are trained in single precision: in half of it small updates round to nothing. Of
+    several processes each takes its own GPU; a model that is parted (`shard`) is put on its devices
+    by whoever parts it.
     """
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-    device = best_device()
-    place = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" else device
-    trouble = nf4_trouble(device) if METHODS[method].quantized else ""
-    used: Name = "lora" if trouble else method
-    half = device == "cuda" and used != "full"
+    place = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if profile.gpu else "cpu"
+    half = profile.gpu and method != "full"
     dtype = torch.bfloat16 if half else torch.float32
     quantization = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
+        # Bytes cannot be parted, numbers can: FSDP is told that the 4-bit weights are some.
+        bnb_4bit_quant_storage=dtype if shard == "fsdp" else torch.uint8,
     )
     model = AutoModelForCausalLM.from_pretrained(
         str(base_model),
@@ -38,12 +47,12 @@ def load_base(
         trust_remote_code=False,
         use_safetensors=True,
         dtype=dtype,
-        device_map=None if sharded else {"": place},
-        attn_implementation="sdpa",
-        quantization_config=quantization if METHODS[used].quantized else None,
+        device_map={"": place} if shard == "no" else None,
+        attn_implementation=profile.attention,
+        quantization_config=quantization if METHODS[method].quantized else None,
     )
     keep_packing(model)
-    return model, used, f"NF4 cannot run here: {trouble}" if trouble else "as the recipe asks"
+    return model
 
 
 def keep_packing(model: Any) -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Name = Literal["qlora", "lora", "dora", "adalora", "ia3", "prefix", "prompt", "p_tuning", "full"]
+Asked = Literal["auto", Name]
+"""A method, or the one that data, model and device speak for."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +33,18 @@ class Method:
     resumes: bool = True
 
 
+TEN_TIMES = (
+    "ten times the 3e-5 of full fine-tuning, the factor that Schulman et al. 2025 find "
+    '("LoRA Without Regret")'
+)
+
 METHODS: dict[str, Method] = {
     "qlora": Method(
         "low-rank updates of all linear layers over a base in 4 bits (NF4)",
-        3e-4, 4e-3, "ten times the 3e-5 of full fine-tuning", quantized=True,
+        3e-4, 4e-3, TEN_TIMES, quantized=True,
     ),
     "lora": Method(
-        "low-rank updates of all linear layers", 3e-4, 4e-3,
-        "ten times the 3e-5 of full fine-tuning",
+        "low-rank updates of all linear layers", 3e-4, 4e-3, TEN_TIMES,
     ),
     "dora": Method(
         "LoRA with a trained length for each weight's direction (Liu et al. 2024)", 3e-4, 4e-3,

@@ -27,6 +27,7 @@ from training.pair_tokens import KNOWN, encode_pairs
 from training.preference_options import Loss, advise_preference, refuse_method
 from training.preference_report import compare_pairs, say_findings
 from training.preference_trainer import build_preference_trainer, read_steps
+from training.profiles import take_profile
 
 
 def train_preference(
@@ -103,10 +104,12 @@ class _Start:
     def load(self, method: Name) -> Any:
         """The model as supervised fine-tuning left it, to be trained on."""
         if is_whole(self.adapter):
-            return load_base(self.adapter, revision="", method="full")[0]
+            return load_base(self.adapter, revision="", method="full", profile=take_profile())
         from peft import PeftConfig
 
-        model, _, _ = load_base(self.base_model, revision=self.revision, method=method)
+        model = load_base(
+            self.base_model, revision=self.revision, method=method, profile=take_profile()
+        )
         saved = PeftConfig.from_pretrained(str(self.adapter))
         saved.base_model_name_or_path = model.name_or_path  # the saved one has no folder in it
         return attach_adapter(model, self.adapter, trainable=True, config=saved)

@@ -15,17 +15,19 @@ import polars as pl
 
 from curation.chat import load_tokenizer, quiet_libraries
 from curation.progress import Report, silent
-from training.advice import DataSize, Shard, TrainOptions, advise_options
+from training.advice import TrainOptions
 from training.base import load_base
 from training.checkpoints import FOLDER, newest_checkpoint, run_key, step_of
 from training.curriculum import Order, order_bins
 from training.diagnose import diagnose
-from training.estimate import Shape, pick_device, say_estimate
 from training.holdout import hold_out
 from training.memory import peak_memory_mb
-from training.methods import METHODS, Name
+from training.methods import METHODS, Asked
+from training.plan import plan_run
+from training.profiles import ProfileName, require_here
 from training.rank import require_world
-from training.tokens import pack_rows, preflight, tokenise_rows
+from training.shard import Shard, require_library, whole_weights
+from training.tokens import pack_rows, preflight
 from training.trackers import Tracker
 from training.trainer import DOMAIN, GENERAL, TRAIN, build_trainer
 from training.watch import OnLook, read_history
@@ -36,19 +38,21 @@ def train_sft(
     *,
     base_model: Path | str,
     out: Path,
-    method: Name = "qlora",
-    rank: int = 16,
+    method: Asked = "qlora",
+    rank: int | None = None,
     alpha: int = 32,
     virtual_tokens: int = 20,
     lr: float | None = None,
+    warmup: float | None = None,
     epochs: float | None = None,
-    batch_rows: int = 16,
-    max_tokens: int = 1024,
+    batch_rows: int | None = None,
+    max_tokens: int | None = None,
     validate: float | None = None,
     patience: int = 3,
     order: Order = "shuffled",
     processes: int = 1,
     shard: Shard = "no",
+    profile: ProfileName = "auto",
     start: str = "",
     seed: int = 0,
     revision: str = "",
@@ -83,19 +87,38 @@ def train_sft(
 
     require_world(processes)
     tokenizer = load_tokenizer(base_model, revision=revision)
-    tokens = tokenise_rows(rows.sort("id"), tokenizer, max_tokens=max_tokens)
+    more = {"alpha": alpha, "lr": lr, "warmup": warmup, "epochs": epochs, "patience": patience}
+    more |= {"batch_rows": batch_rows, "validate": validate, "order": order, "seed": seed}
+    plan = plan_run(
+        rows,
+        tokenizer,
+        base_model=base_model,
+        revision=revision,
+        method=method,
+        rank=rank,
+        virtual_tokens=virtual_tokens,
+        max_tokens=max_tokens,
+        processes=processes,
+        shard=shard,
+        profile=profile,
+        start=start,
+        more=more,
+    )
+    require_here(plan.setting.profile)
+    require_library(shard, gpu=plan.setting.profile.gpu)
+    tokens, options = plan.tokens, plan.options
     shown = preflight(tokens, tokenizer)
-    choices = {"rank": rank, "alpha": alpha, "lr": lr, "epochs": epochs, "batch_rows": batch_rows}
-    choices |= {"virtual_tokens": virtual_tokens, "validate": validate, "patience": patience}
-    choices |= {"order": order, "processes": processes, "shard": shard}
-    limits = {"max_tokens": max_tokens, "seed": seed, "revision": revision}
+    for line in (*plan.reasons, plan.estimate):
+        report(line)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model, used, why = load_base(
-            base_model, revision=revision, method=method, sharded=shard != "no"
+        model = load_base(
+            base_model,
+            revision=revision,
+            method=options.method,
+            profile=plan.setting.profile,
+            shard=shard,
         )
-        base = {"base_model": _model_name(base_model), "n_params": model.num_parameters()}
-        options, reasons = advise_options(_size(tokens), method=used, **base, **choices, **limits)
         held = hold_out(rows, share=options.validate, seed=seed)
         general = rows.filter(pl.col("track") == "general")["id"]
         parts = _parts(tokens, held, general, options)
@@ -111,22 +134,21 @@ def train_sft(
             report_to=report_to,
             run_name=run_name,
         )
-        estimate = _estimate(trainer, tokens, options, n_params=base["n_params"])
-        report(estimate)
         n_rows = dict(rows.group_by("track").len().iter_rows())
         key = run_key(base_model, options, parts, start=start)
         run = _run_trainer(trainer, out=out, key=key, n_rows=n_rows)
+    weights = whole_weights(trainer, shard)
     with trainer.args.main_process_first(local=False):
         if trainer.is_world_process_zero():
             tokens.write_parquet(out / "tokens.parquet")
-            _save_adapter(trainer.model, tokenizer, options, out=out)
+            _save_adapter(trainer.model, tokenizer, options, weights, out=out)
             shutil.rmtree(out / FOLDER)
     return {
-        "method_used": used,
-        "method_reason": why,
+        "method_used": options.method,
+        "method_reason": plan.why,
         "options": dataclasses.asdict(options),
-        "reasons": reasons,
-        "estimate": estimate,
+        "reasons": plan.reasons,
+        "estimate": plan.estimate,
         "shown": shown,
         **_describe_run(tokens.join(held, on="id", how="anti"), run),
         "n_held": held.height,
@@ -134,11 +156,6 @@ def train_sft(
         "peak_mb": peak_memory_mb(),
         "adapter": str(out / "adapter"),
     }
-
-
-def _size(tokens: pl.DataFrame) -> DataSize:
-    usable = tokens.filter(pl.col("reason") == "")
-    return DataSize(usable.height, _total(usable, "n_tokens"), _total(usable, "n_tokens", "max"))
 
 
 def _parts(
@@ -156,19 +173,6 @@ def _parts(
             names[TRAIN], general, order=options.order, block=block, seed=options.seed
         )
     return {name: part for name, part in bins.items() if part.height or name == TRAIN}
-
-
-def _estimate(trainer: Any, tokens: pl.DataFrame, options: TrainOptions, *, n_params: int) -> str:
-    """Memory and time of the run, in words."""
-    model, config = trainer.model, trainer.model.config
-    trained = _n_trained(model)
-    size = config.hidden_size, config.num_hidden_layers, config.vocab_size
-    shape = Shape(n_params, trained, *size)
-    at_once = trainer.args.per_device_train_batch_size * options.packing_block
-    n_tokens = _size(tokens).n_tokens * options.epochs / options.processes
-    return say_estimate(
-        shape, options.method, tokens_at_once=at_once, n_tokens=n_tokens, device=pick_device()
-    )
 
 
 def _n_trained(model: Any) -> int:
@@ -218,10 +222,12 @@ def _left(tokens: pl.DataFrame) -> dict[str, int]:
     return dict(counted.iter_rows())
 
 
-def _save_adapter(model: Any, tokenizer: Any, options: TrainOptions, *, out: Path) -> None:
+def _save_adapter(
+    model: Any, tokenizer: Any, options: TrainOptions, weights: dict[str, Any] | None, *, out: Path
+) -> None:
     """Adapter and tokenizer with the template it was trained through, without local paths."""
     folder = out / "adapter"
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, state_dict=weights)
     tokenizer.save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)
     if options.method == "full":
@@ -233,8 +239,3 @@ def _save_adapter(model: Any, tokenizer: Any, options: TrainOptions, *, out: Pat
             config[name] = sorted(config[name])
     config |= {"base_model_name_or_path": options.base_model, "revision": options.revision or None}
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-
-
-def _model_name(base_model: Path | str) -> str:
-    """A hub id as it is; of a local folder its name only: a run is the same wherever it lies."""
-    return Path(base_model).name if Path(base_model).is_dir() else str(base_model)

@@ -65,6 +65,18 @@ def tokenise_rows(rows: pl.DataFrame, tokenizer: Any, *, max_tokens: int = 1024)
     return pl.DataFrame(columns, schema=TOKENS_SCHEMA)
 
 
+def leave_longer(tokens: pl.DataFrame, max_tokens: int) -> pl.DataFrame:
+    """The same lines, with those of more tokens left as `over_long`."""
+    longer = (pl.col("reason") == "") & (pl.col("n_tokens") > max_tokens)
+    return tokens.with_columns(
+        *(
+            pl.when(longer).then(pl.lit([], TOKENS_SCHEMA[name])).otherwise(name).alias(name)
+            for name in ("input_ids", "labels_mask")
+        ),
+        reason=pl.when(longer).then(pl.lit("over_long")).otherwise("reason"),
+    )
+
+
 def pack_rows(tokens: pl.DataFrame, *, block: int | None) -> pl.DataFrame:
     """Bins of at most `block` tokens (`BINS_SCHEMA`) holding every trainable row once, uncut.
 

@@ -1,5 +1,6 @@
 """TRL's trainer around finished sequences: what is trained, how often it is looked at and kept."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from curation.progress import Report
 from training.advice import TrainOptions
 from training.checkpoints import FOLDER
 from training.methods import METHODS, peft_config
+from training.profiles import PROFILES, Profile
+from training.shard import parting, require_parted, shard_arguments
 from training.start import go_on_from
 from training.trackers import Tracker, report_arguments
 from training.watch import (
@@ -20,7 +23,6 @@ from training.watch import (
     progress_callback,
 )
 
-MICRO_TOKENS = 16_384  # tokens in one forward pass; a larger step is accumulated
 TRAIN, DOMAIN, GENERAL = "train", "domain", "general"
 
 
@@ -63,7 +65,7 @@ def build_trainer(
     )
     if start:
         model = go_on_from(model, Path(start), method=options.method, config=adapter)
-    trainer: Any = SFTTrainer(
+    trainer: Any = parting(SFTTrainer)(
         model=model,
         args=config,
         train_dataset=_dataset(parts[TRAIN], options, full=per_step, pad=tokenizer.pad_token_id),
@@ -72,6 +74,7 @@ def build_trainer(
         processing_class=tokenizer,
         peft_config=None if start else adapter,
     )
+    require_parted(trainer, options.shard)
     # TRL turns QLoRA adapters into bfloat16, where small updates round to nothing.
     for parameter in trainer.model.parameters():
         if parameter.requires_grad:
@@ -138,14 +141,13 @@ def _trainer_config(
     trackers: Mapping[str, Any],
 ) -> tuple[Any, int]:
     """TRL's arguments, and the optimizer steps that they come to."""
-    import torch
     from trl.trainer.sft_config import SFTConfig
 
-    cuda, bins = torch.cuda.is_available(), parts[TRAIN]
+    profile, bins = PROFILES[options.profile], parts[TRAIN]
     n_rows = int(bins["ids"].list.len().sum())
     bins_per_step = max(1, round(options.batch_rows * bins.height / n_rows))
     share = max(1, round(bins_per_step / options.processes))  # of one process
-    micro = max(1, min(share, MICRO_TOKENS // options.packing_block))
+    micro, accumulated = split_step(share, options.micro_tokens // options.packing_block)
     steps = max(1, round(bins.height * options.epochs / bins_per_step))
     every = max(20, round(steps / 4)) if DOMAIN not in parts else max(1, round(steps / 10))
     resumes = METHODS[options.method].resumes
@@ -153,12 +155,12 @@ def _trainer_config(
         output_dir=str(out / FOLDER),
         per_device_train_batch_size=micro,
         per_device_eval_batch_size=micro,
-        gradient_accumulation_steps=max(1, round(share / micro)),
+        gradient_accumulation_steps=accumulated,
         num_train_epochs=options.epochs,
         learning_rate=options.lr,
         lr_scheduler_type="cosine",
         warmup_steps=options.warmup_steps,
-        optim="adamw_torch",
+        optim=profile.optimizer,
         weight_decay=0.0,
         max_grad_norm=1.0,
         seed=options.seed,
@@ -167,43 +169,37 @@ def _trainer_config(
         # The sequences are finished: no cutting, and attention stays inside each row.
         dataset_kwargs={"skip_prepare_dataset": True},
         max_length=None,
-        bf16=cuda,
-        use_cpu=not cuda,
-        activation_checkpointing=cuda,
-        dataloader_pin_memory=cuda,
+        bf16=profile.gpu,
+        use_cpu=not profile.gpu,
+        dataloader_pin_memory=profile.gpu,
         logging_steps=1,
         save_strategy="steps" if resumes else "no",
         save_steps=every,
         save_total_limit=2,
         disable_tqdm=True,
         **trackers,
-        **_together(options, cuda),
+        **_together(options, profile),
         **(_looking(every) if DOMAIN in parts else {}),
     )
     return config, steps
 
 
-SHARDED: dict[str, dict[str, Any]] = {
-    "no": {},
-    "deepspeed": {
-        "deepspeed": {
-            "zero_optimization": {"stage": 2},
-            "bf16": {"enabled": "auto"},
-            "train_micro_batch_size_per_gpu": "auto",
-            "gradient_accumulation_steps": "auto",
-            "gradient_clipping": "auto",
-        }
-    },
-}
-"""Arguments by which each way parts a model among processes."""
+def split_step(bins: int, most: int) -> tuple[int, int]:
+    """Bins of one forward pass, at most so many, and how many passes come nearest to a step."""
+    passes = math.ceil(bins / max(1, most))
+    return max(1, round(bins / passes)), passes
 
 
-def _together(options: TrainOptions, cuda: bool) -> dict[str, Any]:
+def _together(options: TrainOptions, profile: Profile) -> dict[str, Any]:
     """How several processes speak with one another, and what each holds of the model."""
+    shard = shard_arguments(options.shard, checkpoints=profile.checkpoints)
     if options.processes == 1:
-        return {}
-    backend = {"ddp_backend": "nccl" if cuda else "gloo", "ddp_find_unused_parameters": False}
-    return backend | SHARDED[options.shard]
+        return shard
+    backend = {
+        "ddp_backend": "nccl" if profile.gpu else "gloo",
+        "ddp_find_unused_parameters": False,
+    }
+    return backend | shard
 
 
 def _looking(every: int) -> dict[str, Any]:

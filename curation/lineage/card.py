@@ -1,6 +1,6 @@
 """The model card: what a version was trained on, how it was judged, and what it is not good for."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from curation.markdown import plain, table
@@ -34,6 +34,7 @@ def model_card(recipe: str, values: Mapping[str, Any], *, base_model: str, metri
         "Bad cases: learned from "
         f"{lineage['bad_cases_learned']:,}, held back {lineage['bad_cases_held']:,}."
         + _preferred(lineage.get("pairs", 0)),
+        *_training(values.get("training", ())),
         *_section("## Bad cases after this version", values["bad_case_table"]),
         "## What became of the rows",
         _fates(lineage["fates"]),
@@ -48,6 +49,11 @@ def model_card(recipe: str, values: Mapping[str, Any], *, base_model: str, metri
 
 def _preferred(n_pairs: int) -> str:
     return f" Then preferred on {n_pairs:,} pairs of a right and a wrong answer." * bool(n_pairs)
+
+
+def _training(said: Sequence[str]) -> list[str]:
+    """What was chosen for the training run and why, and what the run itself said."""
+    return _section("## How it was trained", "\n".join(f"- {plain(line)}" for line in said))
 
 
 def _section(title: str, body: str) -> list[str]:

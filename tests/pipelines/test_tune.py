@@ -9,12 +9,13 @@ import pytest
 import yaml
 
 from assets.recipe import load_recipe
-from assets.train import train_options
+from assets.train import train_options, training_rows
 from curation.store import Made, Store, Version
 from pipelines.cli import main
 from pipelines.cli_tune import say_search
 from tests.conftest import copy_rows
 from tests.pipelines.conftest import TINY
+from training.sft import train_sft
 
 HOW = {"code": "c", "section": None}
 
@@ -103,3 +104,21 @@ def test_the_adapter_to_start_from_is_that_of_a_version(store: Store, tmp_path: 
         options("champion")
     with pytest.raises(ValueError, match="v3 was trained on another base model"):
         options("v3", other)
+
+
+def test_advice_is_what_a_run_then_does(store: Store, tmp_path: Path, capsys):
+    place = ["--recipe", str(TINY), "--store", str(store.root)]
+    assert main(["advise", "--json", *place]) == 0
+    advice = json.loads(capsys.readouterr().out)
+    recipe, base = load_recipe(TINY), store.head("tiny/base_model")
+    training_set = store.head("tiny/training_set")
+    assert base and training_set
+    train, _ = train_options(recipe, store, base)
+    told = train_sft(
+        training_rows(training_set), base_model=base.folder("model"), out=tmp_path / "run", **train
+    )
+    names = ("options", "reasons", "estimate", "n_rows")
+    assert {name: advice[name] for name in names} == {name: told[name] for name in names}
+    assert main(["advise", "--profile", "hopper", *place]) == 0
+    printed = capsys.readouterr().out
+    assert "NVIDIA's data sheet" in printed and "GB" in printed.splitlines()[-1]

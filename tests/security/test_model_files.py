@@ -19,6 +19,7 @@ from curation.rows import dialogue, make_row, rows_frame
 from tests.conftest import copy_rows
 from tests.training.test_sft import OPTIONS, _kill_after_first_checkpoint
 from training.base import load_base
+from training.profiles import take_profile
 from training.reward import _load_classifier
 from training.sft import train_sft
 from training.tokens import tokenise_rows
@@ -102,7 +103,7 @@ LOADERS = {
     "reward": load_reward_model,
     "guard": load_guard_model,
     "classifier": lambda m: _load_classifier(m, load_tokenizer(m), revision=""),
-    "base": lambda m: load_base(m, revision="", method="lora"),
+    "base": lambda m: load_base(m, revision="", method="lora", profile=take_profile()),
 }
 
 

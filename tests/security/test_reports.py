@@ -149,6 +149,7 @@ def test_a_model_card_of_hostile_names_is_inert():
         "metrics": {"candidate": arm, **{text: arm for text in HOSTILE}},
         "verdict": {"rules": [(text, True, text) for text in HOSTILE]},
         "failed_heldout": 0,
+        "training": HOSTILE,
         "bad_case_table": "",
         "gaps_table": gaps_table(gaps, metric=HOSTILE[0]),
         "general_table": general_table(general),
@@ -169,7 +170,7 @@ def test_a_model_card_of_hostile_names_is_inert():
     metrics = metrics_table(values["metrics"])
     page = render(model_card("r", values, base_model=HOSTILE[0], metrics=metrics))
     for text in HOSTILE:
-        assert sum(text.replace("\n", "⏎") in shown for shown in page.texts) >= 8
+        assert sum(text.replace("\n", "⏎") in shown for shown in page.texts) >= 9
 
 
 FORMULAS = [f"{start}{rest}" for start in "=+-@＝＋－＠\t" for rest in ("1+1", 'cmd|"/c calc"!A1')]

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +89,7 @@ def model_version(
     return Made({"bad_cases": states}, folders={"version": folder}, values=values)
 
 
-def _states(job: Job, number: int, steps: Mapping[str, Version]) -> pl.DataFrame:
+def _states(job: Job, number: int, steps: dict[str, Version]) -> pl.DataFrame:
     """Every bad case with the state that it is in after this version, which these steps made."""
     versions = {
         view.label: view

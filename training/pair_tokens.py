@@ -73,12 +73,12 @@ def _part(chosen: dict[str, Any], rejected: dict[str, Any]) -> tuple[Ids, str]:
     """Prompt and the two answers; or why they make no pair."""
     start = chosen["labels_mask"].index(True)
     prompt = chosen["input_ids"][:start]
-    answers = [_answer(side) for side in (chosen, rejected)]
+    right, wrong = _answer(chosen), _answer(rejected)
     if rejected["labels_mask"].index(True) != start or rejected["input_ids"][:start] != prompt:
         return ([], [], []), "template_error"
-    if answers[0] == answers[1]:
+    if right == wrong:
         return ([], [], []), "same_tokens"
-    return (prompt, *answers), ""
+    return (prompt, right, wrong), ""
 
 
 def _answer(side: dict[str, Any]) -> list[int]:

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from assets.graph import describe_steps
+from assets.preference import taught_rows
 from assets.recipe import RecipeError
 from assets.stage import Job
 from curation.bad_cases import add_bad_cases
@@ -105,6 +106,8 @@ def test_the_version_is_of_the_preferred_adapter_and_knows_its_pairs(built: Proj
     pairs = training_pairs(built.store, "delta", "v1")
     assert pairs.height == adapter.values["n_pairs"] == version.values["lineage"]["pairs"] > 4
     assert f"preferred on {pairs.height} pairs" in version.values["card"]
+    examined = taught_rows(adapter, task=built.recipe.task)
+    assert {*examined["id"]} == {*pairs["row_id"]} and version.values["verdict"]["rules"][0][1]
     assert (version.folder("version") / "pairs.parquet").is_file()
     require_loadable(version)
 

@@ -8,9 +8,10 @@ import polars as pl
 from curation.progress import Report
 from training.checkpoints import FOLDER
 from training.preference_options import PreferenceOptions
-from training.trainer import MICRO_TOKENS
 from training.watch import log_callback, progress_callback
 
+MICRO_TOKENS = 16_384
+"""Tokens of one forward pass; a larger step is accumulated."""
 HISTORY = {
     "loss": "loss",
     "learning_rate": "learning_rate",

@@ -12,11 +12,11 @@ from typing import Any, Literal
 
 from curation.formats_read import READERS, check_columns, detect_form, tools_text
 from curation.formats_write import WRITERS
-from curation.rows import canonical_json, clean_text, row_id
+from curation.rows import TEXT_TRACK, canonical_json, clean_text, row_id
 
 Form = Literal["messages", "alpaca", "sharegpt", "prompt_answer"]
 
-__all__ = ["Form", "check_columns", "detect_form", "read_record", "write_record"]
+__all__ = ["Form", "check_columns", "detect_form", "read_record", "read_text", "write_record"]
 
 
 def read_record(
@@ -48,6 +48,15 @@ def read_record(
     if gap is not None:
         meta |= {"difference": gap, "of": row_id(messages, text)}
     return {"messages": messages, "tools": text, "meta": meta}
+
+
+def read_text(data: dict[str, Any]) -> dict[str, Any]:
+    """A delivered record of plain text, `{"text": …}`, in the form that `read_record` gives."""
+    text = data.get("text")
+    if not isinstance(text, str):
+        raise ValueError(f"no text under the key 'text', only {', '.join(map(str, data))}"[:200])
+    message = {"role": TEXT_TRACK, "content": clean_text(text), "tool_calls": ""}
+    return {"messages": [message], "tools": "", "meta": {}}
 
 
 def write_record(row: Mapping[str, Any], *, form: Form) -> dict[str, Any]:

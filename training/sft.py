@@ -87,7 +87,7 @@ def train_sft(
         model, used, why = load_base(
             base_model, revision=revision, method=method, sharded=shard != "no"
         )
-        base = {"base_model": _model_name(base_model), "n_params": model.num_parameters()}
+        base = {"base_model": model_name(base_model), "n_params": model.num_parameters()}
         options, reasons = advise_options(_size(tokens), method=used, **base, **choices, **limits)
         held = hold_out(rows, share=options.validate, seed=seed)
         general = rows.filter(pl.col("track") == "general")["id"]
@@ -95,15 +95,15 @@ def train_sft(
         trainer = build_trainer(
             model, tokenizer, parts, options, out=out, report=report, on_look=on_look, start=start
         )
-        estimate = _estimate(trainer, tokens, options, n_params=base["n_params"])
+        estimate = estimate_run(trainer, tokens, options, n_params=base["n_params"])
         report(estimate)
         n_rows = dict(rows.group_by("track").len().iter_rows())
         key = run_key(base_model, options, parts, start=start)
-        run = _run_trainer(trainer, out=out, key=key, n_rows=n_rows)
+        run = run_trainer(trainer, out=out, key=key, n_rows=n_rows)
     with trainer.args.main_process_first(local=False):
         if trainer.is_world_process_zero():
             tokens.write_parquet(out / "tokens.parquet")
-            _save_adapter(trainer.model, tokenizer, options, out=out)
+            save_adapter(trainer.model, tokenizer, options, out=out)
             shutil.rmtree(out / FOLDER)
     return {
         "method_used": used,
@@ -140,7 +140,9 @@ def _parts(
     return {name: part for name, part in bins.items() if part.height or name == TRAIN}
 
 
-def _estimate(trainer: Any, tokens: pl.DataFrame, options: TrainOptions, *, n_params: int) -> str:
+def estimate_run(
+    trainer: Any, tokens: pl.DataFrame, options: TrainOptions, *, n_params: int
+) -> str:
     """Memory and time of the run, in words."""
     model, config = trainer.model, trainer.model.config
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -153,7 +155,7 @@ def _estimate(trainer: Any, tokens: pl.DataFrame, options: TrainOptions, *, n_pa
     )
 
 
-def _run_trainer(trainer: Any, *, out: Path, key: str, n_rows: dict[str, int]) -> dict[str, Any]:
+def run_trainer(trainer: Any, *, out: Path, key: str, n_rows: dict[str, int]) -> dict[str, Any]:
     """Train to the end, from the newest checkpoint of this very run if there is one."""
     with trainer.args.main_process_first(local=False):
         resume = newest_checkpoint(out, key=key)
@@ -196,7 +198,7 @@ def _left(tokens: pl.DataFrame) -> dict[str, int]:
     return dict(counted.iter_rows())
 
 
-def _save_adapter(model: Any, tokenizer: Any, options: TrainOptions, *, out: Path) -> None:
+def save_adapter(model: Any, tokenizer: Any, options: TrainOptions, *, out: Path) -> None:
     """Adapter and tokenizer with the template it was trained through, without local paths."""
     folder = out / "adapter"
     model.save_pretrained(folder)
@@ -213,6 +215,6 @@ def _save_adapter(model: Any, tokenizer: Any, options: TrainOptions, *, out: Pat
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
-def _model_name(base_model: Path | str) -> str:
+def model_name(base_model: Path | str) -> str:
     """A hub id as it is; of a local folder its name only: a run is the same wherever it lies."""
     return Path(base_model).name if Path(base_model).is_dir() else str(base_model)

@@ -30,6 +30,7 @@ from assets.recipe_keys import (
     PLUGINS,
     SECTIONS,
 )
+from assets.recipe_texts import check_texts
 from curation.engines._base import Engine
 from curation.ensemble import ENSEMBLE
 from curation.mix import require_spread
@@ -154,6 +155,7 @@ class _Reader:
         self._check_spread(recipe)
         self._check_rules(recipe)
         self._check_form(recipe)
+        self.errors += check_texts(recipe)
         if self.errors:
             raise RecipeError(self.path, self.errors)
         return recipe

@@ -18,7 +18,7 @@ from curation.tables import objects_of
 
 Present = Mapping[str, Mapping[str, Any]]
 _SEEDS = ("seed", "salt")
-FROZEN = ("base_model", "reference", "reward_model", "augmented_rows", "topics")
+FROZEN = (*("named_model", "base_model", "reference", "reward_model", "augmented_rows", "topics"),)
 """Steps that go on from what they were: a store begun later would make others of the same rows."""
 REMEMBERED = {"split_rows": ("once",)}
 """Tables that a step takes over from its version before, although it makes its others anew."""

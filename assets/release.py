@@ -10,6 +10,7 @@ import polars as pl
 from assets.evaluate import judge_again, metrics_table
 from assets.recipe import Recipe
 from assets.stage import Job, stage
+from curation.accounts import count_rows
 from curation.bad_cases import add_bad_cases
 from curation.disk import sha256_file
 from curation.lineage.card import model_card
@@ -63,9 +64,7 @@ def model_version(
     values["card"] = model_card(
         job.recipe.name,
         values,
-        base_model=Path(job.recipe.base_model).name
-        if Path(job.recipe.base_model).is_absolute()
-        else job.recipe.base_model,
+        base_model=_base_name(job.recipe, base_model),
         metrics=metrics_table(values["metrics"]),
     )
     folder = _version_folder(job, values, adapter, training_set, evaluation)
@@ -74,6 +73,14 @@ def model_version(
         promote_judged(job.store, job.recipe.name, number=number, id=id)
     job.report(f"v{number} {say_verdict(values)}; {delivery.line()}")
     return Made({"bad_cases": states}, folders={"version": folder}, values=values)
+
+
+def _base_name(recipe: Recipe, base_model: Version) -> str:
+    """What the card calls the base model: no folder of this machine, and what it has read since."""
+    said = recipe.base_model
+    name = Path(said).name if Path(said).is_absolute() else said
+    read = base_model.values.get("account", {}).get("left", {}).get("read", {})
+    return f"{name} after it read {count_rows(read):,} plain texts" if read else name
 
 
 def _states(

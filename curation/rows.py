@@ -195,7 +195,7 @@ def _check_text(turns: Sequence[Mapping[str, str]]) -> None:
 
 def _clean_message(message: Mapping[str, str], roles: Sequence[str]) -> dict[str, str]:
     role, content = message.get("role"), message.get("content") or ""
-    if role not in roles:
+    if role is None or role not in roles:
         raise ValueError(f"unknown role {role!r}; known: {', '.join(roles)}")
     if not isinstance(content, str):
         raise ValueError(f"the {role} message is {type(content).__name__}, not text")

@@ -101,9 +101,7 @@ def read_texts(job: Job, named_model: Version, texts: Version, split_rows: Versi
     base = {"named_model": named_model.data_version}
     if (before := job.same_section) and base.items() <= before.values.items():
         tables = {name: before.table(name) for name in ("rows", "log")}
-        checks = {"conservation": before.checks["conservation"]}
-        checks["texts_read"] = _check_read(texts, tables["rows"])
-        return Made(tables, {"model": before.folder("model")}, before.values, checks)
+        return _made(tables, before.folder("model"), before.values, texts)
     kept = texts.table("texts")
     options = job.recipe.options["pretrain"]
     general = _general_rows(split_rows, int(kept["n_chars"].sum()), options)
@@ -124,27 +122,28 @@ def read_texts(job: Job, named_model: Version, texts: Version, split_rows: Versi
     log = pl.DataFrame(values.pop("history"), schema=LOG_SCHEMA)
     parts = {part: values.pop(part) for part in PARTS}
     rows = _parts_frame(parts, pl.concat([kept, general]), named_model)
-    return _settle_read(values, rows, kept, log, Path(values.pop("model")), texts)
+    values |= _count_read(kept, rows)
+    return _made({"rows": rows, "log": log}, Path(values.pop("model")), values, texts)
 
 
-def _settle_read(
-    values: dict[str, Any],
-    rows: pl.DataFrame,
-    kept: pl.DataFrame,
-    log: pl.DataFrame,
-    model: Path,
-    texts: Version,
+def _count_read(kept: pl.DataFrame, rows: pl.DataFrame) -> dict[str, Any]:
+    """The account of the texts that were there, and the rows of each source that were read."""
+    left = {part: tally_rows(rows.filter(pl.col("part") == part)) for part in PARTS[:3]}
+    read = rows.filter(pl.col("part").is_in(["read", "held", "replayed"]))
+    counted = read.group_by("source").len().sort("source")
+    account = Account({"texts": tally_rows(kept)}, left)
+    return {"account": account.to_dict(), "read_by_source": dict(counted.iter_rows())}
+
+
+def _made(
+    tables: Mapping[str, pl.DataFrame], model: Path, values: Mapping[str, Any], texts: Version
 ) -> Made:
-    """The model with its books: each text that was there is read, held or unread."""
-    of_part = {part: tally_rows(rows.filter(pl.col("part") == part)) for part in PARTS[:3]}
-    account = Account({"texts": tally_rows(kept)}, of_part)
+    """The model that read, with the checks of its books and of the texts as they are now."""
+    account = Account(**values["account"])
     wrong = account.problems()
-    by_source = rows.filter(pl.col("part").is_in(["read", "held", "replayed"]))
-    counted = by_source.group_by("source").len().sort("source")
-    values |= {"account": account.to_dict(), "read_by_source": dict(counted.iter_rows())}
     conserved = not wrong, "; ".join(wrong) or account.line()
-    checks = {"conservation": conserved, "texts_read": _check_read(texts, rows)}
-    return Made({"rows": rows, "log": log}, {"model": model}, values, checks)
+    checks = {"conservation": conserved, "texts_read": _check_read(texts, tables["rows"])}
+    return Made(tables, {"model": model}, values, checks)
 
 
 def _general_rows(split_rows: Version, n_chars: int, options: Mapping[str, Any]) -> pl.DataFrame:

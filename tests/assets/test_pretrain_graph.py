@@ -9,7 +9,9 @@ import yaml
 
 from assets.recipe import RecipeError, load_recipe
 from curation.accounts import prove_chain
+from curation.lineage.reproduce import copy_version
 from curation.lineage.rows import explain_row
+from curation.store import Store
 from tests.assets._project import PLAIN, RECIPE, SEEDS, SOURCES, Project, command, talk
 from tests.training.test_pretrain import manual
 
@@ -110,6 +112,17 @@ def test_what_came_to_the_exam_since_is_said(project: Project) -> None:
     passed, line = project.head("base_model").checks["texts_read"]
     assert not passed and "1 of those that were read give away what came to the exam since" in line
     assert project.head("base_model").data_version == before
+
+
+def test_a_store_that_was_given_the_model_reads_nothing_again(
+    project: Project, tmp_path: Path
+) -> None:
+    again = Store(tmp_path / "again")
+    for name in ("named_model", "base_model"):
+        copy_version(project.head(name), again)
+    project.build(store=again, last="base_model")
+    ours, theirs = (project.head("base_model", store=one) for one in (project.store, again))
+    assert theirs.data_version == ours.data_version and theirs.checks == ours.checks
 
 
 @pytest.mark.parametrize(

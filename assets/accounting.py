@@ -22,13 +22,19 @@ class Settled(TypedDict):
 
 
 def settle(
-    entered: Mapping[str, Tally], fates: pl.DataFrame, *, besides: Mapping[str, Tally] | None = None
+    entered: Mapping[str, Tally],
+    fates: pl.DataFrame,
+    *,
+    besides: Mapping[str, Tally] | None = None,
+    kept: str = "kept",
 ) -> Settled:
     """The account of a step and its counts, as keyword arguments of `Made`.
 
-    `besides` are rows that left in another way than with a fate.
+    `besides` are rows that left in another way than with a fate; `kept` is what the account calls
+    those that stay, which another step must take where they are `kept`.
     """
-    left = {**_by_fate(fates), **(besides or {})}
+    by_fate = _by_fate(fates)
+    left = {kept: by_fate.pop("kept"), **by_fate, **(besides or {})}
     return _book(Account(entered, left), count_fates(fates))
 
 

@@ -58,7 +58,7 @@ def _kept_rows(job: Job, split_rows: Version, duplicates: Version, *facts: Versi
         settled = settle(came, fates)
         del entered, scored
         tables["rows"] = read_kept(split_rows, fates)
-    settled["checks"]["share"] = _share_check(job, settled["values"]["fates_by_source"])
+    settled["checks"]["share"] = share_check(job, settled["values"]["fates_by_source"])
     settled["checks"]["flips"] = _flips_check(job, fates, split_rows.tables["rows"]["rows"])
     return Made(tables, since=since, **settled)
 
@@ -116,7 +116,8 @@ def _judge(scored: pl.DataFrame, failed: pl.DataFrame, rules: Sequence[str]) -> 
     return pl.concat([judged, quarantined]).sort("id")
 
 
-def _share_check(job: Job, counts: list[list[Any]]) -> tuple[bool, str]:
+def share_check(job: Job, counts: list[list[Any]]) -> tuple[bool, str]:
+    """Whether no reason removes more of a source than `guard` allows, and which does."""
     try:
         require_share(counts_frame(counts), **job.recipe.options["guard"])
     except ValueError as error:

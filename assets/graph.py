@@ -14,11 +14,12 @@ from assets.feedback import bad_cases, error_types, verdicts
 from assets.ingest import rows_stage, source_stages
 from assets.mix import training_set
 from assets.preference import adapter_stages
+from assets.pretrain import base_model_stages
 from assets.recipe import Recipe, ranked_scorers
 from assets.release import model_version
 from assets.semantic import compare_stages
 from assets.stage import Job, Stage
-from assets.train import base_model_stage, reward_model
+from assets.train import reward_model
 from assets.unique import duplicates, unique_rows
 from curation.rows import digest
 
@@ -37,10 +38,11 @@ def build_stages(recipe: Recipe) -> list[Stage]:
         duplicates,
         unique_rows,
         split_rows,
-        base_model_stage,
     ]
-    makers += [reward_model] if "reward_model" in used else []
     early = [*source_stages(recipe), rows_stage(recipe), *(make(recipe) for make in makers)]
+    early += base_model_stages(recipe)
+    early += [reference(recipe)] if "reference" in used else []
+    early += [reward_model(recipe)] if "reward_model" in used else []
     trained = [kept_stage(recipe), training_set(recipe), *adapter_stages(recipe)]
     late = [champion, predictions, evaluation_stage, model_version]
     scores = [*fact_stages(recipe), *compare_stages(recipe), *ensemble_stages(recipe)]

@@ -13,6 +13,7 @@ import polars as pl
 from assets.accounting import replacing
 from assets.delta import changed_ids
 from assets.recipe import Plug, Recipe
+from assets.recipe_texts import row_sources
 from assets.stage import Job, Stage
 from curation.accounts import Account, Tally, count_records, count_rows, tally_rows
 from curation.formats import SystemOf
@@ -200,7 +201,7 @@ def _made(
 
 
 def rows_stage(recipe: Recipe) -> Stage:
-    """The stage that merges all sources into one table."""
+    """The stage that merges all sources of rows into one table."""
 
     def rows(job: Job, *sources: Version) -> Made:
         """All imported rows, one per content id, whatever sources delivered the same text."""
@@ -213,8 +214,8 @@ def rows_stage(recipe: Recipe) -> Stage:
         was = _merged([source.lookup("rows", ids, texts=False) for source in before])
         return _remerged(since, ids, was, now)
 
-    names = tuple(f"sources/{name}" for name in recipe.sources)
-    section = list(recipe.sources)  # another list of sources is another graph
+    section = row_sources(recipe.sources)  # another list of sources is another graph
+    names = tuple(f"sources/{name}" for name in section)
     return Stage("rows", GROUP, rows, names, section, checks=("conservation",))
 
 

@@ -31,6 +31,7 @@ from assets.recipe_keys import (
     SECTIONS,
 )
 from assets.recipe_said import said_of_results, without_folders
+from assets.recipe_texts import check_texts
 from assets.recipe_yaml import UniqueKeys
 from curation.engines._base import Engine
 from curation.ensemble import ENSEMBLE
@@ -164,6 +165,7 @@ class _Reader:
         if "preference" in self.raw:
             self.errors += check_train(recipe.options["train"])
         self._check_trackers(recipe)
+        self.errors += check_texts(recipe)
         if self.errors:
             raise RecipeError(self.path, self.errors)
         return recipe

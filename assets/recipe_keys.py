@@ -14,6 +14,8 @@ SECTIONS = {
     "guard": "curation.fates:require_share",
     "split": "curation.exam:set_exam",
     "mix": "curation.mix:mix_tracks",
+    "texts": "curation.texts:judge_texts",
+    "pretrain": "training.pretrain:pretrain_text",
     "demo_model": "training.demo_model:pretrain_demo_model",
     "reward_model": "training.reward:train_reward_model",
     "train": "training.sft:train_sft",
@@ -31,8 +33,10 @@ GIVEN = {"task", "report", "out", "now", "system", "signed", "bands", "alike", "
 GIVEN_TO = {
     "feedback": {"changes", "stalled", "failed"},
     "preference": {"base_model", "adapter", "method", "revision"},
+    "pretrain": {"base_model", "general", "revision"},
     "reward_model": {"base_model"},
     "split": {"templates"},
+    "texts": {"priority"},
     "train": {"on_look", "run_name"},
 }
 """Those of one section alone."""

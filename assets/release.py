@@ -10,6 +10,7 @@ import polars as pl
 from assets.evaluate import judge_again, metrics_table
 from assets.recipe import Recipe
 from assets.stage import Job, stage
+from curation.accounts import count_rows
 from curation.bad_cases import add_bad_cases
 from curation.disk import sha256_file
 from curation.lineage.card import model_card
@@ -64,8 +65,7 @@ def model_version(
         "run_tags": {"winnow/model_version": f"v{number}"},
         "links": ui_links(job.recipe.name, number),
     }
-    named = job.recipe.base_model
-    base = Path(named).name if Path(named).is_absolute() else named
+    base = _base_name(job.recipe, base_model)
     values["card"] = model_card(
         job.recipe.name,
         values,
@@ -87,6 +87,14 @@ def model_version(
         promote_judged(job.store, job.recipe.name, number=number, id=id)
     job.report(f"v{number} {say_verdict(values)}; {delivery.line()}")
     return Made({"bad_cases": states}, folders={"version": folder}, values=values)
+
+
+def _base_name(recipe: Recipe, base_model: Version) -> str:
+    """What the card calls the base model: no folder of this machine, and what it has read since."""
+    said = recipe.base_model
+    name = Path(said).name if Path(said).is_absolute() else said
+    read = base_model.values.get("account", {}).get("left", {}).get("read", {})
+    return f"{name} after it read {count_rows(read):,} plain texts" if read else name
 
 
 def _states(job: Job, number: int, steps: dict[str, Version]) -> pl.DataFrame:

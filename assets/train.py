@@ -61,7 +61,7 @@ def base_model(job: Job, *general: Version) -> Made:
     rows = pl.concat([source.table("rows") for source in general]).unique("id").sort("id")
     out = _scratch(job, "base_model")
     said = pretrain_demo_model(rows, out=out, report=job.report, **job.recipe.options["demo_model"])
-    return Made({"rows": rows.select("id")}, {"model": out}, _timeless(said))
+    return Made({"rows": rows.select("id")}, {"model": out}, keep_timeless(said))
 
 
 @stage(GROUP, section=("task", "reward_model", "reference"))
@@ -81,7 +81,7 @@ def reward_model(job: Job, rows: Version, bad_cases: Version, base_model: Versio
         report=job.report,
         **options,
     )
-    return Made(tables={"rows": pairs}, folders={"model": out}, values=_timeless(said) | base)
+    return Made(tables={"rows": pairs}, folders={"model": out}, values=keep_timeless(said) | base)
 
 
 def _as_before(model: Version) -> Made:
@@ -122,7 +122,7 @@ def run_training(job: Job, training_set: Version, base_model: Version) -> dict[s
 
 def made_adapter(said: Mapping[str, Any]) -> Made:
     """The trained adapter with its log and all that a second run would say again."""
-    values = _timeless(said)
+    values = keep_timeless(said)
     log = pl.DataFrame(values.pop("history"), schema=LOG_SCHEMA)
     values.pop("loss")
     return Made(tables={"log": log}, folders={"adapter": Path(said["adapter"])}, values=values)
@@ -210,7 +210,8 @@ def _is_general(said: Mapping[str, Any]) -> bool:
     return said.get("track") == "general" and said.get("split", "train") == "train"
 
 
-def _timeless(said: Mapping[str, Any]) -> dict[str, Any]:
+def keep_timeless(said: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run said that a second one would say, too."""
     return {name: value for name, value in said.items() if name not in CLOCKED}
 
 

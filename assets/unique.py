@@ -10,6 +10,7 @@ import polars as pl
 from assets.accounting import Settled, replacing, resettle, settle
 from assets.code import code_version
 from assets.delta import SEEN, changed_ids, changed_rows, read_kept, remember_rows
+from assets.recipe_texts import row_sources
 from assets.stage import Job, stage
 from curation.accounts import tally_rows
 from curation.band_index import COMPARED, read_indexes, remember_indexes
@@ -79,7 +80,7 @@ def duplicates(job: Job, rows: Version, augmented_rows: Version, verdicts: Versi
         entered = _read_candidates(rows, augmented_rows, ids, texts=False)
         made = augmented_rows.lookup("rows", ids, texts=False)
     # Of equal rows the one whose source the recipe names first stays, unless it says otherwise.
-    options = {"priority": list(job.recipe.sources), **job.recipe.options["dedup"]}
+    options = {"priority": row_sources(job.recipe.sources), **job.recipe.options["dedup"]}
     options |= _sign_options(job, "dedup")
     rejected = reject_rows(entered, signed, verdicts.table("rows"))
     found = find_duplicates(
@@ -217,7 +218,7 @@ def templates_of(job: Job) -> list[str]:
 
 def _named(job: Job) -> list[list[str]]:
     """What the recipe says of sources that decides which row stays, and which are near."""
-    return [list(job.recipe.sources), templates_of(job)]
+    return [row_sources(job.recipe.sources), templates_of(job)]
 
 
 def _to_sign(job: Job, version: Version, memo: str) -> pl.DataFrame:

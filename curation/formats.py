@@ -12,14 +12,22 @@ from typing import Any, Literal
 
 from curation.formats_read import READERS, check_columns, detect_form, tools_text
 from curation.formats_write import WRITERS
-from curation.rows import canonical_json, clean_text, row_id
+from curation.rows import TEXT_TRACK, canonical_json, clean_text, row_id
 
 Form = Literal["messages", "alpaca", "sharegpt", "prompt_answer"]
 
 SystemOf = Callable[[str, str], str]
 """The system message of a row by its prompt and answer, "" for none."""
 
-__all__ = ["Form", "SystemOf", "check_columns", "detect_form", "read_record", "write_record"]
+__all__ = [
+    "Form",
+    "SystemOf",
+    "check_columns",
+    "detect_form",
+    "read_record",
+    "read_text",
+    "write_record",
+]
 
 
 def read_record(
@@ -62,6 +70,15 @@ def choose_system(system: str | SystemOf, messages: Sequence[Mapping[str, str]])
         return clean_text(system)
     asked = ["", *(turn["content"] for turn in messages if turn["role"] == "user")]
     return clean_text(system(asked[-1], messages[-1]["content"] if messages else ""))
+
+
+def read_text(data: dict[str, Any]) -> dict[str, Any]:
+    """A delivered record of plain text, `{"text": …}`, in the form that `read_record` gives."""
+    text = data.get("text")
+    if not isinstance(text, str):
+        raise ValueError(f"no text under the key 'text', only {', '.join(map(str, data))}"[:200])
+    message = {"role": TEXT_TRACK, "content": clean_text(text), "tool_calls": ""}
+    return {"messages": [message], "tools": "", "meta": {}}
 
 
 def write_record(row: Mapping[str, Any], *, form: Form) -> dict[str, Any]:

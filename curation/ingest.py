@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from curation.formats import SystemOf, check_columns, choose_system, read_record
+from curation.formats import SystemOf, check_columns, choose_system, read_record, read_text
 from curation.frames import TEXT
 from curation.json_text import printable
 from curation.personal import find_personal, kinds_of
@@ -23,6 +23,7 @@ from curation.rows import (
     OCCURRENCE_SCHEMA,
     PLAIN,
     ROW_SCHEMA,
+    TEXT_TRACK,
     canonical_json,
     clean_text,
     make_row,
@@ -61,7 +62,7 @@ def read_source(
     *,
     source: str,
     revision: str = "",
-    track: Literal["domain", "general"] = "domain",
+    track: Literal["domain", "general", "text"] = "domain",
     split: Literal["train", "heldout", "test"] = "train",
     license: str = "",
     category: str = "",
@@ -82,7 +83,8 @@ def read_source(
 
     `system`, or what it says of prompt and answer, becomes the system message of records without
     one. `form`, `columns` and `template` are those of `formats.read_record`. A record's own text
-    under `category` or `difficulty` goes before the source's.
+    under `category` or `difficulty` goes before the source's. Of the track `text` a record is plain
+    text under the key `text`.
 
     `personal` says what becomes of phone numbers, identity numbers, e-mail addresses and bank
     cards, before a row gets its id: they are kept, their record is dropped, or in their place stand
@@ -244,7 +246,8 @@ def _row(
     if record.data is None:
         return {}, printable(record.error) or "the source gave no data and no reason", []
     try:
-        parts = read_record(record.data, **conversion)
+        is_text = labels["track"] == TEXT_TRACK
+        parts = read_text(record.data) if is_text else read_record(record.data, **conversion)
         own = {k: record.data.get(k) for k in ("category", "difficulty")}
         own = {k: clean_text(v) for k, v in own.items() if isinstance(v, str) and v}
         found: list[Fact] = []

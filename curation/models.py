@@ -129,18 +129,34 @@ def answer_losses(
     model can read.
     """
     encoded = encode_chats(tokenizer, chats, tools=tools)
+    sequences, answers = [ids for ids, _ in encoded], [_last_answer(mask) for _, mask in encoded]
+    options = {"batch_tokens": batch_tokens, "what": what, "report": report}
+    return span_losses(model, tokenizer, sequences, answers, **options)
+
+
+def span_losses(
+    model: Any,
+    tokenizer: Any,
+    sequences: Sequence[Sequence[int]],
+    spans: Sequence[tuple[int, int]],
+    *,
+    batch_tokens: int = 8192,
+    what: str = "losses",
+    report: Report = silent,
+) -> list[tuple[float, int] | None]:
+    """(nats, tokens) of a stretch (start, stop) of each sequence, given all that precedes it.
+
+    `None` where the stretch is empty or the sequence is longer than the model can read.
+    """
     limit = model.config.max_position_embeddings
-    answers = [_last_answer(mask) for _, mask in encoded]
-    usable = [i for i, (ids, _) in enumerate(encoded) if any(answers[i]) and len(ids) <= limit]
-    results: list[tuple[float, int] | None] = [None] * len(encoded)
+    usable = [i for i, ids in enumerate(sequences) if any(spans[i]) and len(ids) <= limit]
+    results: list[tuple[float, int] | None] = [None] * len(sequences)
     progress = Progress(len(usable), what, report)
-    for batch in model_batches(model, [len(encoded[i][0]) for i in usable], batch_tokens):
+    for batch in model_batches(model, [len(sequences[i]) for i in usable], batch_tokens):
         rows = [usable[b] for b in batch]
-        nats = _batch_nats(
-            model, tokenizer, [encoded[r][0] for r in rows], [answers[r] for r in rows]
-        )
+        nats = _batch_nats(model, tokenizer, [sequences[r] for r in rows], [spans[r] for r in rows])
         for row, value in zip(rows, nats, strict=True):
-            results[row] = (value, answers[row][1] - answers[row][0])
+            results[row] = (value, spans[row][1] - spans[row][0])
         progress.step(len(rows))
     return results
 

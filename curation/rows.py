@@ -13,8 +13,12 @@ from typing import Any
 
 import polars as pl
 
+from curation.unsafe_text import find_markers
+
 MESSAGE = pl.Struct({"role": pl.String, "content": pl.String, "tool_calls": pl.String})
 ROLES = ("system", "user", "assistant", "tool")
+TEXT_TRACK = "text"
+"""Track and only role of a row that is no conversation but plain text, for pre-training."""
 
 ROW_SCHEMA = pl.Schema(
     {
@@ -22,7 +26,7 @@ ROW_SCHEMA = pl.Schema(
         "prompt_id": pl.String,
         "messages": pl.List(MESSAGE),
         "tools": pl.String,  # JSON text, "" for none
-        "track": pl.String,  # domain | general
+        "track": pl.String,  # domain | general | text
         "origin": pl.String,  # import | human | llm | transform | badcase
         "split": pl.String,  # train | heldout | test
         "source": pl.String,
@@ -121,17 +125,15 @@ def make_row(
     """A row with its ids, language and sizes filled in.
 
     Raises `ValueError` when a role is unknown, a text is unsafe, there is no assistant turn at the
-    end, or nothing is asked before it.
+    end, or nothing is asked before it. A row of the track `text` is one message of the role `text`,
+    which may not be empty nor hold a control token: nothing but its letters would tell it from one.
     """
-    turns = [_clean_message(m) for m in messages]
-    if not turns or turns[-1]["role"] != "assistant":
-        raise ValueError("the last message is not the assistant's")
-    if not any(m["role"] == "user" and m["content"].strip() for m in turns):
-        raise ValueError("there is no user message with text")
-    if not (turns[-1]["content"].strip() or turns[-1]["tool_calls"]):
-        raise ValueError("the answer is empty")
+    roles = (TEXT_TRACK,) if track == TEXT_TRACK else ROLES
+    turns = [_clean_message(m, roles) for m in messages]
+    (_check_text if track == TEXT_TRACK else _check_turns)(turns)
     text = "".join(m["content"] for m in turns)
-    last = max(i for i, m in enumerate(turns) if m["role"] == "assistant")
+    answers = [i for i, m in enumerate(turns) if m["role"] == "assistant"]
+    last = answers[-1] if answers else len(turns)
     return {
         "id": row_id(turns, tools),
         "prompt_id": row_id(turns[:last], tools),
@@ -174,10 +176,27 @@ def guess_language(text: str) -> str:
     return "zh" if share > 0.5 else "mixed" if share > 0.1 else "en"
 
 
-def _clean_message(message: Mapping[str, str]) -> dict[str, str]:
+def _check_turns(turns: Sequence[Mapping[str, str]]) -> None:
+    if not turns or turns[-1]["role"] != "assistant":
+        raise ValueError("the last message is not the assistant's")
+    if not any(m["role"] == "user" and m["content"].strip() for m in turns):
+        raise ValueError("there is no user message with text")
+    if not (turns[-1]["content"].strip() or turns[-1]["tool_calls"]):
+        raise ValueError("the answer is empty")
+
+
+def _check_text(turns: Sequence[Mapping[str, str]]) -> None:
+    text = "".join(m["content"] for m in turns)
+    if not text.strip():
+        raise ValueError("the text is empty")
+    if markers := find_markers(text):
+        raise ValueError(f"text holds the control token {markers[0]!r}")
+
+
+def _clean_message(message: Mapping[str, str], roles: Sequence[str]) -> dict[str, str]:
     role, content = message.get("role"), message.get("content") or ""
-    if role not in ROLES:
-        raise ValueError(f"unknown role {role!r}; known: {', '.join(ROLES)}")
+    if role is None or role not in roles:
+        raise ValueError(f"unknown role {role!r}; known: {', '.join(roles)}")
     if not isinstance(content, str):
         raise ValueError(f"the {role} message is {type(content).__name__}, not text")
     calls = message.get("tool_calls") or ""

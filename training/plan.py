@@ -85,7 +85,7 @@ def plan_run(
     options, reasons = advise_options(
         data_size(tokens),
         setting,
-        base_model=_name(base_model),
+        base_model=model_name(base_model),
         revision=revision,
         method=used,
         rank=rank,
@@ -96,15 +96,13 @@ def plan_run(
     first = [f"method {used}: {said if used == wanted else why}"]
     first += [f"rows of at most {limit:,} tokens: {limit_said}"]
     size = data_size(tokens)
-    memory = setting.memory(options, size)
-    seconds = _seconds(options, setting, size)
     return Plan(
         tokens,
         options,
         setting,
         reasons=[*first, *reasons],
-        estimate=say_estimate(memory, seconds, setting.profile),
-        fits=memory["all"] <= setting.profile.memory_gb,
+        estimate=estimate_run(options, setting, size),
+        fits=setting.memory(options, size)["all"] <= setting.profile.memory_gb,
         why=why,
     )
 
@@ -125,6 +123,12 @@ def data_size(tokens: pl.DataFrame) -> DataSize:
         trained=pl.col("n_loss_tokens").cast(pl.Int64).sum(),
     )
     return DataSize(*usable.row(0))
+
+
+def estimate_run(options: TrainOptions, setting: Setting, size: DataSize) -> str:
+    """Memory and time of a run, in words."""
+    memory, seconds = setting.memory(options, size), _seconds(options, setting, size)
+    return say_estimate(memory, seconds, setting.profile)
 
 
 def _seconds(options: TrainOptions, setting: Setting, size: DataSize) -> float:
@@ -152,6 +156,6 @@ def _rank_there(start: str) -> int | None:
     return json.loads(config.read_text("utf-8")).get("r") if config.is_file() else None
 
 
-def _name(base_model: Path | str) -> str:
+def model_name(base_model: Path | str) -> str:
     """A hub id as it is; of a local folder its name only: a run is the same wherever it lies."""
     return Path(base_model).name if Path(base_model).is_dir() else str(base_model)

@@ -136,12 +136,12 @@ def train_sft(
         )
         n_rows = dict(rows.group_by("track").len().iter_rows())
         key = run_key(base_model, options, parts, start=start)
-        run = _run_trainer(trainer, out=out, key=key, n_rows=n_rows)
+        run = run_trainer(trainer, out=out, key=key, n_rows=n_rows)
     weights = whole_weights(trainer, shard)
     with trainer.args.main_process_first(local=False):
         if trainer.is_world_process_zero():
             tokens.write_parquet(out / "tokens.parquet")
-            _save_adapter(trainer.model, tokenizer, options, weights, out=out)
+            save_adapter(trainer.model, tokenizer, options, out=out, weights=weights)
             shutil.rmtree(out / FOLDER)
     return {
         "method_used": options.method,
@@ -179,7 +179,7 @@ def _n_trained(model: Any) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-def _run_trainer(trainer: Any, *, out: Path, key: str, n_rows: dict[str, int]) -> dict[str, Any]:
+def run_trainer(trainer: Any, *, out: Path, key: str, n_rows: dict[str, int]) -> dict[str, Any]:
     """Train to the end, from the newest checkpoint of this very run if there is one."""
     with trainer.args.main_process_first(local=False):
         resume = newest_checkpoint(out, key=key)
@@ -222,8 +222,13 @@ def _left(tokens: pl.DataFrame) -> dict[str, int]:
     return dict(counted.iter_rows())
 
 
-def _save_adapter(
-    model: Any, tokenizer: Any, options: TrainOptions, weights: dict[str, Any] | None, *, out: Path
+def save_adapter(
+    model: Any,
+    tokenizer: Any,
+    options: TrainOptions,
+    *,
+    out: Path,
+    weights: dict[str, Any] | None = None,
 ) -> None:
     """Adapter and tokenizer with the template it was trained through, without local paths."""
     folder = out / "adapter"

@@ -66,7 +66,7 @@ def merge_model(
     wanted = answer_logits(loaded, probes)
     if not is_whole(adapter):
         loaded = loaded.merge_and_unload()
-    _save(loaded, tokenizer, out, dtype=dtype)
+    save_whole(loaded, tokenizer, out, dtype=dtype)
     del loaded
     report("loading the merged model anew")
     found = answer_logits(load_model(out, dtype=dtype), probes)
@@ -106,7 +106,8 @@ def _require_same(moved: Moved, dtype: Dtype) -> None:
                          + moved.line())  # fmt: skip
 
 
-def _save(model: Any, tokenizer: Any, out: Path, *, dtype: Dtype) -> None:
+def save_whole(model: Any, tokenizer: Any, out: Path, *, dtype: Dtype) -> None:
+    """Weights, tokenizer and a greedy generation config that ends where a turn does."""
     import torch
     from transformers import GenerationConfig
 

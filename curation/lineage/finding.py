@@ -36,8 +36,10 @@ def find_rows(view: View, wanted: str, *, limit: int | None = None) -> pl.DataFr
 
 
 def row_places(view: View) -> list[Version]:
-    """The versions whose rows a view knows: the imported ones and then the made ones."""
-    return [view.steps[name] for name in ("rows", "augmented_rows") if name in view.steps]
+    """The versions whose rows a view knows: the imported ones, the made ones, and plain texts."""
+    inputs = view.steps["texts"].manifest["inputs"] if "texts" in view.steps else ()
+    texts = sorted(name for name in inputs if name.startswith("sources/"))
+    return [view.steps[n] for n in ("rows", "augmented_rows", *texts) if n in view.steps]
 
 
 def find_in_each(

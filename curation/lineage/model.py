@@ -49,7 +49,7 @@ def describe_sources(
     """Each source with licence, revision, and how many trained rows come from it.
 
     `direct` rows are texts that the source delivered, `through` rows were made from one. A source
-    is `pretrained` when the base model was trained on all of it.
+    is `pretrained` when the base model was trained on it.
     """
     training_set = steps["training_set"]
     view = View(training_set.store, "", {**steps, "bad_cases": bad_cases})
@@ -60,15 +60,25 @@ def describe_sources(
     )
     reach = {name: (d, t) for name, d, t in counted.iter_rows()}
     names = [n.removeprefix("sources/") for n in steps if n.startswith("sources/")]
+    pretrained = pretrained_sources(base_model)
     return {
         name: {
             **_labels(steps[f"sources/{name}"]),
             "direct": int(reach.get(name, (0, 0))[0]),
             "through": int(reach.get(name, (0, 0))[1]),
-            "pretrained": f"sources/{name}" in base_model.manifest["inputs"],
+            "pretrained": name in pretrained,
         }
         for name in sorted(names)
     }
+
+
+def pretrained_sources(base_model: Version) -> set[str]:
+    """Sources whose rows the base model was made of here, or whose texts it has read since."""
+    inputs = base_model.manifest["inputs"]
+    named = base_model.input("named_model") if "named_model" in inputs else base_model
+    made_of = [n for n in named.manifest["inputs"] if n.startswith("sources/")]
+    read = base_model.values.get("read_by_source", {})
+    return {n.removeprefix("sources/") for n in made_of}.union(read)
 
 
 def source_licences(steps: Mapping[str, Version]) -> dict[str, str]:

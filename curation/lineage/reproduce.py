@@ -18,7 +18,7 @@ from curation.tables import objects_of
 
 Present = Mapping[str, Mapping[str, Any]]
 _SEEDS = ("seed", "salt")
-FROZEN = ("base_model", "reference", "reward_model", "augmented_rows", "topics")
+FROZEN = (*("named_model", "base_model", "reference", "reward_model", "augmented_rows", "topics"),)
 """Steps that go on from what they were: a store begun later would make others of the same rows."""
 REMEMBERED = {"split_rows": ("once",)}
 """Tables that a step takes over from its version before, although it makes its others anew."""
@@ -95,7 +95,7 @@ def write_reproduction(store: Store, recipe: str, name: str, to: Path) -> list[s
     again = Store(to / AGAIN)
     for step, version in view.steps.items():
         if step.partition("/")[0] in FROZEN:
-            _copy(version, again)
+            copy_version(version, again)
         elif step in REMEMBERED:
             _copy_tables(version, REMEMBERED[step], again)
     return [*files, AGAIN]
@@ -124,7 +124,8 @@ def compare_reproduction(
     }
 
 
-def _copy(version: Version, store: Store) -> None:
+def copy_version(version: Version, store: Store) -> None:
+    """Publish a version in another store, as if nothing had led to it there."""
     made = Made(
         tables={name: version.table(name) for name in version.tables},
         folders={name: version.folder(name) for name in version.manifest["folders"]},

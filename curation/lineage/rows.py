@@ -11,7 +11,9 @@ from curation.lineage.calls import read_call
 from curation.lineage.family import ancestors, edges_of, links_of
 from curation.lineage.finding import find_rows, row_places, rows_by_id, texts
 from curation.lineage.shared import lookup_each
+from curation.lineage.texts import say_text, text_fates
 from curation.lineage.views import FATE_STEPS, View, model_view, read_occurrences, views_to_ask
+from curation.rows import TEXT_TRACK
 from curation.store import Store, Version
 
 TRAINED = "trained on"
@@ -97,7 +99,7 @@ def explain_row(
 def explain_rows(view: View, rows: pl.DataFrame) -> list[dict[str, Any]]:
     """One answer for each row (`ROW_SCHEMA`) as `explain_row` gives it."""
     ids = rows["id"].to_list()
-    fates = row_fates(view, ids)
+    fates = row_fates(view, ids) | text_fates(view, rows)
     stems = _stems_from(view, ids)
     parts = {
         "scores": _scores(view, ids),
@@ -171,6 +173,8 @@ def _is_chain(view: View) -> bool:
 
 def say_verdict(view: View, row: Mapping[str, Any], fates: Mapping[str, Any]) -> str:
     """The whole way of a row in one sentence."""
+    if row.get("track") == TEXT_TRACK:
+        return say_text(view, row["id"], fates, say_fate)
     for step, fate in fates.items():
         if fate["fate"] != "kept":
             return say_fate(step, fate)

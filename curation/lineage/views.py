@@ -19,7 +19,7 @@ FATE_STEPS = ("duplicates", "split_rows", "kept_rows", "training_set")
 
 _STEPS = (
     *("training_set", "kept_rows", "split_rows", "duplicates", "augmented_rows"),
-    *("error_types", "bad_cases", "verdicts", "rows", "base_model"),
+    *("error_types", "bad_cases", "verdicts", "rows", "texts", "named_model", "base_model"),
 )
 
 
@@ -74,8 +74,8 @@ def newest_view(store: Store, recipe: str) -> View:
     found = {name: head for name, head in heads.items() if head}
     if not found:
         raise LookupError(f"nothing of recipe {recipe!r} has been built yet: run `winnow run`")
-    sources = found["rows"].upstream() if "rows" in found else {}
-    return View(store, recipe, {**sources, **found})
+    sources = [found[name].upstream() for name in ("texts", "rows") if name in found]
+    return View(store, recipe, {name: v for some in (*sources, found) for name, v in some.items()})
 
 
 def views_to_ask(store: Store, recipe: str, name: str = "") -> list[View]:

@@ -172,6 +172,8 @@ def advise_options(
             f"train: {method} cannot go back to its best weights, as peft does not keep all of it; "
             "leave validate out, or take another method"
         )
+    if warmup is not None and not 0 <= warmup < 1:
+        raise ValueError(f"train.warmup is a share of the steps, from 0 to below 1, not {warmup!r}")
     tiny, packs = setting.shape.n_params < TINY_PARAMS, METHODS[method].packs
     rank, rank_reason = _settle(rank, _rank(size, setting.shape))
     lr, lr_reason = _settle(lr, _lr(method, tiny))

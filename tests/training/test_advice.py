@@ -49,6 +49,11 @@ def test_what_the_recipe_sets_stays_and_every_choice_has_a_reason() -> None:
     assert any("8 rows, about 400 tokens" in reason for reason in reasons)
 
 
+def test_a_warmup_in_steps_is_refused() -> None:
+    with pytest.raises(ValueError, match="share of the steps, from 0 to below 1, not 100"):
+        advise_options(rows(400), SMALL, base_model="m", warmup=100)
+
+
 def test_a_rank_grows_with_what_is_to_be_learned() -> None:
     ranks = [
         advise_options(rows(50_000, trained=n), SMALL, base_model="m")[0].rank

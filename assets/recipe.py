@@ -36,7 +36,7 @@ from curation.mix import require_spread
 from curation.plugins import check_options, find_plugin, nearest, plugin_better, plugin_names
 from curation.quantiles import SUFFIX
 from curation.rows import ROW_SCHEMA, digest
-from training.preference_options import check_train
+from training.preference_options import check_preference
 
 
 class RecipeError(ValueError):
@@ -156,7 +156,8 @@ class _Reader:
         self._check_rules(recipe)
         self._check_form(recipe)
         if "preference" in self.raw:
-            self.errors += check_train(recipe.options["train"])
+            train, said = (recipe.options[name] for name in ("train", "preference"))
+            self.errors += check_preference(said, method=train.get("method"))
         if self.errors:
             raise RecipeError(self.path, self.errors)
         return recipe

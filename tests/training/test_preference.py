@@ -236,6 +236,11 @@ def test_a_method_that_peft_cannot_go_on_with_is_refused(method: Any, tmp_path: 
         prefer(tmp_path, tmp_path, tmp_path, method)
 
 
+def test_options_that_make_no_sense_are_refused_before_any_work(tmp_path: Path):
+    with pytest.raises(ValueError, match="preference.beta: 0 is not above 0"):
+        prefer(tmp_path, tmp_path, tmp_path, beta=0)
+
+
 def _kill_after_first_checkpoint(base: Path, adapter: Path, folder: Path) -> None:
     code = textwrap.dedent(
         """

@@ -40,7 +40,7 @@ from curation.plugins import check_options, find_plugin, nearest, plugin_better,
 from curation.quantiles import SUFFIX
 from curation.rows import ROW_SCHEMA, digest
 from evaluation.fairness import gap_name
-from training.preference_options import check_train
+from training.preference_options import check_preference
 from training.trackers import require_trackers
 
 
@@ -163,7 +163,8 @@ class _Reader:
         self._check_rules(recipe)
         self._check_form(recipe)
         if "preference" in self.raw:
-            self.errors += check_train(recipe.options["train"])
+            train, said = (recipe.options[name] for name in ("train", "preference"))
+            self.errors += check_preference(said, method=train.get("method"))
         self._check_trackers(recipe)
         self.errors += check_texts(recipe)
         if self.errors:

@@ -19,7 +19,7 @@ def say_model(answer: Answer) -> Lines:
     learned, held = lineage["bad_cases_learned"], lineage["bad_cases_held"]
     yield field("bad cases", f"{learned:,} learned from, {held:,} held back")
     if pairs := lineage.get("pairs"):
-        yield field("preferred on", f"{pairs:,} pairs of a right and a wrong answer")
+        yield field("pairs", f"preferred on {pairs:,} pairs of a right and a wrong answer")
     yield from section(
         "gate",
         [

@@ -24,7 +24,7 @@ from training.base import load_base
 from training.checkpoints import FOLDER, newest_checkpoint, run_key, step_of
 from training.methods import Name
 from training.pair_tokens import KNOWN, encode_pairs
-from training.preference_options import Loss, advise_preference, refuse_method
+from training.preference_options import Loss, advise_preference, check_preference
 from training.preference_report import compare_pairs, say_findings
 from training.preference_trainer import build_preference_trainer, read_steps
 from training.profiles import take_profile
@@ -61,23 +61,23 @@ def train_preference(
     the adapter is passed on as it is: a rebuild on schedule has often nothing to prefer.
 
     Returns trained (whether there was a run), pairs (id, part: trained, held or left, reason), left
-    (pairs by reason), n_pairs, n_held, options, reasons, before and after (of trained and held
-    pairs: see `compare_pairs`), tokens (mean length of the right and the wrong answers), findings
-    (in words), loss and history (a step each), seconds, resumed_at (step, 0 for a fresh run) and
-    adapter. Raises `ValueError` for a method that cannot go on.
+    (pairs by reason), n_pairs, n_held, options, reasons, before and after (of each part: see
+    `compare_pairs`), tokens (mean length of the right and the wrong answers), findings (in words),
+    loss and history (a step each), seconds, resumed_at (step, 0 for a fresh run) and adapter.
+    Raises `ValueError` for a method that cannot go on and for options that make no sense.
     """
     quiet_libraries()
     import torch
 
-    if refused := refuse_method(method):
-        raise ValueError(f"preference: {refused}")
+    choices = {"beta": beta, "loss": loss, "sft_weight": sft_weight, "lr": lr, "epochs": epochs}
+    choices |= {"batch_pairs": batch_pairs, "seed": seed, "method": method}
+    if wrong := check_preference(choices | {"max_tokens": max_tokens}, method=method):
+        raise ValueError(wrong[0])
     tokenizer = load_tokenizer(base_model, revision=revision)
     asked = pairs.filter((pl.col("kind") != "corrupted") | pl.lit(corrupt))
-    most = min(max_tokens, _longest(base_model, revision))
-    tokens = encode_pairs(asked, tokenizer, system=system, max_tokens=most)
+    choices |= {"max_tokens": min(max_tokens, _longest(base_model, revision))}
+    tokens = encode_pairs(asked, tokenizer, system=system, max_tokens=choices["max_tokens"])
     tokens = tokens.join(asked, on="id", maintain_order="left")
-    choices = {"beta": beta, "loss": loss, "sft_weight": sft_weight, "lr": lr, "epochs": epochs}
-    choices |= {"batch_pairs": batch_pairs, "max_tokens": most, "seed": seed, "method": method}
     start = _Start(base_model, adapter, revision, tokenizer, system)
     if _count(tokens, TRAINED) < min_pairs:
         return _pass_on(tokens, start, min_pairs, out=out, report=report)

@@ -83,11 +83,18 @@ def _say_sft(weight: float) -> str:
     return "the right answers are trained on beside it (Pang et al. 2024), or both may fall"
 
 
-def check_train(train: Mapping[str, Any]) -> list[str]:
-    """What is wrong with a recipe's section `train` where one for preference follows it."""
-    method = train.get("method")
+def check_preference(said: Mapping[str, Any], *, method: Any = "") -> list[str]:
+    """What is wrong with the options of the section, and with the method that it follows.
+
+    An option that is left out, or is no number, is not looked at.
+    """
     refused = refuse_method(method) if method in METHODS else ""
-    return [f"preference: {refused}"] if refused else []
+    numbers = {n: said[n] for n in _ABOVE_0 if type(said.get(n)) in (int, float)}
+    wrong = [f"preference.{n}: {v!r} is not above 0" for n, v in numbers.items() if v <= 0]
+    return [*([f"preference: {refused}"] if refused else []), *wrong]
+
+
+_ABOVE_0 = ("beta", "lr", "epochs", "batch_pairs", "max_tokens")
 
 
 def refuse_method(method: str) -> str:

@@ -63,6 +63,9 @@ def test_a_method_that_pairs_cannot_teach_is_refused_before_any_work(
 ):
     with pytest.raises(RecipeError, match="preference: prefix cannot be trained on by pairs"):
         project(tmp_path, tiny_base).change(train={"base_model": "demo", "method": "prefix"})
+    (tmp_path / "other").mkdir()
+    with pytest.raises(RecipeError, match="preference.epochs: -1.* is not above 0"):
+        project(tmp_path / "other", tiny_base, preference={"epochs": -1})
 
 
 def test_what_is_held_in_the_exam_or_rejected_is_no_pair(tiny_base: Path, tmp_path: Path):

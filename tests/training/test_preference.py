@@ -25,7 +25,7 @@ from training.preference import train_preference
 from training.sft import train_sft
 from training.tokens import tokenise_rows
 
-OPTIONS: dict[str, Any] = {"epochs": 3, "max_tokens": 128, "seed": 3, "lr": 4e-3}
+OPTIONS: dict[str, Any] = {"epochs": 8, "max_tokens": 128, "seed": 3, "lr": 4e-3}
 OPTIONS |= {"skip_known": False}
 WEIGHTS = "adapter_model.safetensors"
 
@@ -236,6 +236,11 @@ def test_a_method_that_peft_cannot_go_on_with_is_refused(method: Any, tmp_path: 
         prefer(tmp_path, tmp_path, tmp_path, method)
 
 
+def test_options_that_make_no_sense_are_refused_before_any_work(tmp_path: Path):
+    with pytest.raises(ValueError, match="preference.beta: 0 is not above 0"):
+        prefer(tmp_path, tmp_path, tmp_path, beta=0)
+
+
 def _kill_after_first_checkpoint(base: Path, adapter: Path, folder: Path) -> None:
     code = textwrap.dedent(
         """
@@ -252,7 +257,7 @@ def _kill_after_first_checkpoint(base: Path, adapter: Path, folder: Path) -> Non
     arguments = [*(str(folder / name) for name in names), json.dumps(OPTIONS)]
     with open(folder / "log", "wb") as log:
         child = subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=log, stderr=log)
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 240
     while not any(map(is_json, (folder / "run").glob("checkpoints/*/trainer_state.json"))):
         assert child.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()
         time.sleep(0.01)

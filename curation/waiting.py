@@ -43,8 +43,11 @@ def find_reviewed(store: Store, recipe: str, wanted: Iterable[str]) -> list[str]
     Raises `LookupError` for one that is of no row, and `ValueError` for one that is of several.
     """
     places, found = row_places(newest_view(store, recipe)), []
+    held = [v.table("waiting", ["id"])["id"] for v in places if "waiting" in v.tables]
     for word in wanted:
-        ids = find_ids(places, word)
+        ids = find_ids(places, word) or [i for some in held for i in some if i.startswith(word)]
+        if len(ids) > 1:
+            raise ValueError(f"{word!r} is the beginning of {len(ids)} ids; give more of it")
         if not ids:
             raise LookupError(f"no row of {recipe!r} has an id that begins with {word!r}")
         found += ids

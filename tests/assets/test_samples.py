@@ -13,6 +13,7 @@ from curation.review_rows import read_material
 from curation.review_samples import sample_groups
 from curation.reviews import INBOX, add_verdicts, read_said
 from curation.scripted_llm import ScriptedLLM
+from curation.waiting import find_reviewed
 from tests.assets._project import HAN, PLAIN, SEEDS, Project, case_of, command, talk
 
 THINGS = ["".join(pair) for pair in itertools.combinations(HAN, 2)]
@@ -73,6 +74,7 @@ def test_rows_of_a_type_whose_sample_failed_wait_for_people(project):
     view = newest_view(project.store, project.recipe.name)
     assert rows_by_id(row_places(view), ids[4:6]).height == 2
     assert samples_of(project)[signature]["rows"] == 20
+    assert find_reviewed(project.store, "delta", [ids[4][:12]]) == ids[4:5]
     say(project, ids[4:6], "accept")
     assert {*ids[3:6]} <= {*project.head("kept_rows").table("rows")["id"]}
     assert project.head("augmented_rows").table("waiting").height == 14 and server.count == bought

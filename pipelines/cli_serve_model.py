@@ -107,13 +107,14 @@ def _serve(args: argparse.Namespace, store: Any) -> int:
     try:
         for label, name, version in zip("ab", names, wanted, strict=False):
             arms.append(Arm(label, name, Serving(version, start(label, version))))
+        server = _door(args, store, recipe, arms, token)
         follower.start()
         shares = " and ".join(_share(args, arm, arms) for arm in arms)
         host = f"[{args.host}]" if ":" in args.host else args.host
         print(f"{shares} at http://{host}:{door.getsockname()[1]}{COMPLETIONS}", flush=True)
         if not token:
             print(f"{MODEL_TOKEN} is not set: anybody on this machine may ask", flush=True)
-        _run(args, store, recipe, arms, door, token)
+        server.run(sockets=[door])
     finally:
         start.stopped.set()
         follower.close()
@@ -121,9 +122,8 @@ def _serve(args: argparse.Namespace, store: Any) -> int:
     return 0
 
 
-def _run(
-    args: argparse.Namespace, store: Any, recipe: Any, arms: Any, door: Any, token: str
-) -> None:
+def _door(args: argparse.Namespace, store: Any, recipe: Any, arms: Any, token: str) -> Any:
+    """The server of the door, which is yet to run."""
     import uvicorn
 
     from curation.intake_commit import Committer
@@ -141,7 +141,7 @@ def _run(
         limit_concurrency=512,
         timeout_graceful_shutdown=30,
     )
-    uvicorn.Server(config).run(sockets=[door])
+    return uvicorn.Server(config)
 
 
 def _check_numbers(args: argparse.Namespace) -> None:

@@ -17,21 +17,18 @@ class UpstreamFailed(Exception):
 
 
 class Upstream:
-    """Asks servers while the `async with` block runs; follows no redirect and asks no proxy."""
+    """Asks servers until it is closed; follows no redirect and asks no proxy."""
 
     def __init__(self, *, timeout_s: float):
-        self.timeout_s = timeout_s
-        self._client: Any = None
-
-    async def __aenter__(self) -> "Upstream":
         import openai
 
-        self._client = openai.DefaultAsyncHttpxClient(
-            follow_redirects=False, trust_env=False, timeout=self.timeout_s
+        self.timeout_s = timeout_s
+        self._client: Any = openai.DefaultAsyncHttpxClient(
+            follow_redirects=False, trust_env=False, timeout=timeout_s
         )
-        return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def close(self) -> None:
+        """Let all connections go."""
         await self._client.aclose()
 
     @asynccontextmanager

@@ -56,8 +56,8 @@ def make_model_app(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with door.upstream:
-            yield
+        yield
+        await door.upstream.close()
         await run_in_threadpool(log.close)
         await run_in_threadpool(committer.close)
 

@@ -222,6 +222,7 @@ def test_a_promotion_moves_all_requests_and_no_request_is_lost(store: Store, tmp
         asking = [threading.Thread(target=ask_on, args=(door,)) for _ in range(2)]
         for thread in asking:
             thread.start()
+        assert door.ask("打开空调")[1]["x-winnow-version"] == "v1"
         register(store, 2)
         wait_for(door, "v2 answers in place of v1")
         assert gone(old)

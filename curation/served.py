@@ -151,14 +151,15 @@ class ServedLog:
 
 
 def _writer(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=60, check_same_thread=False)
     try:
-        db = sqlite3.connect(path, timeout=60, check_same_thread=False)
         # SQLite before 3.51.3 can damage a database that has a write-ahead log.
         journal = "wal" if sqlite3.sqlite_version_info >= (3, 51, 3) else "truncate"
         db.execute(f"pragma journal_mode = {journal}")
         db.execute("pragma synchronous = full")
         db.executescript(_SCHEMA)
     except sqlite3.Error as error:
+        db.close()
         raise OSError(f"{str(path)!r} cannot be used: {error}") from None
     return db
 

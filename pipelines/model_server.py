@@ -104,17 +104,21 @@ def check_command(command: str) -> str:
 
 
 def wait_ready(server: ModelServer, *, seconds: float, stopped: Callable[[], bool]) -> None:
-    """Return once a server answers; `ChildProcessError` when it ended, or has not by then."""
+    """Return once a server answers; `ChildProcessError` when it ended, or has not by then.
+
+    Asked is `/health`, which the usual servers have; any other answer than a failure will do.
+    """
     deadline = time.monotonic() + seconds
+    health = f"{server.base_url.removesuffix('/v1')}/health"
     while not stopped():
         if problem := server.problem():
             raise ChildProcessError(problem)
-        status, _ = _ask("GET", f"{server.base_url}/models", seconds=2.0)
+        status, _ = _ask("GET", health, seconds=2.0)
         if 0 < status < _SERVER_ERROR:
             return
         if time.monotonic() > deadline:
             raise ChildProcessError(f"{server.base_url} does not answer after {seconds:g} s")
-        time.sleep(0.1)
+        time.sleep(0.2)
     raise ChildProcessError("stopped before it answered")
 
 

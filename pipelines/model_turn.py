@@ -26,7 +26,7 @@ ID_HEADER, VERSION_HEADER, ARM_HEADER = "x-winnow-id", "x-winnow-version", "x-wi
 BROKEN_OFF = "the model's server broke its answer off"
 GONE = "who asked went away"
 _OK = 200
-_DATA = "data:"
+_DATA, _END = "data:", "[DONE]"
 
 
 @dataclass
@@ -42,6 +42,7 @@ class Turn:
     at: float = field(default_factory=time.time)
     text: str = ""
     usage: Mapping[str, Any] = field(default_factory=dict)
+    ended: bool = False
     _begun: float = field(default_factory=time.monotonic)
     _written: "Future[None] | None" = None
 
@@ -113,25 +114,27 @@ async def written(done: "Future[None]") -> None:
 
 
 async def _events(turn: Turn, upstream: Upstream, answer: Any) -> AsyncIterator[str]:
+    """The events under our id, and the end that OpenAI's clients wait for."""
     deadline = asyncio.get_running_loop().time() + upstream.timeout_s
     lines = aiter(answer.aiter_lines())
     try:
-        while True:
-            line = await upstream.within(anext(lines), deadline=deadline)
-            if not line.startswith(_DATA):
-                continue
-            event = line.removeprefix(_DATA).strip()
-            if event == "[DONE]":
-                await written(turn.finish())
-                yield f"{_DATA} [DONE]\n\n"
-                return
-            yield f"{_DATA} {canonical_json(_pass_on(turn, json.loads(event)))}\n\n"
-    except StopAsyncIteration:
-        error = BROKEN_OFF
+        while (line := await upstream.within(anext(lines, None), deadline=deadline)) is not None:
+            event = line.removeprefix(_DATA).strip() if line.startswith(_DATA) else ""
+            if event == _END:
+                turn.ended = True
+                break
+            if event:
+                passed = _pass_on(turn, json.loads(event))
+                yield f"{_DATA} {canonical_json(passed)}\n\n"
+        if not turn.ended:  # `transformers serve` says no [DONE], so it goes by the reason to stop
+            raise ValueError(BROKEN_OFF)
     except (UpstreamFailed, ValueError) as failed:
-        error = str(failed)
-    await written(turn.finish(status=502, error=error))
-    yield f"{_DATA} {canonical_json(error_body(502, error))}\n\n"
+        error = BROKEN_OFF if isinstance(failed, json.JSONDecodeError) else str(failed)
+        await written(turn.finish(status=502, error=error))
+        yield f"{_DATA} {canonical_json(error_body(502, error))}\n\n"
+        return
+    await written(turn.finish())
+    yield f"{_DATA} {_END}\n\n"
 
 
 def _pass_on(turn: Turn, event: Any) -> Any:
@@ -141,6 +144,7 @@ def _pass_on(turn: Turn, event: Any) -> Any:
     for choice in listed(event.get("choices")):
         if choice.get("index", 0) == 0:
             turn.text += _text(choice.get("delta"))
+            turn.ended = turn.ended or bool(choice.get("finish_reason"))
     turn.usage = said(event.get("usage")) or turn.usage
     return turn.named(event)
 

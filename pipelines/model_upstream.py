@@ -57,8 +57,6 @@ class Upstream:
         except TimeoutError:
             said = f"the model's server took longer than {self.timeout_s:g} s"
             raise UpstreamFailed(504, said) from None
-        except StopAsyncIteration:
-            raise
         except Exception as error:
             said = f"the model's server gave no answer: {type(error).__name__}"
             raise UpstreamFailed(502, said) from None

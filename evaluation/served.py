@@ -5,6 +5,7 @@ held against a busy Monday of the other. Requests of one user are alike, and use
 the arms, so it is users that are dealt out anew to see what chance alone would do (Fisher, 1935).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -38,9 +39,9 @@ def report_served(answers: pl.DataFrame, *, seed: int = 0) -> dict[str, Any]:
 
 
 def chance_of_difference(
-    old: pl.DataFrame, new: pl.DataFrame, what: str, *, seed: int = 0
+    sides: Sequence[pl.DataFrame], what: str, *, seed: int = 0
 ) -> dict[str, Any]:
-    """How far the share of `what` (a Boolean column) lies apart, and how often chance does as much.
+    """How far the shares of `what` (Boolean) lie apart on two sides, and how often by chance.
 
     Units are dealt to the two sides at random, as many to each as it had. `p` is two-sided;
     `detectable` is the least difference that so many units show four times of five.
@@ -49,7 +50,7 @@ def chance_of_difference(
 
     units = [
         side.group_by("unit").agg(n=pl.len(), k=pl.col(what).sum()).with_columns(new=number == 1)
-        for number, side in enumerate((old, new))
+        for number, side in enumerate(sides)
     ]
     kinds = pl.concat(units).group_by("n", "k").agg(pl.len(), pl.col("new").sum()).sort("n", "k")
     n, k, all_, mine = (kinds[c].to_numpy().astype(np.int64) for c in ("n", "k", "len", "new"))
@@ -60,8 +61,8 @@ def chance_of_difference(
     seen = float(_gap(mine[None, :], all_, n, k)[0])
     as_far = int((np.abs(gaps) >= abs(seen) - 1e-12).sum())
     return {
-        "old": float(old[what].mean()),  # type: ignore[arg-type]
-        "new": float(new[what].mean()),  # type: ignore[arg-type]
+        "old": float(sides[0][what].mean()),  # type: ignore[arg-type]
+        "new": float(sides[1][what].mean()),  # type: ignore[arg-type]
         "p": (as_far + 1) / (_ROUNDS + 1),
         "detectable": _SHOWN_BY * float(gaps.std()),
     }
@@ -103,7 +104,7 @@ def _compare(marked: pl.DataFrame, old: int, new: int, seed: int) -> dict[str, A
     for what, called in (("bad", "said to be wrong"), ("failed", "failed")):
         asked = [side.filter(~pl.col("failed")) if what == "bad" else side for side in both]
         if all(side.height for side in asked):
-            tests[what] = chance_of_difference(*asked, what, seed=seed)
+            tests[what] = chance_of_difference(asked, what, seed=seed)
             lines.append(_say(tests[what], asked, old, new, called))
     return {**said, "tests": tests, "lines": lines}
 

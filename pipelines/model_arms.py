@@ -141,7 +141,8 @@ class Follower:
             return
         self._old.append(arm.switch(new))
         self._failed.pop(arm.label, None)
-        self._report(f"{new.label} answers in place of {now.label}")
+        again = "again" if new.label == now.label else f"in place of {now.label}"
+        self._report(f"{new.label} answers {again}")
 
     def _is_waiting(self, arm: Arm, id: str) -> bool:
         failed, at = self._failed.get(arm.label, ("", 0.0))

@@ -38,7 +38,8 @@ class ModelStarter:
         report: Report,
     ):
         self.stopped = threading.Event()
-        self._store, self._recipe, self._dtype = store, recipe, dtype
+        self._store, self._recipe = store, recipe
+        self._dtype: Dtype = dtype
         self._start_s, self._report = start_s, report
         self._addresses = [one for one in servers if "://" in one.split(" ")[0]]
         wanted = arms if self._addresses else 1

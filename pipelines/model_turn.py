@@ -57,22 +57,23 @@ class Turn:
     def finish(self, *, status: int = _OK, error: str = "") -> "Future[None]":
         """Done when what came of it is on disk; what it is finished with first counts."""
         if self._written is None:
-            tokens = (self.usage.get(f"{kind}_tokens") for kind in ("prompt", "completion"))
+            asked, made = (self.usage.get(f"{kind}_tokens") for kind in ("prompt", "completion"))
             self._written = self.log.put(
                 Answer(
-                    self.id,
-                    self.at,
-                    self.arm.label,
-                    self.serving.number,
-                    self.serving.version.values["id"],
-                    self.unit,
-                    status,
-                    error,
-                    time.monotonic() - self._begun,
-                    *(n if isinstance(n, int) else None for n in tokens),
-                    canonical_json(self.messages),
-                    self.text,
-                )  # fmt: skip
+                    id=self.id,
+                    at=self.at,
+                    arm=self.arm.label,
+                    version=self.serving.number,
+                    version_id=self.serving.version.values["id"],
+                    unit=self.unit,
+                    status=status,
+                    error=error,
+                    latency_s=time.monotonic() - self._begun,
+                    prompt_tokens=asked if isinstance(asked, int) else None,
+                    completion_tokens=made if isinstance(made, int) else None,
+                    messages=canonical_json(self.messages),
+                    answer=self.text,
+                )
             )
         return self._written
 
@@ -81,15 +82,15 @@ async def answer_whole(turn: Turn, upstream: Upstream, answer: Any) -> Response:
     """The answer of a server that does not stream, once it is written down."""
     body = await upstream.within(answer.aread())
     try:
-        told = json.loads(body)
+        told: Any = json.loads(body)
     except ValueError:
         told = None
     choices = listed(said(told).get("choices"))
     if answer.status_code != _OK or not choices:
         raise _refusal(answer.status_code, told)
-    turn.text, turn.usage = _text(choices[0].get("message")), said(told.get("usage"))
+    turn.text, turn.usage = _text(choices[0].get("message")), said(said(told).get("usage"))
     await written(turn.finish())
-    return JSONResponse(turn.named(told), headers=turn.headers)
+    return JSONResponse(turn.named(said(told)), headers=turn.headers)
 
 
 class StreamedAnswer(StreamingResponse):

@@ -52,13 +52,13 @@ def test_many_answers_to_few_users_are_no_evidence():
     few[0] = few[0].with_columns(
         rating=pl.when(pl.col("unit").str.ends_with("-0")).then(pl.lit("down"))
     )
-    assert chance_of_difference(*_marked(few), "bad")["p"] > 0.2
+    assert chance_of_difference(_marked(few), "bad")["p"] > 0.2
 
 
 def test_chance_is_said_to_be_unlikely_as_rarely_as_it_should():
     ps = [
         chance_of_difference(
-            *_marked([served(1, 40, 0.3, seed=seed), served(2, 60, 0.3, seed=seed)]), "bad"
+            _marked([served(1, 40, 0.3, seed=seed), served(2, 60, 0.3, seed=seed)]), "bad"
         )["p"]
         for seed in range(100)
     ]
@@ -79,4 +79,4 @@ def _marked(sides: list[pl.DataFrame]) -> list[pl.DataFrame]:
 @pytest.mark.parametrize("wrong", [0.0, 1.0])
 def test_no_difference_at_all_is_no_evidence(wrong):
     sides = _marked([served(1, 9, wrong), served(2, 9, wrong)])
-    assert chance_of_difference(*sides, "bad")["p"] == 1.0
+    assert chance_of_difference(sides, "bad")["p"] == 1.0

@@ -120,10 +120,10 @@ class ServedLog:
 
     def _work(self) -> None:
         while group := self._next_group():
-            error: sqlite3.Error | None = None
+            error: Exception | None = None
             try:
                 self._write([line for line, _ in group])
-            except sqlite3.Error as found:  # a full disk; the next group may fare better
+            except Exception as found:  # theirs to be told; the next group may fare better
                 error = found
             self.failed = str(error or "")
             for _, done in group:

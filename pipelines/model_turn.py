@@ -16,6 +16,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from curation.json_text import printable
 from curation.presets._base import listed, said
 from curation.rows import canonical_json
 from curation.served import Answer, ServedLog
@@ -72,7 +73,7 @@ class Turn:
                     prompt_tokens=asked if isinstance(asked, int) else None,
                     completion_tokens=made if isinstance(made, int) else None,
                     messages=canonical_json(self.messages),
-                    answer=self.text,
+                    answer=printable(self.text),
                 )
             )
         return self._written

@@ -59,6 +59,8 @@ def test_a_write_that_fails_is_told_and_the_next_goes_on(tmp_path: Path):
     log = ServedLog(tmp_path / "answers.sqlite")
     with pytest.raises(sqlite3.Error):
         log.put(replace(ONE, at=None)).result()  # type: ignore[arg-type]
+    with pytest.raises(UnicodeEncodeError):
+        log.put(replace(ONE, answer="\ud83d")).result()
     assert log.failed
     log.put(ONE).result()
     assert not log.failed and find_answer(log.path, "一") == ONE

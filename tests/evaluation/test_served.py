@@ -69,6 +69,10 @@ def test_versions_that_did_not_answer_at_one_time_are_not_compared():
     one, other = served(1, 20, 0.1), served(2, 20, 0.9, start=3600.0)
     (pair,) = report_served(pl.concat([one, other]))["against"]
     assert pair["lines"] == ["v1 and v2 did not answer at the same time"] and "tests" not in pair
+    before = served(1, 50, 1.0, start=-3600.0, seed=9).with_columns(unit="earlier" + pl.col("unit"))
+    both = pl.concat([before, one, served(2, 20, 0.1)])
+    (pair,) = report_served(both)["against"]
+    assert pair["tests"]["bad"]["old"] < 0.5  # all were wrong before v2 came
     assert report_served(RATED_SCHEMA.to_frame()) == {"versions": [], "against": []}
 
 

@@ -27,7 +27,7 @@ AGREE = 0.5
 """The least share of stored answers to be given again: rounding of weights changes a few."""
 _ASK_S = 300.0
 """Time for one answer to a probe: the first one may wait until a model is loaded."""
-_LOG_CHARS = 300
+_LOG_BYTES, _LOG_CHARS = 4096, 300
 _SERVER_ERROR = 500
 _GUARD = """
 import os, signal, sys
@@ -224,6 +224,9 @@ def _start(command: Sequence[str], log: Path) -> tuple[subprocess.Popen[str], in
 
 
 def _last_line(log: Path) -> str:
-    lines = log.read_text("utf-8", "replace").split("\n") if log.is_file() else []
+    """The last line of a log, of which only the end is read."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - _LOG_BYTES))
+        lines = file.read().decode("utf-8", "replace").split("\n")
     said = next((line.strip() for line in reversed(lines) if line.strip()), "")
     return f": {said[:_LOG_CHARS]} (more in {log})" if said else ""

@@ -1,8 +1,10 @@
 """`winnow serve-model`: who answers, what is logged, and that no server outlives its door."""
 
+import http.client
 import json
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -13,7 +15,7 @@ import pytest
 
 from curation.bad_cases import read_inbox, read_quarantine
 from curation.llm import complete_all
-from curation.scripted_llm import ScriptedLLM, completion, events, server_error
+from curation.scripted_llm import Failure, ScriptedLLM, completion, events, server_error
 from curation.served import SERVED, find_answer, read_rated
 from curation.store import Store
 from pipelines.cli import main
@@ -200,6 +202,25 @@ def wait_for(door: ModelDoor, said: str) -> None:
         time.sleep(0.05)
 
 
+def wait_until(true: Callable[[], object]) -> bool:
+    deadline = time.monotonic() + 20
+    while not true() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return bool(true())
+
+
+def leave_stream(door: ModelDoor, body: dict) -> str:
+    """The id of an answer of which only the beginning is read."""
+    connection = http.client.HTTPConnection("127.0.0.1", door.port, timeout=60)
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
+    said = connection.getresponse()
+    assert said.read(20)
+    said.close()
+    connection.close()
+    return said.headers["x-winnow-id"]
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     found = Store(tmp_path / "store")
@@ -242,20 +263,19 @@ def test_a_promotion_moves_all_requests_and_no_request_is_lost(store: Store, tmp
     assert read_rated(store.root / SERVED).height >= len(answers)
 
 
+def respond(request: dict) -> str | Failure:
+    """503, a stream without the word that ends it, one that breaks off or is slow, or v1's answer."""
+    text, whole = str(request["messages"]), events(completion(answer(1), {}))
+    streams = {
+        "流": replace(whole, body=whole.body.removesuffix("data: [DONE]\n\n")),
+        "断": replace(whole, body=whole.body.split("\n\n")[0] + "\n\n"),
+        "走": replace(whole, drip_s=60.0),
+        "忙": server_error(503),
+    }
+    return next((said for word, said in streams.items() if word in text), answer(1))
+
+
 def test_an_address_is_asked_and_its_failures_are_told_and_logged(store: Store, tmp_path: Path):
-    whole = events(completion(answer(1), {}))
-
-    def respond(request: dict):
-        """503, a stream without the word that ends it, one that breaks off, or the answer."""
-        text = str(request["messages"])
-        if "忙" in text:
-            return server_error(503)
-        if "流" in text:
-            return replace(whole, body=whole.body.removesuffix("data: [DONE]\n\n"))
-        if "断" in text:
-            return replace(whole, body=whole.body.split("\n\n")[0] + "\n\n")
-        return answer(1)
-
     with (
         ScriptedLLM(respond) as server,
         model_door(store.root, "v1", "--server", server.base_url, "--timeout-s", "2") as door,
@@ -274,11 +294,15 @@ def test_an_address_is_asked_and_its_failures_are_told_and_logged(store: Store, 
             assert status == 200 and end in data.decode().split("\n\n")[-2]
             kept = find_answer(store.root / SERVED, headers["x-winnow-id"])
             assert kept and kept.answer == (answer(1) if text == "流" else "好")
+        left = leave_stream(door, {"messages": asked("走"), "stream": True})
+        assert wait_until(lambda: find_answer(store.root / SERVED, left))
+        kept = find_answer(store.root / SERVED, left)
+        assert kept and kept.error == "who asked went away" and kept.answer.startswith("好")
         server.latency_s = 5
         status, _, said = door.ask("打开空调")
         assert status == 504 and "longer than 2 s" in said["error"]["message"]
     failed = [error != "" for error in read_rated(store.root / SERVED)["error"]]
-    assert failed == [False, True, False, True, True]
+    assert failed == [False, True, False, True, True, True]
 
 
 @pytest.mark.parametrize(

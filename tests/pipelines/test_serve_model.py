@@ -264,7 +264,7 @@ def test_a_promotion_moves_all_requests_and_no_request_is_lost(store: Store, tmp
 
 
 def respond(request: dict) -> str | Failure:
-    """503, a stream without the word that ends it, one that breaks off or is slow, or v1's answer."""
+    """503, a stream without the word that ends it, one cut off, a slow one, or v1's answer."""
     text, whole = str(request["messages"]), events(completion(answer(1), {}))
     streams = {
         "流": replace(whole, body=whole.body.removesuffix("data: [DONE]\n\n")),

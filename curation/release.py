@@ -70,13 +70,13 @@ def require_loadable(version: Version) -> None:
     if key is None:
         raise ValueError(f"{label} cannot be brought into use: it was stored without its folder")
     folder = version.store.folder(key, anew=True)
-    for problem in (_wrong_sum(folder), _wrong_adapter(folder / "adapter"), _wrong_base(version)):
+    for problem in (wrong_sum(folder), _wrong_adapter(folder / "adapter"), _wrong_base(version)):
         if problem:
             raise ValueError(f"{label} cannot be brought into use: {problem}")
 
 
-def _wrong_sum(folder: Path) -> str:
-    """The first file that is not what its checksums say, or that they do not name."""
+def wrong_sum(folder: Path) -> str:
+    """The first file that is not what its checksums say, or that they do not name; "" for none."""
     lines = (folder / SUMS).read_text("utf-8").splitlines()
     said = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     there = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {SUMS}

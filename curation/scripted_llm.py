@@ -1,7 +1,7 @@
 """A language-model server that says what a script tells it, for testing recipes without a key.
 
-It is a real HTTP server speaking `/v1/chat/completions` and the Batch API, so the client under test
-runs exactly the code it runs against a paid endpoint:
+It is a real HTTP server speaking `/v1/chat/completions`, as a stream too, and the Batch API, so the
+client under test runs exactly the code it runs against a paid endpoint:
 
     with ScriptedLLM(lambda request: '{"rows": []}', failures=[rate_limited(0.1)]) as server:
         complete_all(requests, base_url=server.base_url, ...)
@@ -175,11 +175,10 @@ class ScriptedLLM:
         finally:
             with self._lock:
                 self._busy -= 1
-        return (
-            said
-            if isinstance(said, Failure)
-            else Failure(200, json.dumps(completion(said, request)))
-        )
+        if isinstance(said, Failure):
+            return said
+        whole = completion(said, request)
+        return events(whole) if request.get("stream") else Failure(200, json.dumps(whole))
 
     def _answer_in_batch(self, request: dict[str, Any]) -> tuple[int, str]:
         said = self.answer(request)
@@ -230,6 +229,20 @@ def completion(
             "total_tokens": asked + len(text),
         },
     }
+
+
+def events(whole: Mapping[str, Any]) -> Failure:
+    """A chat completion as the events of a stream, a character each, the usage with the last."""
+    named = {"id": whole.get("id"), "object": "chat.completion.chunk", "model": whole.get("model")}
+    text = whole["choices"][0]["message"].get("content") or ""
+    chunks: list[dict[str, Any]] = [
+        {**named, "choices": [{"index": 0, "delta": {"content": letter}}]} for letter in text
+    ]
+    end = {"index": 0, "delta": {}, "finish_reason": "stop"}
+    chunks.append({**named, "choices": [end], "usage": whole.get("usage")})
+    lines = [f"data: {json.dumps(chunk)}\n\n" for chunk in chunks]
+    return Failure(200, "".join([*lines, "data: [DONE]\n\n"]),
+                   {"Content-Type": "text/event-stream"})  # fmt: skip
 
 
 class _Server(ThreadingHTTPServer):

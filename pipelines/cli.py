@@ -23,6 +23,7 @@ from pipelines.cli_prompts import PROMPT_EXAMPLES, add_prompts
 from pipelines.cli_review import REVIEW_EXAMPLE, add_review
 from pipelines.cli_reviews import REVIEW_EXAMPLES, add_reviews
 from pipelines.cli_serve import SERVE_EXAMPLE, add_serve
+from pipelines.cli_serve_model import MODEL_SERVER_EXAMPLES, add_model_server
 from pipelines.cli_ship import SHIP_EXAMPLES, add_ship
 from pipelines.cli_store import add_store
 from pipelines.cli_tune import TUNE_EXAMPLE, add_tune
@@ -52,6 +53,7 @@ EXAMPLES = {
     **TYPE_EXAMPLES,
     **PROMPT_EXAMPLES,
     **SHIP_EXAMPLES,
+    **MODEL_SERVER_EXAMPLES,
 }
 
 
@@ -70,6 +72,7 @@ GROUPS = (
     add_llm,
     add_models,
     add_ship,
+    add_model_server,
     add_tune,
     add_methods,
     add_harness,

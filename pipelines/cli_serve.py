@@ -5,8 +5,9 @@ import os
 import socket
 from typing import Any
 
+from pipelines.paths import INTAKE_TOKEN
+
 SERVE_EXAMPLE = "winnow serve --port 8787"
-TOKEN = "WINNOW_INTAKE_TOKEN"
 MIN_TOKEN = 16
 _EPILOG = f"""example:
   {SERVE_EXAMPLE}
@@ -26,7 +27,7 @@ def add_serve(commands: Any, common: argparse.ArgumentParser) -> None:
         "serve",
         help="take bad cases by HTTP",
         description="Take bad cases by HTTP until it is stopped; what is waiting then is written "
-        f"first. The token stands in {TOKEN}; without one only this machine may post.",
+        f"first. The token stands in {INTAKE_TOKEN}; without one only this machine may post.",
         parents=[common],
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -56,12 +57,12 @@ def serve(args: argparse.Namespace) -> int:
     from pipelines.paths import store_path
     from pipelines.serve import PATH, Rules, make_app
 
-    token = _token(args.host)
+    token = read_token(args.host, INTAKE_TOKEN)
     if not 1 <= args.max_mb <= 1024:
         raise ValueError(f"--max-mb {args.max_mb} is not between 1 and 1024")
     read_forms((), form=args.form)
     rules = Rules(token, args.max_mb << 20, args.form, args.gold)
-    door = _listen(args.host, args.port)
+    door = listen(args.host, args.port)
     committer = Committer(Store(store_path(args.store)), found_by=clean_text(args.found_by))
     config = uvicorn.Config(
         make_app(committer, rules),
@@ -75,24 +76,25 @@ def serve(args: argparse.Namespace) -> int:
     host = f"[{args.host}]" if ":" in args.host else args.host
     print(f"bad cases are taken at http://{host}:{door.getsockname()[1]}{PATH}", flush=True)
     if not token:
-        print(f"{TOKEN} is not set: anybody on this machine may post", flush=True)
+        print(f"{INTAKE_TOKEN} is not set: anybody on this machine may post", flush=True)
     uvicorn.Server(config).run(sockets=[door])
     return 0
 
 
-def _token(host: str) -> str:
+def read_token(host: str, variable: str) -> str:
     """The token that posts must bear, "" for none, which only this machine's own address allows."""
-    from pipelines.serve import LOCAL
+    from pipelines.http_parts import LOCAL
 
-    token = os.environ.get(TOKEN, "").strip()
+    token = os.environ.get(variable, "").strip()
     if token and (len(token) < MIN_TOKEN or not token.isascii() or not token.isprintable()):
-        raise ValueError(f"{TOKEN} must be {MIN_TOKEN} or more ASCII characters; not shown here")
+        raise ValueError(f"{variable} must be {MIN_TOKEN} or more ASCII characters; not shown here")
     if not token and host not in LOCAL:
-        raise ValueError(f"--host {host} can be reached by others: set {TOKEN}")
+        raise ValueError(f"--host {host} can be reached by others: set {variable}")
     return token
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there; `OSError` with the address where it cannot."""
     if not 0 <= port <= 65_535:
         raise ValueError(f"--port {port} is not between 0 and 65535")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -4,6 +4,9 @@ import os
 from pathlib import Path
 
 DEFAULT_RECIPE = Path(__file__).parent / "recipes" / "in_car.yaml"
+INTAKE_TOKEN = "WINNOW_INTAKE_TOKEN"
+MODEL_TOKEN = "WINNOW_MODEL_TOKEN"
+"""Variables that hold what posts to `winnow serve` and `winnow serve-model` must bear."""
 
 
 def recipe_path(given: str | None = None) -> Path:

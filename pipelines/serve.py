@@ -5,18 +5,15 @@ a case that is known already adds nothing. Neither bodies nor tokens are written
 """
 
 import asyncio
-import hmac
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
@@ -24,21 +21,10 @@ from curation.delivery import Outcome
 from curation.intake_commit import Busy, Committer
 from curation.intake_forms import AUTO, read_forms
 from curation.intake_post import MAX_LINES, TooLarge, gunzip, read_body
+from pipelines.http_parts import Bodies, Hold, Refused, check_sender, later
+from pipelines.paths import INTAKE_TOKEN
 
 PATH = "/v1/bad-cases"
-LOCAL = ("127.0.0.1", "::1", "localhost")
-BODY_S = 30.0
-"""Time that a body may take to arrive."""
-HELD_BODIES = 8
-"""Times the largest body that all bodies together may hold in memory."""
-
-
-class Refused(Exception):
-    """A request that is answered with another status than 200, and why."""
-
-    def __init__(self, status: int, reason: str, headers: Mapping[str, str] | None = None):
-        super().__init__(reason)
-        self.status, self.reason, self.headers = status, reason, headers
 
 
 @dataclass(frozen=True)
@@ -72,20 +58,20 @@ class _Door:
 
     def __init__(self, committer: Committer, rules: Rules):
         self._committer, self._rules = committer, rules
-        self._held = 0
+        self._bodies = Bodies(rules.max_bytes)
 
     async def post(self, request: Request) -> JSONResponse:
-        _check_sender(request.headers, self._rules.token)
-        with self._holding() as hold:
+        check_sender(request.headers, self._rules.token, variable=INTAKE_TOKEN)
+        with self._bodies.holding() as hold:
             cases = await run_in_threadpool(self._cases, await self._body(request, hold))
             try:
                 outcomes = await asyncio.wrap_future(self._committer.submit(cases))
             except Busy as error:
-                raise _later(str(error)) from None
+                raise later(str(error)) from None
             except Exception as error:  # a full disk, a damaged inbox: for the operator to see
                 print(f"winnow: a delivery failed: {error}", file=sys.stderr, flush=True)
                 said = error.strerror if isinstance(error, OSError) else "the inbox is damaged"
-                raise _later(f"nothing was taken: {said}") from None
+                raise later(f"nothing was taken: {said}") from None
         return JSONResponse(_said(outcomes))
 
     async def health(self, _: Request) -> JSONResponse:
@@ -103,51 +89,15 @@ class _Door:
             raise Refused(413, f"more than {MAX_LINES:,} cases: send them in several posts")
         return every
 
-    async def _body(self, request: Request, hold: Callable[[int], None]) -> bytes:
+    async def _body(self, request: Request, hold: Hold) -> bytes:
         encoding = request.headers.get("content-encoding", "identity").strip().lower()
         if encoding not in ("identity", "gzip"):
             raise Refused(415, f"Content-Encoding {encoding!r:.40} is neither gzip nor identity")
-        length = request.headers.get("content-length", "")
-        if length.isdecimal() and int(length) > self._rules.max_bytes:
-            raise self._too_large()
-        try:
-            async with asyncio.timeout(BODY_S):
-                body = await self._read(request, hold)
-        except TimeoutError:
-            raise Refused(408, f"the body took longer than {BODY_S:g} s") from None
-        except ClientDisconnect:
-            raise Refused(400, "the body ended too early") from None
+        body = await self._bodies.read(request, hold)
         if encoding == "gzip":
             body = await run_in_threadpool(self._unpacked, body)
             hold(len(body))
         return body
-
-    async def _read(self, request: Request, hold: Callable[[int], None]) -> bytes:
-        parts, size = [], 0
-        async for part in request.stream():
-            size += len(part)
-            if size > self._rules.max_bytes:
-                raise self._too_large()
-            hold(len(part))
-            parts.append(part)
-        return b"".join(parts)
-
-    @contextmanager
-    def _holding(self) -> Iterator[Callable[[int], None]]:
-        """Counts the bytes of one request while it is in hand."""
-        mine = 0
-
-        def hold(size: int) -> None:
-            nonlocal mine
-            mine += size
-            self._held += size
-            if self._held > HELD_BODIES * self._rules.max_bytes:
-                raise _later("too many large bodies at once")
-
-        try:
-            yield hold
-        finally:
-            self._held -= mine
 
     def _unpacked(self, body: bytes) -> bytes:
         try:
@@ -156,9 +106,6 @@ class _Door:
             raise Refused(413, str(error)) from None
         except ValueError as error:
             raise Refused(400, str(error)) from None
-
-    def _too_large(self) -> Refused:
-        return Refused(413, f"more than {self._rules.max_bytes:,} bytes: send several posts")
 
 
 def _answered(
@@ -171,32 +118,6 @@ def _answered(
             return JSONResponse({"error": error.reason}, error.status, error.headers)
 
     return endpoint
-
-
-def _check_sender(headers: Mapping[str, str], token: str) -> None:
-    """Refuse who does not know the token; without one, what a web page had a browser send here."""
-    if token:
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        right = hmac.compare_digest(_digest(given.strip()), _digest(token))
-        if scheme.lower() != "bearer" or not right:
-            raise Refused(401, "no valid bearer token", {"WWW-Authenticate": "Bearer"})
-        return
-    if "origin" in headers or _hostname(headers.get("host", "")) not in LOCAL:
-        raise Refused(403, "from a browser or another host: set WINNOW_INTAKE_TOKEN")
-
-
-def _hostname(host: str) -> str | None:
-    with suppress(ValueError):
-        return urlsplit(f"//{host}").hostname
-    return None
-
-
-def _digest(text: str) -> bytes:
-    return sha256(text.encode("utf-8", "surrogatepass")).digest()
-
-
-def _later(reason: str) -> Refused:
-    return Refused(503, reason, {"Retry-After": "5"})
 
 
 def _said(outcomes: tuple[Outcome, ...]) -> dict[str, Any]:

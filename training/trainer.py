@@ -65,6 +65,9 @@ def build_trainer(
     )
     if start:
         model = go_on_from(model, Path(start), method=options.method, config=adapter)
+    there = {
+        n: p.detach().clone() for n, p in model.named_parameters() if start and p.requires_grad
+    }
     trainer: Any = parting(SFTTrainer)(
         model=model,
         args=config,
@@ -75,10 +78,10 @@ def build_trainer(
         peft_config=None if start else adapter,
     )
     require_parted(trainer, options.shard)
-    # TRL turns QLoRA adapters into bfloat16, where small updates round to nothing.
-    for parameter in trainer.model.parameters():
+    # TRL turns QLoRA adapters into bfloat16: small updates, and what was trained, would be rounded.
+    for name, parameter in trainer.model.named_parameters():
         if parameter.requires_grad:
-            parameter.data = parameter.data.to(torch.float32)
+            parameter.data = there.get(name, parameter.data).to(torch.float32)
     trainer.remove_callback(PrinterCallback)
     if trainer.is_world_process_zero():
         trainer.add_callback(progress_callback("training step", report))

@@ -50,3 +50,17 @@ def test_another_adapter_is_refused_with_the_reason(
         train_sft(
             ROWS, base_model=tiny_base, out=tmp_path, start=before["adapter"], **OPTIONS | other
         )
+
+
+def test_an_adapter_over_4_bits_is_gone_on_from_as_it_was_left(tiny_base: Path, tmp_path: Path):
+    from safetensors.torch import load_file
+
+    options: dict[str, Any] = OPTIONS | {"method": "qlora", "epochs": 1, "validate": 0.0}
+    first = train_sft(ROWS, base_model=tiny_base, out=tmp_path / "v1", **options)
+    still = options | {"lr": 1e-12, "start": first["adapter"]}
+    train_sft(ROWS, base_model=tiny_base, out=tmp_path / "v2", **still)
+    was, now = (
+        load_file(tmp_path / version / "adapter" / "adapter_model.safetensors")
+        for version in ("v1", "v2")
+    )
+    assert all((was[name] - now[name]).abs().max() < 1e-8 for name in was)

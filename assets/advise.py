@@ -5,8 +5,8 @@ from typing import Any
 
 from assets.facts import model_path
 from assets.recipe import Recipe
+from assets.stage import Job, require_built
 from assets.train import train_options, training_rows
-from assets.tune import require_built
 from curation.chat import load_tokenizer, quiet_libraries
 from curation.store import Store
 from training.plan import plan_run, split_options
@@ -20,7 +20,7 @@ def advise_training(store: Store, recipe: Recipe, *, profile: ProfileName | None
     trained. Raises `NotBuilt` where the newest build has no training set or base model.
     """
     training_set, base_model = (
-        require_built(store, recipe, name) for name in ("training_set", "base_model")
+        require_built(Job(recipe, store), name) for name in ("training_set", "base_model")
     )
     train, _ = train_options(recipe, store, base_model)
     asked = split_options(train | ({"profile": profile} if profile else {}))

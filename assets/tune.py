@@ -10,7 +10,7 @@ import polars as pl
 from assets.code import code_version, describe_code
 from assets.facts import model_path
 from assets.recipe import Recipe
-from assets.stage import NotBuilt
+from assets.stage import Job, require_built
 from assets.train import train_options, write_training_rows
 from curation.progress import Report, silent
 from curation.rows import digest
@@ -20,7 +20,9 @@ from training.study import Sampler
 from training.tune import check_search, search_options
 
 SEARCH = "search"
-"""Searches stand in the store as versions of `<recipe>/search`, with what they were made from."""
+"""Searches stand in the store as versions of `<recipe>/search`, made from training set, base model
+and trials: each of these is a version of `<recipe>/search/trial_<number>`, without its weights,
+which its options make again."""
 TRIAL_SCHEMA = {
     "number": pl.Int64,
     "state": pl.String,
@@ -50,7 +52,7 @@ def search_train_options(
     asked = {"sampler": sampler, "ranges": [*ranges], "seed": seed}
     check_search(recipe.options["train"], trials=trials, sampler=sampler, ranges=ranges, seed=seed)
     training_set, base_model = (
-        require_built(store, recipe, n) for n in ("training_set", "base_model")
+        require_built(Job(recipe, store), n) for n in ("training_set", "base_model")
     )
     made_from = {"training_set": training_set, "base_model": base_model}
     train, started = train_options(recipe, store, base_model)
@@ -71,42 +73,44 @@ def search_train_options(
         },
     }
     found = run_supervised(spec, workdir=work, report=report)
-    version = store.write_version(
-        f"{recipe.name}/{SEARCH}",
-        _made(found),
-        inputs=made_from,
-        how={
-            "code": code_version(inspect.unwrap(search_options), ()),
-            "section": section,
-            "recipe": recipe.digest,
-            "recipe_text": recipe.text,
-            "reads": digest(""),
-            "options": asked | {"trials": trials},
-            **describe_code(inspect.unwrap(search_options), ()),
-        },
-    )
-    store.publish(version)
+    how = {
+        "code": code_version(inspect.unwrap(search_options), ()),
+        "section": section,
+        "recipe": recipe.digest,
+        "recipe_text": recipe.text,
+        "reads": digest(""),
+        "options": asked | {"trials": trials},
+        **describe_code(inspect.unwrap(search_options), ()),
+    }
+
+    def keep(key: str, made: Made, inputs: dict[str, Version]) -> Version:
+        version = store.write_version(f"{recipe.name}/{key}", made, inputs=inputs, how=how)
+        store.publish(version)
+        return version
+
+    tried = {
+        name: keep(name, Made(values=trial), made_from)
+        for trial in _trials(found)
+        for name in [f"{SEARCH}/trial_{trial['number']}"]
+    }
+    version = keep(SEARCH, _made(found), made_from | tried)
     best = {**recipe.raw["train"], **found["params"], "validate": found["validate"]}
     return found | {"train": best, **versions}, version
 
 
 def _made(found: dict[str, Any]) -> Made:
-    """The search as a version holds it: without the times, which a second one would not repeat."""
-    trials = [
+    """The search as a version holds it."""
+    values = {name: found[name] for name in ("best", "params", "gain", "n_held", "validate")}
+    return Made(tables={"trials": pl.DataFrame(_trials(found), schema=TRIAL_SCHEMA)}, values=values)
+
+
+def _trials(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """A line for each trial, without the times, which a second one would not repeat."""
+    return [
         {**{name: trial.get(name) for name in TRIAL_SCHEMA}, "params": _json(trial["params"])}
         for trial in found["trials"]
     ]
-    values = {name: found[name] for name in ("best", "params", "gain", "n_held", "validate")}
-    return Made(tables={"trials": pl.DataFrame(trials, schema=TRIAL_SCHEMA)}, values=values)
 
 
 def _json(params: dict[str, Any]) -> str:
     return json.dumps(params, sort_keys=True, ensure_ascii=False)
-
-
-def require_built(store: Store, recipe: Recipe, name: str) -> Version:
-    """The newest version of an asset; raises `NotBuilt` where there is none."""
-    version = store.head(f"{recipe.name}/{name}")
-    if version is None:
-        raise NotBuilt(f"{name!r} has not been built yet: run `winnow run` first")
-    return version

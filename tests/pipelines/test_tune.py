@@ -56,6 +56,9 @@ def test_tune_prints_the_line_for_the_recipe_and_keeps_the_search(store: Store, 
     assert kept.input("training_set").key == store.head("tiny/training_set").key  # type: ignore[union-attr]
     assert kept.table("trials")["loss"].to_list() == [trial["loss"] for trial in found["trials"]]
     assert kept.values["best"] == found["best"]
+    trial = store.head("tiny/search/trial_1")
+    assert trial is not None and kept.input("search/trial_1").key == trial.key
+    assert trial.values["loss"] == found["trials"][1]["loss"]
     assert main(["store", "check", "--recipe", str(TINY), "--store", str(store.root)]) == 0
 
 

@@ -82,7 +82,7 @@ def methods_table(found: Mapping[str, Any]) -> str:
         for arm, said in found["arms"].items()
         if said.get("refused")
     ]
-    return "\n".join([table(head, lines, numbers=5 + len(names)), *refused])
+    return "\n".join([table(head, lines, numbers=6 + len(names)), *refused])
 
 
 def _cells(said: Mapping[str, Any], names: list[str]) -> list[str]:

@@ -69,9 +69,9 @@ def estimate(args: argparse.Namespace) -> int:
     if not asking and not augmenter:
         return say_nothing("nothing in this recipe asks a language model")
     named = bool(augmenter and augmenter.options.get("name_types"))
-    store = existing_store(args) if asking or named else None
+    store: Any = existing_store(args) if asking or named else None
     needed = {"split_rows": bool(asking), "error_types": named}
-    heads = {n: store.head(f"{recipe.name}/{n}") for n, need in needed.items() if need and store}
+    heads = {n: store.head(f"{recipe.name}/{n}") for n, need in needed.items() if need}
     for step, head in heads.items():
         if head is None:
             return say_nothing(f"no rows yet: run `winnow run --select {step}` first")
@@ -95,14 +95,14 @@ def _bound(plug: Any, types: Any) -> dict[str, Any]:
     options = augmenter_options(plug.factory, plug.options)
     wanted = 0 if types is None else int((types["quota"] > 0).sum())
     parts = most_asked(plug.factory, plug.options, error_types=wanted)
-    usd = [part.usd_to_write for part in parts]
+    usd = [part.usd_to_write for part in parts if part.usd_to_write is not None]
     return {
         "name": "augment",
         **{name: options[name] for name in ("model", "budget_usd", "max_calls")},
         "max_answers": options["calls"].max_answers,
         "most_calls": sum(part.calls for part in parts),
         "most_completion_tokens": sum(part.completion_tokens for part in parts),
-        "most_usd_to_write": None if None in usd else sum(usd),
+        "most_usd_to_write": sum(usd) if len(usd) == len(parts) else None,
         "parts": [asdict(part) for part in parts],
     }
 

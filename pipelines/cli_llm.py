@@ -1,7 +1,6 @@
 """`winnow estimate` and `winnow scripted-llm`: what calls cost, and a server to try them on."""
 
 import argparse
-import inspect
 import signal
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -37,6 +36,13 @@ _LIMIT: Argument = (
 )
 
 
+_FOR = {
+    "rows": "rows",
+    "name": "names of kinds of errors",
+    "vote": "votes",
+    "judge": "grades of the judge",
+}
+"""What a call of an augmenter is for, by its kind."""
 _ENDS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -59,45 +65,69 @@ def estimate(args: argparse.Namespace) -> int:
     args.recipe = args.file or args.recipe
     recipe = read_recipe(args)
     asking = {name: plug for name, plug in recipe.scorers.items() if plug.takes_secret}
-    bounds = [_bound(recipe.augment)] if recipe.augment.takes_secret else []
-    if not asking and not bounds:
+    augmenter = recipe.augment if recipe.augment.takes_secret else None
+    if not asking and not augmenter:
         return say_nothing("nothing in this recipe asks a language model")
-    found, cache = [], None
-    if asking:
-        store = existing_store(args)
-        rows, cache = store.head(f"{recipe.name}/split_rows"), store.root
-        if rows is None:
-            return say_nothing("no rows yet: run `winnow run --select split_rows` first")
-        for name, plug in asking.items():
-            found.append((name, plug.make().estimate(rows.table("rows"), cache)))
+    named = bool(augmenter and augmenter.options.get("name_types"))
+    store: Any = existing_store(args) if asking or named else None
+    needed = {"split_rows": bool(asking), "error_types": named}
+    heads = {n: store.head(f"{recipe.name}/{n}") for n, need in needed.items() if need}
+    for step, head in heads.items():
+        if head is None:
+            return say_nothing(f"no rows yet: run `winnow run --select {step}` first")
+    found = [
+        (name, plug.make().estimate(heads["split_rows"].table("rows"), store.root))
+        for name, plug in asking.items()
+    ]
+    types = heads["error_types"].table("rows") if named else None
+    bounds = [_bound(augmenter, types)] if augmenter else []
     answer = [{"name": name, **asdict(one)} for name, one in found] + bounds
     return show(args, answer, _say(found, bounds))
 
 
-def _bound(plug: Any) -> dict[str, Any]:
-    """What an augmenter may ask at most: how long its prompts are shows only when it runs."""
-    from curation.llm_money import find_prices
+def _bound(plug: Any, types: Any) -> dict[str, Any]:
+    """What an augmenter may ask at most: how long its prompts are shows only when it runs.
 
-    parameters = inspect.signature(plug.factory).parameters.values()
-    options = {p.name: p.default for p in parameters} | dict(plug.options)
-    tokens = options["max_calls"] * options["max_tokens"]
-    given = (options["usd_per_m_prompt"], options["usd_per_m_completion"])
-    prices = find_prices(options["model"], *given)
-    names = ("model", "budget_usd", "max_calls")
-    said = {name: options[name] for name in names} | {"most_completion_tokens": tokens}
-    most_usd = prices.cost_usd(0, tokens) if prices.known and any(given) else None
-    return {"name": "augment", **said, "most_usd_to_write": most_usd}
+    `types` are the error types that it is to name, None for none.
+    """
+    from curation.augmenters._llm_bound import augmenter_options, most_asked
+
+    options = augmenter_options(plug.factory, plug.options)
+    wanted = 0 if types is None else int((types["quota"] > 0).sum())
+    parts = most_asked(plug.factory, plug.options, error_types=wanted)
+    usd = [part.usd_to_write for part in parts if part.usd_to_write is not None]
+    return {
+        "name": "augment",
+        **{name: options[name] for name in ("model", "budget_usd", "max_calls")},
+        "max_answers": options["calls"].max_answers,
+        "most_calls": sum(part.calls for part in parts),
+        "most_completion_tokens": sum(part.completion_tokens for part in parts),
+        "most_usd_to_write": sum(usd) if len(usd) == len(parts) else None,
+        "parts": [asdict(part) for part in parts],
+    }
 
 
 def _say(found: list[tuple[str, Any]], bounds: list[dict[str, Any]]) -> Iterator[str]:
     for name, one in found:
         yield f"{name}: {one.line()}"
     for said in bounds:
-        most, budget = said["most_usd_to_write"], said["budget_usd"]
-        line = f"augment: {said['model']}: at most {said['max_calls']:,} new calls and "
+        usd, budget = said["most_usd_to_write"], said["budget_usd"]
+        line = f"augment: {said['model']}: at most {said['most_calls']:,} new calls and "
         line += f"{said['most_completion_tokens']:,} tokens to write"
-        line += f" (${most:,.2f})" if most is not None else ""
+        line += f" (${usd:,.2f}, and what their prompts cost)" if usd is not None else ""
         yield line + (f", within ${budget:,.2f} in all" if budget is not None else "")
+        yield from _say_parts(said)
+
+
+def _say_parts(said: dict[str, Any]) -> Iterator[str]:
+    """What the calls of an augmenter are for, and what the bound takes for granted."""
+    for part in said["parts"] if len(said["parts"]) > 1 else ():
+        yield f"  {_FOR[part['kind']]}: {part['calls']:,} calls of {part['model']}"
+    if {"vote", "judge"} & {part["kind"] for part in said["parts"]}:
+        yield "  as if each call wrote all rows it is asked for, and each row got to the last check"
+    if said["max_answers"] > 1:
+        most = f"{said['max_answers']} times"
+        yield f"  but for answers that nobody can read, which are asked for at most {most}"
 
 
 def serve_script(args: argparse.Namespace) -> int:

@@ -1,6 +1,6 @@
 """Rows: what a model was trained on, and why any one row is or is not there."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from curation.lineage.finding import find_rows, row_places, rows_by_id, texts
 from curation.lineage.shared import lookup_each
 from curation.lineage.texts import say_text, text_fates
 from curation.lineage.views import FATE_STEPS, View, model_view, read_occurrences, views_to_ask
+from curation.lineage.waits import find_waiting, say_waits
 from curation.rows import TEXT_TRACK
 from curation.store import Store, Version
 
@@ -86,14 +87,31 @@ def explain_row(
     case and the archived call), its fate at each step, its scores, and the verdict in words.
     Without `name` the latest model version answers, and before there is one, or for rows it never
     saw, the newest version of each step. Records that never became a row are found by their text
-    or position, refused proposals of an augmenter by their text.
+    or position, refused proposals of an augmenter by their text. Of a row that waits for people it
+    says so, also where only the newest steps hold it back.
     """
-    for view in views_to_ask(store, recipe, name):
-        found = find_rows(view, wanted, limit=limit)
-        answers = explain_rows(view, found) + _quarantined(view, wanted) + _refused(view, wanted)
+    views = views_to_ask(store, recipe, name)
+    for view in views:
+        found = pl.concat([find_rows(view, wanted, limit=limit), find_waiting(view, wanted)])
+        rows = explain_rows(view, found.unique("id", keep="first", maintain_order=True))
+        answers = [*_with_waits(view, views[-1], rows), *_quarantined(view, wanted)]
+        answers += _refused(view, wanted)
         if answers:
             return answers[:limit]
     return []
+
+
+def _with_waits(
+    view: View, newest: View, answers: Sequence[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """The answers of a view, with what is held back there, or since then, until people judge it."""
+    ids = [answer["id"] for answer in answers]
+    then, now = say_waits(view, ids), say_waits(newest, ids)
+    for answer in answers:
+        id, verdict = answer["id"], answer["verdict"]
+        if id in now and id not in then:
+            verdict = f"{verdict}; since then it {now[id]}"
+        yield {**answer, "verdict": then.get(id, verdict)}
 
 
 def explain_rows(view: View, rows: pl.DataFrame) -> list[dict[str, Any]]:

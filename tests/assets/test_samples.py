@@ -7,6 +7,7 @@ import pytest
 
 from curation.accounts import Account, count_rows, prove_chain
 from curation.bad_cases import add_bad_cases
+from curation.lineage import explain_row
 from curation.lineage.finding import row_places, rows_by_id
 from curation.lineage.views import newest_view
 from curation.review_rows import read_material
@@ -75,8 +76,15 @@ def test_rows_of_a_type_whose_sample_failed_wait_for_people(project):
     assert rows_by_id(row_places(view), ids[4:6]).height == 2
     assert samples_of(project)[signature]["rows"] == 20
     assert find_reviewed(project.store, "delta", [ids[4][:12]]) == ids[4:5]
+    (why,) = explain_row(project.store, "delta", ids[4])
+    assert why["verdict"].startswith(
+        f"waits at augmented_rows: the sample of its error type {signature!r} f"
+    )
+    assert f"`winnow reviews accept {ids[4][:12]}`" in why["verdict"] and why["stems_from"]
     say(project, ids[4:6], "accept")
     assert {*ids[3:6]} <= {*project.head("kept_rows").table("rows")["id"]}
+    (why,) = explain_row(project.store, "delta", ids[4])
+    assert why["verdict"] == "kept at kept_rows; training_set has not been built yet"
     assert project.head("augmented_rows").table("waiting").height == 14 and server.count == bought
     (stopped,) = project.head("augmented_rows").table("types")["stopped"]
     assert stopped == "sample failed, 14 rows wait for verdicts"

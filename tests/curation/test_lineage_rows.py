@@ -11,7 +11,7 @@ from curation.lineage.finding import find_ids
 from curation.lineage.rows import row_fates
 from curation.lineage.views import model_view
 from curation.llm_ledger import Call, Ledger
-from curation.rows import dialogue, row_id
+from curation.rows import dialogue, make_row, row_id, rows_frame
 from curation.store import Made, Store
 from tests.curation.lineage_world import Plan, answer, case, publish
 
@@ -70,6 +70,33 @@ def test_the_fates_of_rows_are_those_that_each_step_gave_them(tmp_path):
 def test_a_refused_proposal_is_found_by_its_text(tmp_path):
     store = build(tmp_path, rejected=[("打开打开打开", "unfit_text", "c1")])
     assert verdict(store, "打开打开打开") == "refused: unfit_text"
+
+
+def hold_back(store, *rows):
+    """A newer `augmented_rows` in which these wait."""
+    head = store.head("w/augmented_rows")
+    made = Made({**{t: head.table(t) for t in head.tables}, "waiting": rows_frame(rows)})
+    inputs = {step: head.input(step) for step in head.manifest["inputs"]}
+    store.publish(store.write_version(head.name, made, inputs=inputs, how=head.manifest["how"]))
+
+
+def test_a_row_that_waits_for_people_says_so_and_what_to_do(tmp_path):
+    asked = ("请把后排音响打开", answer("打开", "后排音响"))
+    store = build(tmp_path, made=[(*asked, AIR, "augment_badcase")])
+    meta = {"error_type": "not_json"}
+    rows = [make_row(dialogue(p, "{}"), origin="llm", source="llm", meta=meta)
+            for p in ("now open the rear trunk", "open the rear trunk", "关上后备箱")]  # fmt: skip
+    hold_back(store, *rows, make_row(dialogue(*asked), origin="llm", source="llm", meta=meta))
+    waits = "waits at augmented_rows: the sample of its error type 'not_json' failed"
+    for wanted in ("后备箱", rows[2]["id"], rows[2]["id"][:8]):
+        said = verdict(store, wanted)
+        assert said.startswith(waits) and f"accept {rows[2]['id'][:12]}`" in said
+    found = [said["id"] for said in explain_row(store, "w", "rear trunk")]
+    assert {*found} == {rows[0]["id"], rows[1]["id"]}
+    first = explain_row(store, "w", "open the rear trunk")[0]
+    assert first["id"] == rows[1]["id"] and first["asked_of"] == "the newest steps"
+    assert verdict(store, asked[0]).startswith(f"trained on; since then it {waits}")
+    assert verdict(store, asked[0], name="v1") == "trained on"
 
 
 def test_before_there_is_a_model_the_newest_steps_answer(tmp_path):

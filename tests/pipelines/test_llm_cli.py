@@ -1,7 +1,9 @@
 """`winnow estimate` and `winnow scripted-llm`, as a user calls them."""
 
+import itertools
 import json
 import signal
+from collections import Counter
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -9,12 +11,21 @@ from urllib.request import urlopen
 import pytest
 import yaml
 
+from curation.bad_cases import add_bad_cases
 from curation.llm import complete_all
 from curation.scripted_answers import FAILURES, read_script
 from curation.scripted_llm import Failure, ScriptedLLM
 from curation.store import Store
 from pipelines.cli import main
+from tests.assets._project import HAN, PLAIN, SEEDS, Project, case_of, command, talk
+from tests.curation.test_llm_augmenter import key, wanted
+from tests.curation.test_llm_checks import kind_of, responder
+from tests.curation.test_llm_opinions import judge_of
 from tests.pipelines.conftest import TINY
+
+__all__ = ["key"]
+
+THINGS = ["".join(pair) for pair in itertools.combinations(HAN, 2)]
 
 SCRIPT = """\
 {"failure": "rate_limited", "retry_after_s": 0.1, "times": 2}
@@ -105,9 +116,62 @@ def test_an_estimate_counts_the_rows_there_are_and_asks_nobody(
     )
     assert augment["max_calls"] == 50 and augment["most_completion_tokens"] == 50 * 4096
     assert main(["estimate", recipe, "--store", str(built.store)]) == 0
-    first, second = capsys.readouterr().out.splitlines()
+    first, second, third = capsys.readouterr().out.splitlines()
     assert first.startswith(f"judge: gpt-4o-mini: {judge['calls']:,} calls to make; about ")
     assert second == "augment: m: at most 50 new calls and 204,800 tokens to write"
+    assert third == "  but for answers that nobody can read, which are asked for at most 3 times"
+
+
+def write_things(request):
+    """As many right rows as a call asks for, about things that no other call names."""
+    batch, count = wanted(request)
+    start = 20 * batch
+    return {"rows": [{"from": 1, **command(what)} for what in THINGS[start : start + count]]}
+
+
+def vote_for(request):
+    said = json.loads(request["messages"][1]["content"].split("<data>\n")[-1].split("\n<")[0])
+    return {"answer": json.loads(command(said.removeprefix("请打开"))["answer"])}
+
+
+def project_with_cases(folder, base_model, augment):
+    project = Project(folder, base_model, **PLAIN, augment=augment)
+    project.write("seeds/1.jsonl", SEEDS)
+    project.write("general/1.jsonl", talk(5))
+    wrong = [case_of(command(f"车窗{n}号")) for n in range(12)]
+    add_bad_cases(project.store, [(str(n), case) for n, case in enumerate(wrong)])
+    return project
+
+
+def test_the_bound_of_an_augmenter_is_what_a_build_asks_where_every_row_passes(
+    tmp_path, tiny_base, key, capsys
+):
+    writes = responder(rows=write_things, vote=vote_for)
+    options = {"use": "llm", "model": "gpt-4o-mini", "api_key": key, "max_tokens": 500}
+    options |= {"name_types": True, "votes": 2, "judge": {"model": "gpt-4o"}}
+    with ScriptedLLM(lambda r: {"score": 5} if judge_of(r) else writes(r)) as server:
+        options |= {"base_url": server.base_url, "max_calls": 3, "per_call": 4}
+        project = project_with_cases(tmp_path, tiny_base, options)
+        asked = ["estimate", str(tmp_path / "delta.yaml"), "--store", str(tmp_path / "store")]
+        assert main(asked) == 1
+        assert "run `winnow run --select error_types` first" in capsys.readouterr().err
+        project.build(last="error_types")
+        assert main([*asked, "--json"]) == 0
+        (said,) = json.loads(capsys.readouterr().out)
+        assert main(asked) == 0
+        lines = capsys.readouterr().out
+        assert server.count == 0
+        project.build(last="augmented_rows")
+        usage = project.head("augmented_rows").values["usage"]
+        kinds = Counter("judge" if judge_of(r) else kind_of(r) for r in server.requests)
+    parts = {part["kind"]: part for part in said["parts"]}
+    assert kinds == {kind: part["calls"] for kind, part in parts.items()}
+    assert kinds == {"rows": 3, "name": 1, "vote": 24, "judge": 24}
+    assert said["most_calls"] == usage["calls"] == server.count == 52
+    assert said["most_completion_tokens"] == 28 * 500 + 24 * 64 > usage["completion_tokens"]
+    assert said["most_usd_to_write"] == pytest.approx(28 * 500 * 0.6e-6 + 24 * 64 * 10e-6)
+    assert "at most 52 new calls and 15,536 tokens to write ($0.02, and what" in lines
+    assert "  grades of the judge: 24 calls of gpt-4o\n" in lines and "  as if each" in lines
 
 
 def test_a_recipe_that_asks_nobody_has_nothing_to_estimate(tmp_path, capsys):

@@ -41,7 +41,6 @@ def build_stages(recipe: Recipe) -> list[Stage]:
     ]
     early = [*source_stages(recipe), rows_stage(recipe), *(make(recipe) for make in makers)]
     early += base_model_stages(recipe)
-    early += [reference(recipe)] if "reference" in used else []
     early += [reward_model(recipe)] if "reward_model" in used else []
     trained = [kept_stage(recipe), training_set(recipe), *adapter_stages(recipe)]
     late = [champion, predictions, evaluation_stage, model_version]

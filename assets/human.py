@@ -93,7 +93,8 @@ def _answered(recipe: Recipe, entries: Sequence[Version]) -> pl.DataFrame:
     plug = recipe.metrics[recipe.main_metric]
     how: dict[str, Any] = {"metric": plug.make(), "better": plugin_better(plug.factory)}
     pairs = pair_arms(cases, clusters, types, arms=(arms[0], arms[-1]), task=recipe.task, **how)
-    return line_up_answers(cases, clusters, types, pairs.select("id", "gain"), arms=arms)
+    gains = pairs.select("id", "gain")
+    return line_up_answers(cases, clusters, types, gains, arms=arms, task=recipe.task)
 
 
 def _cases(entry: Version) -> pl.DataFrame:

@@ -14,7 +14,7 @@ from curation.judgements import BOTH_BAD, BOTH_GOOD, LEFT, RIGHT, name_question
 from curation.line import draw_places
 from curation.rows import digest
 from curation.tasks._base import Task
-from evaluation.compare import LABELS
+from evaluation.compare import LABELS, name_parts
 from evaluation.paired import compare_pairs, compare_slices, mcnemar
 
 SLICES = (*LABELS, "error_type")
@@ -39,6 +39,7 @@ def line_up_answers(
     gains: pl.DataFrame,
     *,
     arms: tuple[str, ...],
+    task: Task,
 ) -> pl.DataFrame:
     """What each arm answered to each task case that all answered: `ANSWERED_SCHEMA`, by id.
 
@@ -47,7 +48,7 @@ def line_up_answers(
     (id, gain) of the metric.
     """
     known = pl.col("id").is_in(error_types["id"].implode())
-    asked = cases.filter((pl.col("kind") == "task") & ((pl.col("split") == "test") | known))
+    asked = name_parts(cases.filter((pl.col("split") == "test") | known), task)
     first, *others = (
         asked.filter(pl.col("arm") == arm).drop_nulls("predicted").unique("id") for arm in arms
     )

@@ -28,6 +28,7 @@ from training.preference_options import Loss, advise_preference, check_preferenc
 from training.preference_report import compare_pairs, say_findings
 from training.preference_trainer import build_preference_trainer, read_steps
 from training.profiles import take_profile
+from training.shape import read_shape
 
 
 def train_preference(
@@ -75,7 +76,7 @@ def train_preference(
         raise ValueError(wrong[0])
     tokenizer = load_tokenizer(base_model, revision=revision)
     asked = pairs.filter((pl.col("kind") != "corrupted") | pl.lit(corrupt))
-    choices |= {"max_tokens": min(max_tokens, _longest(base_model, revision))}
+    choices |= {"max_tokens": min(max_tokens, read_shape(base_model, revision=revision).context)}
     tokens = encode_pairs(asked, tokenizer, system=system, max_tokens=choices["max_tokens"])
     tokens = tokens.join(asked, on="id", maintain_order="left")
     start = _Start(base_model, adapter, revision, tokenizer, system)
@@ -199,16 +200,6 @@ def _pass_on(
     told = {"trained": False, "before": before, "findings": [said], "seconds": 0.0}
     where = {"resumed_at": 0, "adapter": str(out / "adapter")}
     return _tell_pairs(tokens) | empty | told | where
-
-
-def _longest(base_model: Path | str, revision: str) -> int:
-    """Tokens that the model can read at once."""
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(
-        str(base_model), revision=revision or None, trust_remote_code=False
-    )
-    return config.get_text_config().max_position_embeddings
 
 
 def _run(trainer: Any, resume: Path | None) -> dict[str, Any]:

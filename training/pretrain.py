@@ -299,7 +299,9 @@ def _write_model(
     from transformers import AutoConfig
 
     revision = options.revision
-    said = AutoConfig.from_pretrained(str(base_model), revision=revision or None).dtype
+    said = AutoConfig.from_pretrained(
+        str(base_model), revision=revision or None, trust_remote_code=False
+    ).dtype
     whole = trained
     if options.method == "lora":
         save_adapter(trained, tokenizer, options, out=out)

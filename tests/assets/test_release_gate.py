@@ -25,7 +25,7 @@ def evaluated(store: Store, *, gains: list[float], exact: float, said: str) -> t
     """An adapter and its evaluation, which came to these gains over the champion and says this."""
     adapter = step(store, "adapter", Made(values={"weights": "甲"}))
     predictions = step(store, "predictions", Made(), adapter=adapter)
-    rows = [(str(n), str(n), 0.5, 0.5 + g, g, "test", "", "zh", "", "", "")
+    rows = [(str(n), str(n), 0.5, 0.5 + g, g, "test", "", "zh", "", "", "", "")
             for n, g in enumerate(gains)]  # fmt: skip
     pairs = pl.DataFrame(rows, schema=SCHEMA, orient="row")
     values = {"gate_values": {"exact_match": exact, "leaks": 0}, "verdict": {"decision": said}}

@@ -37,8 +37,8 @@ def recipe(folder: Path, **evaluate: object):
 def build(store: Store, wrong: dict[str, int]) -> dict[str, Version]:
     """What the evaluation reads: 60 rows, each third one Cantonese, of which so many are wrong."""
 
-    def step(name: str, made: Made) -> Version:
-        return store.write_version(f"gaps/{name}", made, inputs={}, how={})
+    def step(name: str, made: Made, **inputs: Version) -> Version:
+        return store.write_version(f"gaps/{name}", made, inputs=inputs, how={})
 
     exam, cases = [], []
     for n in range(N):
@@ -56,8 +56,9 @@ def build(store: Store, wrong: dict[str, int]) -> dict[str, Version]:
     nothing = pl.DataFrame(schema=ROW_SCHEMA).with_columns(repeats=pl.lit(1, pl.Int64))
     clusters = pl.DataFrame(schema={"id": pl.String, "cluster": pl.String})
     split = {"exam": rows.with_columns(guarded=pl.lit(True)), "clusters": clusters}
+    answers = Made({"rows": pl.DataFrame(cases, schema=CASE_SCHEMA)})
     return {
-        "predictions": step("predictions", Made({"rows": pl.DataFrame(cases, schema=CASE_SCHEMA)})),
+        "predictions": step("predictions", answers, adapter=step("adapter", Made())),
         "training_set": step("training_set", Made({"rows": nothing})),
         "split_rows": step("split_rows", Made(split)),
         "bad_cases": step("bad_cases", Made({"rows": pl.DataFrame(schema=BAD_CASE_SCHEMA)})),

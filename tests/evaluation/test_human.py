@@ -123,7 +123,9 @@ def test_only_test_cases_and_measured_bad_cases_that_all_answered_are_lined_up()
     types = pl.DataFrame({"id": ["d"], "error_type": ["not_json"]})
     clusters = pl.DataFrame({"id": ["a", "b"], "cluster": ["x", "x"]})
     gains = pl.DataFrame({"id": ["a"], "gain": [1.0]})
-    found = line_up_answers(pl.DataFrame(rows), clusters, types, gains, arms=("v1", "v2"))
+    found = line_up_answers(
+        pl.DataFrame(rows), clusters, types, gains, arms=("v1", "v2"), task=TASK
+    )
     assert found.schema == ANSWERED_SCHEMA
     assert found.select("id", "cluster", "error_type", "gain").rows() == [
         ("a", "x", "", 1.0), ("b", "x", "", None), ("d", "d", "not_json", None)

@@ -55,7 +55,7 @@ def test_what_is_kept_is_the_best_seen_on_domain_rows(
     assert all(line["memory_mb"] > 0 for line in lines)
     steps = [line for line in lines if "loss" in line]
     assert all(step["tokens_per_s"] > 0 and step["perplexity"] > 1 for step in steps)
-    options = OPTIONS | {"epochs": 40, "lr": 0.05, "patience": 2, "method": "lora"}
+    options = OPTIONS | {"epochs": 40, "lr": 0.05, "patience": 1, "method": "lora"}
     wild = train_sft(both_tracks(), base_model=tiny_base, out=tmp_path, **options)
     assert wild["epochs"] < 40 and wild["best"]["step"] < len(wild["loss"])
     assert wild["diagnosis"]

@@ -27,7 +27,7 @@ def run(store: Path, *words: str, recipe: Path = TINY) -> int:
 def test_each_method_is_trained_once_and_held_against_the_first(store: Path, capsys):
     assert run(store, "lora", "prompt", "--json") == 0
     found, said = json.loads((first := capsys.readouterr()).out), first.err
-    assert "training step" in said and found["against"] == "lora"
+    assert "estimated memory" in said and found["against"] == "lora"
     lora, prompt = found["arms"]["lora"], found["arms"]["prompt"]
     assert lora["n_trained"] > prompt["n_trained"] == 20 * 32
     assert lora["lr"] != prompt["lr"] and lora["epochs"] == prompt["epochs"] == 1
@@ -43,7 +43,7 @@ def test_each_method_is_trained_once_and_held_against_the_first(store: Path, cap
     )
     assert run(store, "lora", "prompt", "--json") == 0
     again = capsys.readouterr()
-    assert json.loads(again.out) == found and "training step" not in again.err
+    assert json.loads(again.out) == found and "estimated memory" not in again.err
     trained = Store(store).head("tiny/methods/prompt")
     assert trained is not None and set(trained.manifest["inputs"]) == {"training_set", "base_model"}
     assert main(["store", "check", "--recipe", str(TINY), "--store", str(store)]) == 0

@@ -30,7 +30,7 @@ from curation.dedup import CONFLICT_SCHEMA
 from curation.fates import kept
 from curation.inbox import Known
 from curation.review_desk import Desk
-from curation.reviews import add_verdicts
+from curation.reviews import INBOX, add_verdicts
 from curation.rows import EDGE_SCHEMA, canonical_json, dialogue, make_row, rows_frame
 from curation.store import Made, Store
 from curation.tasks.json_slots import json_slots
@@ -57,9 +57,9 @@ def main() -> int:
         ids = build_store(store, args.rows)
         print(f"{os.cpu_count()} cores, {args.rows:,} rows")
         for before in dict.fromkeys((0, args.before)):
+            known = Known(INBOX, store)
             for i in ids[:before]:
-                said = {"id": i, "verdict": "accept"}
-                add_verdicts(store, [(i, said)], known=Known(set(), None))
+                add_verdicts(store, [(i, {"id": i, "verdict": "accept"})], known=known)
             figures = measure(store, args.verdicts)
             print(f"{before:,} verdicts before: " + say(figures))
     return 0

@@ -7,13 +7,14 @@ only.
 from typing import Any
 
 import numpy as np
-from numba import njit  # type: ignore[import-untyped]
 from numpy.typing import NDArray
+
+from curation.compiled import compiled, inlined
 
 _U32 = np.uint32
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def fold(
     points: NDArray[np.uint32],
     stops: NDArray[np.int64],
@@ -37,7 +38,7 @@ def fold(
         ends[i], start = at, stops[i]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _fold_points(points: Any, n: int, table: Any, kinds: Any, out: Any, at: int) -> int:
     """Where the key of a text ends that starts at `at`; -1 where the tables cannot tell."""
     before, i = 0, 0
@@ -60,7 +61,7 @@ def _fold_points(points: Any, n: int, table: Any, kinds: Any, out: Any, at: int)
     return at
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _bridge(
     points: Any, start: int, end: int, before: int, after: int,
     table: Any, kinds: Any, out: Any, at: int,
@@ -74,7 +75,7 @@ def _bridge(
     return at
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _may_be_unit(points: Any, i: int, n: int, kinds: Any) -> bool:
     """Whether up to four letters from here on hold a capital, as units may after a number."""
     for j in range(i, min(i + 4, n)):
@@ -85,7 +86,7 @@ def _may_be_unit(points: Any, i: int, n: int, kinds: Any) -> bool:
     return False
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _keep_sign(points: Any, start: int, end: int, table: Any, kinds: Any, out: Any, at: int) -> int:
     """Of a run before a number its sign and a point right before it; -1 for a folded `...`."""
     for i in range(start, end):
@@ -100,7 +101,7 @@ def _keep_sign(points: Any, start: int, end: int, table: Any, kinds: Any, out: A
     return _encode(_U32(0x2E), out, at) if point else at
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inlined
 def _encode(c: Any, out: Any, at: int) -> int:
     """Write a code point as UTF-8; returns where the next one goes."""
     if c < 0x80:

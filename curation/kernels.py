@@ -9,18 +9,23 @@ reason. Each has a slow twin in Python that says what it means: `similarity.gram
 from typing import Any
 
 import numpy as np
-from numba import njit  # type: ignore[import-untyped]
 from numpy.typing import NDArray
+
+from curation.compiled import compiled, inlined, uncounted
 
 _U32, _U64 = np.uint32, np.uint64
 _MOST = np.uint32(0xFFFFFFFF)
+_WIDE = 16
+"""Numbers that the widest registers hold. Short loops run over a multiple of it, as the rest would
+be taken one by one; what lies beyond is nobody's.
+"""
 _STEP = 4
 """N-grams that are signed at a time: more cost the short texts, which have few, and fewer cost the
 long ones, since the least numbers so far are read and written anew each time.
 """
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def sign(
     data: NDArray[np.uint8],
     offsets: NDArray[np.int64],
@@ -28,37 +33,42 @@ def sign(
     scripts: tuple[int, ...],
     a: NDArray[np.uint32],
     b: NDArray[np.uint32],
-    rows: int,
+    shape: tuple[int, int],
     out: NDArray[np.uint32],
-    owner: NDArray[np.int64],
+    steps: tuple[int, int],
+    owner: NDArray[np.int32],
 ) -> int:
     """Write the bands of each text to `out`, and whose they are to `owner`; returns how many sets.
 
-    Text i is `data[offsets[i]:offsets[i + 1]]`. `out` (sets, bands) has room for two sets a text.
-    A band is `rows` lanes of the signature of permutations `a`, `b`, which stand as
-    `minhash._lanes_by_place` gives them. `scripts` is `similarity.SCRIPTS`.
+    Text i is `data[offsets[i]:offsets[i + 1]]`. It has one set of bands or two, and so there is
+    room for two; from one set to the next, and from one band of a set to the next, it is so many
+    `steps` in `out`. The `shape` is how many bands there are and how many lanes of the signature
+    each has, of permutations `a`, `b`, which stand as `minhash._lanes_by_place` gives them.
+    `scripts` is `similarity.SIGNED`.
     """
     longest = 1
     for i in range(offsets.shape[0] - 1):
         longest = max(longest, offsets[i + 1] - offsets[i])
-    mixed, best = np.empty(longest, np.uint32), np.empty(a.shape[0], np.uint32)
-    hashes, state = np.empty(longest + _STEP, np.uint32), np.empty(out.shape[1], np.uint64)
+    mixed, hashes = np.empty(longest + 2 * _WIDE, np.uint32), np.empty(longest + _WIDE, np.uint32)
+    best, state = np.empty(a.shape[0] + _WIDE, np.uint32), np.empty(_wide(shape[0]), np.uint32)
     found = 0
     for i in range(offsets.shape[0] - 1):
         n = _decode(data, offsets[i], offsets[i + 1], mixed)
-        sizes = _signed_sizes(mixed, n, threshold, scripts)
+        sizes = _sizes(mixed, n, threshold, scripts)
         _mix(mixed, n)
         for size in sizes:
             if size:
                 count = _hash_grams(mixed, n, size, hashes)
                 _sign_hashes(hashes, count, a, b, best)
-                _fold(best, size, rows, state, out[found])
+                _fold(best, size, shape, state)
+                for band in range(shape[0]):
+                    out[_U64(found * steps[0] + band * steps[1])] = state[band]
                 owner[found] = i
                 found += 1
     return found
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def outline(
     data: NDArray[np.uint8],
     starts: NDArray[np.int64],
@@ -76,17 +86,17 @@ def outline(
     longest = 1
     for i in range(starts.shape[0]):
         longest = max(longest, ends[i] - starts[i])
-    mixed, hashes = np.empty(longest, np.uint32), np.empty(longest, np.uint32)
+    mixed, hashes = np.empty(longest + 2 * _WIDE, np.uint32), np.empty(longest + _WIDE, np.uint32)
     for i in range(starts.shape[0]):
         n = _decode(data, starts[i], ends[i], mixed)
-        smaller, own = _signed_sizes(mixed, n, threshold, scripts)
+        smaller, own = _sizes(mixed, n, threshold, scripts)
         _mix(mixed, n)
         out[i, 0] = _mark(mixed, n, own, hashes)
         out[i, 1] = _mark(mixed, n, smaller, hashes) if smaller else _U64(0)
         out[i, 2] = _U64(n) << _U64(16) | _U64(smaller) << _U64(8) | _U64(own)
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def _mark(mixed: Any, n: int, size: int, hashes: Any) -> Any:
     bits = _U64(0)
     for i in range(_hash_grams(mixed, n, size, hashes)):
@@ -94,7 +104,7 @@ def _mark(mixed: Any, n: int, size: int, hashes: Any) -> Any:
     return bits
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def decode(data: NDArray[np.uint8], offsets: NDArray[np.int64], points: Any, ends: Any) -> None:
     """Write the code points of all texts to `points`, and where each text ends to `ends`."""
     at = 0
@@ -103,7 +113,7 @@ def decode(data: NDArray[np.uint8], offsets: NDArray[np.int64], points: Any, end
         ends[i] = at
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inlined
 def _decode(data: Any, start: int, end: int, points: Any) -> Any:
     """The code points of valid UTF-8; returns how many.
 
@@ -132,9 +142,9 @@ def _decode(data: Any, start: int, end: int, points: Any) -> Any:
     return np.int64(n)
 
 
-@njit(cache=True, nogil=True)
-def _signed_sizes(points: Any, n: int, threshold: float, scripts: Any) -> tuple[int, int]:
-    """`minhash.signed_sizes` of n code points; the first is 0 where there is only one."""
+@uncounted
+def _sizes(points: Any, n: int, threshold: float, scripts: Any) -> tuple[int, int]:
+    """`similarity.signed_sizes` of n code points; the first is 0 where there is only one."""
     share, room = _han_share(points, n), 1 - threshold
     own, smaller = _size(n, share >= 0.5, scripts), 0
     for length in (n, max(0, int(threshold * n) - 4)):
@@ -146,7 +156,7 @@ def _signed_sizes(points: Any, n: int, threshold: float, scripts: Any) -> tuple[
     return smaller, own
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def _han_share(points: Any, n: int) -> float:
     start, han = min(n, 200), 0
     for i in range(start):
@@ -155,21 +165,21 @@ def _han_share(points: Any, n: int) -> float:
     return han / start if start else 1.0
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def _size(n: int, han: bool, scripts: Any) -> int:
     below, limit, beyond = scripts[:3] if han else scripts[3:]
     return below if n < limit else beyond
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def _mix(points: Any, n: int) -> None:
     """Make the code points what `minhash.hash_gram` adds up of them."""
-    for i in range(n):
+    for i in range(_wide(n)):
         x = _U32(points[i] * _U32(0x9E3779B1))
         points[i] = x ^ (x >> _U32(15))
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def _hash_grams(mixed: Any, n: int, size: int, hashes: Any) -> int:
     """Write datasketch's hashes (`affine32`) of the n-grams of a text of n mixed code points.
 
@@ -179,9 +189,9 @@ def _hash_grams(mixed: Any, n: int, size: int, hashes: Any) -> int:
     count = n - width + 1
     hashes[0] = 0
     for at in range(width):
-        for i in range(count):
+        for i in range(_wide(count)):
             hashes[i] = _U32((hashes[i] if at else _U32(0)) * _U32(0x85EBCA77)) + mixed[i + at]
-    for i in range(count):
+    for i in range(_wide(count)):
         h = hashes[i]
         h = _U32((h ^ (h >> _U32(16))) * _U32(0x85EBCA6B))
         h = _U32((h ^ (h >> _U32(13))) * _U32(0xC2B2AE35))
@@ -189,7 +199,7 @@ def _hash_grams(mixed: Any, n: int, size: int, hashes: Any) -> int:
     return count
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def _sign_hashes(hashes: Any, count: int, a: Any, b: Any, best: Any) -> None:
     """The least number of each lane: datasketch's signature (`affine32`)."""
     whole = -(-count // _STEP) * _STEP
@@ -204,26 +214,21 @@ def _sign_hashes(hashes: Any, count: int, a: Any, b: Any, best: Any) -> None:
             best[lane] = min(best[lane], least)
 
 
-@njit(cache=True, nogil=True)
-def _fold(best: Any, size: int, rows: int, state: Any, out: Any) -> None:
-    """One number for each band, of its lanes and what its place starts from (splitmix64).
+@uncounted
+def _fold(best: Any, size: int, shape: Any, state: Any) -> None:
+    """One number for each band, of its lanes and what its place starts from (`minhash.stir`).
 
     All bands take their next lane at once: one after another would wait for each other's numbers.
     """
-    bands = out.shape[0]
-    for band in range(bands):
-        state[band] = _U64(size) * _U64(0x9E3779B97F4A7C15) + _U64(band)
+    bands, rows = shape
+    for band in range(state.shape[0]):
+        state[band] = _U32(size) * _U32(0x85EBCA77) + _U32(band) * _U32(0xC2B2AE35)
     for first in range(0, rows * bands, bands):
-        lanes = best[first : first + bands]
-        for band in range(bands):
-            state[band] = _stir(state[band] ^ _U64(lanes[band]))
-    for band in range(bands):
-        out[band] = _U32(state[band])
+        for band in range(state.shape[0]):
+            x = _U32((state[band] ^ best[_U64(first + band)]) * _U32(0x9E3779B1))
+            state[band] = x ^ (x >> _U32(15))
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _stir(x: Any) -> Any:
-    x = x + _U64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> _U64(30))) * _U64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> _U64(27))) * _U64(0x94D049BB133111EB)
-    return x ^ (x >> _U64(31))
+@inlined
+def _wide(n: int) -> int:
+    return -(-n // _WIDE) * _WIDE

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from curation.similarity import SCRIPTS, gram_size, grams, smaller_size, solve_bands
+from curation.similarity import SIGNED, grams, signed_sizes, solve_bands
 
 Engine = Literal["kernel", "numpy", "datasketch"]
 
@@ -23,7 +23,7 @@ _MANY = 4_096
 """Texts from which on the kernel is worth loading (.8 s)."""
 _FEW_GRAMS, _BLOCK = 64, 128
 """Texts of fewer n-grams are signed by numpy in blocks of so many."""
-_REGISTERS = 32
+_REGISTERS = 64
 """The kernel takes so many lanes at a time (four vector registers); it wants none left over."""
 _MASK = 0xFFFFFFFF
 
@@ -65,15 +65,14 @@ def sign_columns(keys: pl.Series, *, threshold: float) -> tuple[Any, Any]:
 
     _check_threshold(threshold)
     bands, _ = solve_bands(threshold, 128)
-    out = np.empty((bands, 2 * len(keys)), np.uint32)  # what is not written to takes no memory
-    owners, found = np.empty(2 * len(keys), np.int32), 0
-    room = np.empty((2 * _SLICE, bands), np.uint32)
+    room = 2 * len(keys)
+    out = np.empty((bands, room), np.uint32)  # what is not written to takes no memory
+    owners, found = np.empty(room, np.int32), 0
     for at in range(0, len(keys), _SLICE):
-        mine = _sign_into(room, keys[at : at + _SLICE], threshold, 128, 1)
-        until = found + len(mine)
-        out[:, found:until] = room[: len(mine)].T
-        owners[found:until] = mine + at
-        found = until
+        piece, mine = keys[at : at + _SLICE], owners[found:]
+        count = _sign_into(out.ravel()[found:], (1, room), mine, piece, threshold, 128, 1)
+        mine[:count] += at
+        found += count
     return out, owners[:found]
 
 
@@ -132,22 +131,28 @@ def _sign_compiled(
     """Sets of bands (sets, bands) in the order of the texts, and how many sets each text has."""
     import numpy as np
 
-    out = np.empty((2 * len(keys), solve_bands(threshold, permutations)[0]), np.uint32)
-    owners = _sign_into(out, keys, threshold, permutations, seed)
-    return out[: len(owners)], np.bincount(owners, minlength=len(keys))
+    bands = solve_bands(threshold, permutations)[0]
+    out, owners = np.empty((2 * len(keys), bands), np.uint32), np.empty(2 * len(keys), np.int32)
+    found = _sign_into(out.ravel(), (bands, 1), owners, keys, threshold, permutations, seed)
+    return out[:found], np.bincount(owners[:found], minlength=len(keys))
 
 
-def _sign_into(out: Any, keys: pl.Series, threshold: float, permutations: int, seed: int) -> Any:
-    """Write the sets of bands of the texts, and return whose each is (int64)."""
-    import numpy as np
-
+def _sign_into(
+    out: Any,
+    steps: tuple[int, int],
+    owners: Any,
+    keys: pl.Series,
+    threshold: float,
+    permutations: int,
+    seed: int,
+) -> int:
+    """Write the sets of bands of the texts, and whose each is; returns how many sets there are."""
     from curation import kernels
 
-    bands, rows = solve_bands(threshold, permutations)
-    a, b = (_lanes_by_place(lanes, bands, rows) for lanes in permutations_of(permutations, seed))
-    owner = np.empty(len(out), np.int64)
-    found = kernels.sign(*text_buffers(keys), threshold, SCRIPTS, a, b, rows, out, owner)
-    return owner[:found]
+    shape = solve_bands(threshold, permutations)
+    a, b = (_lanes_by_place(lanes, *shape) for lanes in permutations_of(permutations, seed))
+    texts = text_buffers(keys)
+    return kernels.sign(*texts, threshold, SIGNED, a, b, shape, out, steps, owners)
 
 
 def _lanes_by_place(lanes: Any, bands: int, rows: int) -> Any:
@@ -172,18 +177,12 @@ def _sign_each(
     wanted = [(key, size) for key, own in zip(keys, sizes, strict=True) for size in own]
     sign = _sign_by_numpy if engine == "numpy" else _sign_by_datasketch
     signatures = sign(wanted, permutations, seed)[:, : bands * rows]
-    tags = np.array([size for _, size in wanted], dtype=np.uint64)
-    mixed = tags[:, None] * 0x9E3779B97F4A7C15 + np.arange(bands, dtype=np.uint64)
+    tags = np.array([size for _, size in wanted], np.uint32) * np.uint32(0x85EBCA77)
+    mixed = tags[:, None] + np.arange(bands, dtype=np.uint32) * np.uint32(0xC2B2AE35)
     for lanes in np.moveaxis(signatures.reshape(-1, bands, rows), 2, 0):
-        mixed = _stir(mixed ^ lanes.astype(np.uint64))
+        mixed = stir(mixed ^ lanes)
     # Every pair is verified, so a chance one among 32 bits costs only time.
-    return mixed.astype(np.uint32), np.array([len(own) for own in sizes])
-
-
-def signed_sizes(key: str, threshold: float) -> list[int]:
-    """The n-gram sizes that a text is signed in, one or two, the smaller first."""
-    smaller, own = smaller_size(key, threshold), gram_size(key)
-    return [own] if smaller is None else [smaller, own]
+    return mixed, np.array([len(own) for own in sizes])
 
 
 def _sign_by_datasketch(wanted: Sequence[tuple[str, int]], permutations: int, seed: int) -> Any:
@@ -266,12 +265,12 @@ def hash_grams(texts: Sequence[str], width: int) -> tuple[Any, Any]:
     return found ^ found >> 16, firsts
 
 
-def _stir(x: Any) -> Any:
-    """splitmix64."""
-    x = x + 0x9E3779B97F4A7C15
-    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9
-    x = (x ^ (x >> 27)) * 0x94D049BB133111EB
-    return x ^ (x >> 31)
+def stir(x: Any) -> Any:
+    """Mix the bits of each number (uint32), so that what differs in one differs in about half."""
+    import numpy as np
+
+    x = x * np.uint32(0x9E3779B1)
+    return x ^ x >> 15
 
 
 @cache

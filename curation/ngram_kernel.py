@@ -7,8 +7,9 @@ only.
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit  # type: ignore[import-untyped]
 from numpy.typing import NDArray
+
+from curation.compiled import compiled
 
 _U64 = np.uint64
 
@@ -30,7 +31,7 @@ class Ngrams(NamedTuple):
     slots: NDArray[np.int32]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def enter(ngrams: Ngrams) -> None:
     """Fill the empty hash tables with all n-grams that were seen."""
     for size in range(1, ngrams.lines.shape[0] - 1):
@@ -40,7 +41,7 @@ def enter(ngrams: Ngrams) -> None:
                 slots[_slot(slots, ngrams.keys, ngrams.keys[line])] = line
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def chances(
     ngrams: Ngrams,
     points: NDArray[np.uint32],
@@ -73,7 +74,7 @@ def chances(
         start = ends[text]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _pack(points: Any, numbers: Any, bits: int, packed: Any) -> None:
     """The last characters up to each one, and up to the end (an edge, number 0), as one number."""
     key = _U64(0)
@@ -83,7 +84,7 @@ def _pack(points: Any, numbers: Any, bits: int, packed: Any) -> None:
     packed[points.shape[0]] = key << _U64(bits)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _find(slots: Any, keys: Any, rest: Any, packed: Any, before: Any, found: Any) -> None:
     """The lines of the n-grams of a size that end in each character; -1 for one never seen.
 
@@ -96,7 +97,7 @@ def _find(slots: Any, keys: Any, rest: Any, packed: Any, before: Any, found: Any
         found[i] = line if line else -1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _mix(ngrams: Ngrams, before: Any, found: Any, out: Any) -> None:
     """P by the n-grams found, where `out` has it by those one shorter."""
     for i in range(out.shape[0]):
@@ -106,7 +107,7 @@ def _mix(ngrams: Ngrams, before: Any, found: Any, out: Any) -> None:
             out[i] = ngrams.shares[before[i]] * out[i] / ngrams.totals[before[i]]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _slot(slots: Any, keys: Any, key: Any) -> int:
     """Where the line of an n-gram stands among those of its size, or the free place for it."""
     last = slots.shape[0] - 1

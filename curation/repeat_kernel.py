@@ -7,13 +7,14 @@ only.
 from typing import Any
 
 import numpy as np
-from numba import njit  # type: ignore[import-untyped]
 from numpy.typing import NDArray
+
+from curation.compiled import compiled
 
 _U64 = np.uint64
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def count_different(
     points: NDArray[np.uint32], ends: NDArray[np.int64], n: int, out: NDArray[np.int64]
 ) -> None:
@@ -28,7 +29,7 @@ def count_different(
         start = ends[text]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _places(length: int) -> int:
     """Twice as many as runs at the least, in a power of two."""
     places = 1
@@ -37,7 +38,7 @@ def _places(length: int) -> int:
     return places
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _count(points: Any, n: int, slots: Any) -> int:
     """How many different runs there are, by a hash table of where each began (counted from 1)."""
     found, last = 0, _places(points.shape[0]) - 1
@@ -56,7 +57,7 @@ def _count(points: Any, n: int, slots: Any) -> int:
     return found
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _same(points: Any, one: int, other: int, n: int) -> bool:
     i = 0
     while i < n and points[one + i] == points[other + i]:

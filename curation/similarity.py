@@ -12,6 +12,10 @@ from typing import Any
 SCRIPTS = (2, 20, 3, 3, 40, 5)
 """For Han, then for Latin text: n where it is short, from how many characters on it is not, n then.
 Han characters carry more each than Latin ones."""
+SIGNED = (2, 40, 3, 3, 80, 5)
+"""The same for the n-grams that a text is signed by. Near texts share even more of smaller n-grams,
+and commands, most of which are below these limits, need one set of bands so.
+"""
 _HAN = re.compile("[\u3040-\u9fff\U00020000-\U0003ffff]+")
 
 
@@ -20,19 +24,19 @@ def gram_size(key: str) -> int:
     return _size(len(key), _script(key))
 
 
-def smaller_size(key: str, threshold: float) -> int | None:
-    """A smaller n, by which a text would be compared with one that is as near as the threshold.
+def signed_sizes(key: str, threshold: float) -> list[int]:
+    """The n-gram sizes that a text is signed in, one or two, the smaller first.
 
-    Two texts are compared by the smaller of their sizes, so nobody needs a larger one. A near text
-    may be shorter, or of the other script where this one is of both. Below a threshold of about 0.5
-    there may be two such sizes; then it is the larger of them.
+    Two texts that may be as near as the threshold have one in common, no larger than that in which
+    they are compared. A near text may be shorter, or of the other script where this one is of both.
+    Below a threshold of about 0.5 there may be two smaller sizes; then it is the larger of them.
     """
     share, room = _han_share(key), 1 - threshold
-    own = _size(len(key), SCRIPTS[:3] if share >= 0.5 else SCRIPTS[3:])
+    own = _size(len(key), SIGNED[:3] if share >= 0.5 else SIGNED[3:])
     lengths = (len(key), max(0, int(threshold * len(key)) - 4))
-    scripts = [SCRIPTS[:3]] * (share >= 0.5 - room) + [SCRIPTS[3:]] * (share < 0.5 + room)
-    sizes = [_size(length, script) for length in lengths for script in scripts]
-    return max((size for size in sizes if size < own), default=None)
+    scripts = [SIGNED[:3]] * (share >= 0.5 - room) + [SIGNED[3:]] * (share < 0.5 + room)
+    sizes = {_size(length, script) for length in lengths for script in scripts}
+    return [*sorted(size for size in sizes if size < own)[-1:], own]
 
 
 def is_short(key: str) -> bool:
@@ -79,13 +83,14 @@ def jaccard(one: str, other: str) -> float:
 
 
 @cache
-def solve_bands(threshold: float, permutations: int, *, recall: float = 0.99) -> tuple[int, int]:
+def solve_bands(threshold: float, permutations: int, *, recall: float = 0.989) -> tuple[int, int]:
     """(bands, rows a band) that propose the fewest wrong pairs and miss almost none.
 
     A pair of Jaccard index t shares a band with probability 1 - (1 - t^r)^b (Leskovec, Rajaraman,
     Ullman: Mining of Massive Datasets, 3.4). Taken is the largest r that still finds a pair at the
     threshold with probability `recall`, and all the bands there is room for: 0.8 and 128 give
-    (21, 6). datasketch's own choice balances both errors and finds such a pair half the time.
+    (21, 6), 0.7 just so (25, 5), which proposes a quarter of the wrong pairs of (32, 4).
+    datasketch's own choice balances both errors and finds such a pair half the time.
     """
     for rows in range(permutations, 0, -1):
         bands = permutations // rows

@@ -64,11 +64,10 @@ def merge_texts(
     shares = np.zeros(n, np.bool_)
     shares[rows] = True
     lines, places = np.flatnonzero(shares), shares.cumsum(dtype=np.int32) - np.int32(1)
-    texts = _outlined(text_spans(keys).gather(lines), threshold)
-    none = np.zeros(len(lines), np.uint64)
+    texts = _cards(text_spans(keys).gather(lines), threshold)
     into, similarity = np.empty(len(lines), np.int64), np.empty(len(lines), np.float64)
     members = places[rows], names, n_buckets
-    star_kernel.merge_stars(texts, texts, (none, none, none), members, threshold, into, similarity)
+    star_kernel.merge_stars(texts, texts, members, threshold, into, similarity)
     gone = into >= 0
     found = {"line": lines[gone], "into": lines[into[gone]], "similarity": similarity[gone]}
     return pl.DataFrame(found)
@@ -149,28 +148,35 @@ def _merge_compiled(rows: pl.DataFrame, threshold: float) -> pl.DataFrame:
     prompt = _marks(rows.with_columns(skip=pl.col("certain")), "prompt_text")
     free = ~pl.col("labelled") & ~_short("answer_text")
     alike = _marks(rows.with_columns(skip=~free), "answer_text")
-    block = (blocks(rows).to_frame().select(pl.struct("block", prompt).hash()))["block"]
-    members = name_buckets(*_band_columns(rows["bands"], block), rows.height)
+    labels = {"prompt": prompt, "answer": rows["answer"], "alike": alike, "block": blocks(rows)}
+    labels = pl.DataFrame(labels).select(
+        block=pl.struct("block", "prompt").hash(),
+        same=pl.struct("block", "prompt", "answer").hash(),
+        alike=pl.when(pl.col("alike") != 0).then(pl.struct("block", "prompt", "alike").hash()),
+    )
+    members = name_buckets(*_band_columns(rows["bands"], labels["block"]), rows.height)
     into, similarity = np.empty(rows.height, np.int64), np.empty(rows.height, np.float64)
     prompts, answers = (
-        _outlined(text_spans(rows[name]), threshold) for name in ("prompt_text", "answer_text")
+        _cards(text_spans(rows[name]), threshold) for name in ("prompt_text", "answer_text")
     )
-    labels = (block.to_numpy(), rows["answer"].to_numpy(), alike.to_numpy())
-    star_kernel.merge_stars(prompts, answers, labels, members, threshold, into, similarity)
+    prompts[1][:, star_kernel.SAME] = labels["same"]
+    prompts[1][:, star_kernel.ALIKE] = labels["alike"].fill_null(0)
+    star_kernel.merge_stars(prompts, answers, members, threshold, into, similarity)
     found = rows.select("id", into=pl.Series(into), similarity=pl.Series(similarity))
     found = found.filter(pl.col("into") >= 0)
     return found.with_columns(into=rows["id"].gather(found["into"]))
 
 
-def _outlined(texts: TextSpans, threshold: float) -> tuple[Any, Any, Any, Any]:
-    """Texts as the kernel compares them, with the outline of each."""
+def _cards(texts: TextSpans, threshold: float) -> tuple[Any, Any]:
+    """Texts as the kernel compares them: the bytes of all, and a card for each without labels."""
     import numpy as np
 
-    from curation import kernels
+    from curation import kernels, star_kernel
 
-    outlines = np.empty((len(texts.starts), 3), np.uint64)
-    kernels.outline(*texts, threshold, SCRIPTS, outlines)
-    return *texts, outlines
+    cards = np.zeros((len(texts.starts), star_kernel.CARD), np.uint64)
+    cards[:, star_kernel.START], cards[:, star_kernel.END] = texts.starts, texts.ends
+    kernels.outline(*texts, threshold, SCRIPTS, cards)
+    return texts.data, cards
 
 
 def _band_columns(packed: pl.Series, block: pl.Series) -> tuple[Any, Any]:

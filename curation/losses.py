@@ -68,7 +68,7 @@ def span_losses(
     progress = Progress(len(stretches), what, report)
     lends = _lends(model)
     # The token before a stretch foretells its first, so it is read in every row.
-    heads = [one.ids[: one.start - 1] if lends else [] for one in stretches]
+    heads = [list(one.ids[: one.start - 1]) if lends else [] for one in stretches]
     for n_shared, group in shared_prefixes(heads, cost=most_tokens(model, batch_tokens)):
         prefix = _read_prefix(model, heads[group[0]][:n_shared])
         lengths = [stretches[i].stop - 1 - n_shared + n_shared // _LENT for i in group]

@@ -9,7 +9,7 @@ import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
 
-def lend_cache(read: Cache) -> Cache | None:
+def lend_cache(read: Any) -> Cache | None:
     """The cache of one sequence for as many rows at a time as are read behind it, again and again.
 
     None where the model keeps something other than keys and values of every token, as it does with

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 
-def shared_prefixes(heads: Sequence[Sequence[int]], *, cost: int) -> list[tuple[int, list[int]]]:
+def shared_prefixes(heads: Sequence[list[int]], *, cost: int) -> list[tuple[int, list[int]]]:
     """(tokens, indices) of groups whose sequences begin with the same so many tokens.
 
-    `heads` are lists of ids. Each index is in one group. A group costs as much as reading `cost`
+    `heads` are ids of tokens. Each index is in one group. A group costs as much as reading `cost`
     tokens and is made only if it saves more; what is in none of them comes last, with 0 tokens.
     """
     groups: list[tuple[int, list[int]]] = []

@@ -58,54 +58,54 @@ def alone(model: Any, tokenizer: Any, chats: list[Any], tools: list[str]) -> lis
     return found
 
 
-def build(kind: str, vocab_size: int, *, original: int = 1024) -> Any:
-    """A model of random weights, large ones, so that a wrong position or a lost token shows."""
-    import transformers as hf
+SIZE: dict[str, Any] = {
+    "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "num_key_value_heads": 1, "max_position_embeddings": 1024, "initializer_range": 0.3,
+}  # fmt: skip
+LENDING: dict[str, tuple[str, dict[str, Any]]] = {
+    "learned positions": ("gpt2", {}),
+    "rotary positions": ("qwen3", {"head_dim": 16}),
+}
+OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "sliding window": ("mistral", {"sliding_window": 16}),
+    "linear attention": ("lfm2", {"layer_types": ["conv", "full_attention"]}),
+    "distances by columns": (
+        "gpt_neo",
+        {"num_layers": 2, "window_size": 16, "attention_types": [[["global", "local"], 1]]},
+    ),
+}
 
-    size = {"vocab_size": vocab_size, "max_position_embeddings": 1024, "hidden_size": 32}
-    size |= {"num_hidden_layers": 2, "initializer_range": 0.3}
-    heads = size | {"num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 64}
-    rope = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 8}
-    rope |= {
-        "long_factor": [2.0 + i for i in range(8)],
-        "original_max_position_embeddings": original,
-    }
-    local = [[["global", "local"], 1]]
-    config = {
-        "learned positions": lambda: hf.GPT2Config(n_head=2, **size),
-        "rotary positions": lambda: hf.Qwen3Config(head_dim=16, **heads),
-        "sliding window": lambda: hf.MistralConfig(sliding_window=16, **heads),
-        "linear attention": lambda: hf.Lfm2Config(layer_types=["conv", "full_attention"], **heads),
-        "moving frequencies": lambda: hf.LlamaConfig(rope_parameters=rope, **heads),
-        "distances by columns": lambda: hf.GPTNeoConfig(
-            num_heads=2, window_size=16, attention_types=local, **size
-        ),
-    }[kind]()
+
+def build(kind: str, options: dict[str, Any], tokenizer: Any) -> Any:
+    """A model of random weights, large ones, so that a wrong position or a lost token shows."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.for_model(kind, vocab_size=len(tokenizer), **(SIZE | options))
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return hf.AutoModelForCausalLM.from_config(config).eval()
+        return AutoModelForCausalLM.from_config(config).eval()
 
 
-LENDING = ("learned positions", "rotary positions")
-OTHERS = ("sliding window", "linear attention", "distances by columns")
-
-
-@pytest.mark.parametrize("kind", [*LENDING, *OTHERS])
-def test_every_row_has_the_loss_it_has_alone_in_batches_of_any_size(kind, tiny_base: Path) -> None:
+@pytest.mark.parametrize("name", [*LENDING, *OTHERS])
+def test_every_row_has_the_loss_it_has_alone_in_batches_of_any_size(name, tiny_base: Path) -> None:
     tokenizer = load_tokenizer(tiny_base)
-    model, (chats, tools) = build(kind, len(tokenizer)), mixed_chats()
+    model = build(*(LENDING | OTHERS)[name], tokenizer)
+    chats, tools = mixed_chats()
     expected = alone(model, tokenizer, chats, tools)
     for batch_tokens in (1, 150, 400, 8192):
         with reading(model) as given:
             found = answer_losses(model, tokenizer, chats, tools=tools, batch_tokens=batch_tokens)
         assert [one[0] for one in found if one] == pytest.approx(expected, rel=1e-5)
-        assert any("past_key_values" in kw for kw in given) == (kind in LENDING)
+        assert any("past_key_values" in kw for kw in given) == (name in LENDING)
 
 
 def test_a_short_beginning_is_not_read_at_other_frequencies_than_its_rows(tiny_base: Path) -> None:
     tokenizer, chats = load_tokenizer(tiny_base), mixed_chats()[0][:12]
     shortest = min(len(ids) for ids, _ in encode_chats(tokenizer, chats))
-    model = build("moving frequencies", len(tokenizer), original=shortest - 4)
+    rope = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 8}
+    rope |= {"original_max_position_embeddings": shortest - 4}
+    rope |= {"long_factor": [2.0 + i for i in range(8)]}
+    model = build("llama", {"rope_parameters": rope}, tokenizer)
     expected = alone(model, tokenizer, chats, [""] * 12)
     found = answer_losses(model, tokenizer, chats, batch_tokens=400)
     assert [one[0] for one in found if one] == pytest.approx(expected, rel=1e-5)

@@ -105,8 +105,8 @@ def _read_prefix(model: Any, ids: Sequence[int]) -> _Prefix:
     from curation.prefix_cache import lend_cache
 
     inputs = {k: v.to(model.device) for k, v in pad_batch([ids], pad=0, left=True).items()}
-    with torch.inference_mode():
-        read = model(**inputs, use_cache=True, logits_to_keep=1).past_key_values
+    with torch.inference_mode():  # by the decoder: nothing is foretold, so no logits are built
+        read = model.get_decoder()(**inputs, use_cache=True).past_key_values
     return _Prefix(len(ids), {"use_cache": True, "past_key_values": lend_cache(read)})
 
 
@@ -127,7 +127,7 @@ def _lends(model: Any) -> bool:
 
     with torch.inference_mode():
         token = torch.zeros(1, 1, dtype=torch.int64, device=model.device)
-        read = model(input_ids=token, use_cache=True, logits_to_keep=1).get("past_key_values")
+        read = model.get_decoder()(input_ids=token, use_cache=True).get("past_key_values")
     return read is not None and lend_cache(read) is not None
 
 

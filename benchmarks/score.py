@@ -6,9 +6,11 @@ Rows are half in-car commands with their JSON and half Chinese or English questi
 about 300 characters. The offline scorers run on one core, each made anew and given 20,000 rows at a
 time, as in a build: what it learns of its reference is in its time, and what it loads is not. The
 model (with random weights: they cost as much as trained ones) reads 300 of the rows, four ways: as
-`model_perplexity` does, which renders and tokenises too; the bare forward pass over the same
-batches, all logits built, and with those of the answers alone, which is the least there is to do;
-and a row at a time, as a first script would.
+`model_perplexity` does, which renders and tokenises too; the bare forward pass over whole rows in
+batches, all logits built, and with those of the answers alone, which is the least there is to do
+for whole rows; and a row at a time, as a first script would: template, tokens, loss of the answer.
+Then it reads 300 commands, each behind the same rules of the task, as a deployed assistant has
+them; rules are read once by `model_perplexity`, and with every row by the others.
 """
 
 import argparse
@@ -37,6 +39,16 @@ SCORERS = (
 PACKAGES = ("polars", "numpy", "numba", "torch", "transformers")
 BATCH, READ = 20_000, 300
 AIM_ROWS, AIM_FORWARD, AIM_LOOP = 8_000, 0.9, 5.0
+RULES = """\
+你是车载助手，把驾驶员的话转成一个JSON对象，不要输出别的。
+conditions：触发条件，没有就省略；每个条件写is。
+actions：要做的事，按说话的顺序；每件写do和what，有数值时写value。
+do只能是：打开、关闭、设为、调高、调低、播放、暂停、导航、拨打、取消。
+what写设备的全名，位置在前，如主驾车窗；没有说到的不要补充。
+例：下雨就关上天窗
+{"conditions":[{"is":"下雨"}],"actions":[{"do":"关闭","what":"天窗"}]}
+例：空调调到22度
+{"actions":[{"do":"设为","what":"空调","value":"22度"}]}"""
 
 
 def main() -> int:
@@ -51,7 +63,10 @@ def main() -> int:
     print(f"{describe_machine()}\n\n{rows.height:,} rows, one core\n", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         model = save_model(Path(folder), rows.head(2_000), args.hidden, args.layers)
-        print("\n".join(measure_model(rows.sample(READ, seed=1), model)), flush=True)
+        mixed = rows.sample(READ, seed=1)["messages"].to_list()
+        print("\n".join(measure_model("of both kinds", mixed, model)), flush=True)
+        behind = put_rules(rows.filter(pl.col("track") == "domain").sample(READ, seed=1))
+        print("\n".join(["", *measure_model("with rules", behind, model)]), flush=True)
         print("\n".join(measure_scorers(rows)))
     return 0
 
@@ -125,23 +140,26 @@ def save_model(folder: Path, rows: pl.DataFrame, hidden: int, layers: int) -> Pa
     return folder / "model"
 
 
-def measure_model(rows: pl.DataFrame, folder: Path) -> list[str]:
+def put_rules(rows: pl.DataFrame) -> list[list[dict[str, str]]]:
+    """Commands and their answers, each behind the rules of the task."""
+    from curation.rows import dialogue
+
+    turns = rows["messages"].to_list()
+    return [dialogue(c[-2]["content"], c[-1]["content"], system=RULES) for c in turns]
+
+
+def measure_model(kind: str, chats: Sequence[Any], folder: Path) -> list[str]:
     """Tokens a second of four ways to read the same rows."""
     import torch
 
     from curation.chat import encode_chats, load_tokenizer
-    from curation.models import answer_losses, load_causal_lm
+    from curation.losses import answer_losses
+    from curation.models import load_causal_lm
 
     torch.set_num_threads(1)
     model, tokenizer = load_causal_lm(folder), load_tokenizer(folder)
-    chats = rows["messages"].to_list()
     encoded = encode_chats(tokenizer, chats)
     tokens = sum(len(ids) for ids, _ in encoded)
-
-    def loop() -> None:
-        for chat in chats:
-            answer_losses(model, tokenizer, [chat])
-
     ours, bare, least, single = (
         "model_perplexity", "forward pass, all logits", "forward pass, logits of the answers",
         "a row at a time",
@@ -151,11 +169,11 @@ def measure_model(rows: pl.DataFrame, folder: Path) -> list[str]:
             ours: lambda: answer_losses(model, tokenizer, chats),
             bare: lambda: forward(model, tokenizer, encoded, answers=False),
             least: lambda: forward(model, tokenizer, encoded, answers=True),
-            single: loop,
+            single: lambda: read_each(model, tokenizer, chats),
         }
     )
     size = sum(p.numel() for p in model.parameters())
-    lines = [f"{size:,} parameters, {len(chats):,} rows, {tokens:,} tokens", ""]
+    lines = [f"{size:,} parameters, {len(chats):,} rows {kind}, {tokens:,} tokens", ""]
     lines += ["| way | CPU s | wall s | tokens/s of CPU |", "|---|" + "--:|" * 3]
     lines += [f"| {n} | {_seconds(s)} | {tokens / s.cpu_s:,.0f} |" for n, s in took.items()]
     mine = took[ours].cpu_s
@@ -163,6 +181,20 @@ def measure_model(rows: pl.DataFrame, folder: Path) -> list[str]:
     aims = f"at least {AIM_FORWARD:.0%} of the faster one, and {AIM_LOOP:g} times the loop"
     said = f"{shares[0]:.0%} and {shares[1]:.0%} of the forward passes, "
     return [*lines, "", f"{said}{took[single].cpu_s / mine:.1f} times the loop (aim: {aims})"]
+
+
+def read_each(model: Any, tokenizer: Any, chats: Sequence[Any]) -> None:
+    """The loss of each answer, one row after the other, as a first script has it."""
+    import torch
+
+    for chat in chats:
+        prompt = tokenizer.apply_chat_template(
+            chat[:-1], add_generation_prompt=True, return_dict=False
+        )
+        ids = tokenizer.apply_chat_template(chat, return_dict=False)
+        labels = [-100] * len(prompt) + ids[len(prompt) :]
+        with torch.inference_mode():
+            model(input_ids=torch.tensor([ids]), labels=torch.tensor([labels])).loss.item()
 
 
 def forward(model: Any, tokenizer: Any, encoded: Sequence[Any], *, answers: bool) -> None:

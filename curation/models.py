@@ -13,9 +13,6 @@ from curation.chat import Messages, encode_chats, length_batches, quiet_librarie
 from curation.progress import Progress, Report, silent
 
 ADAPTER = "adapter_model.safetensors"
-_AT_ONCE = 1_024
-"""Positions whose logits are taken to single precision together: of a large vocabulary many GB."""
-
 _CPU_TOKENS = 1_024
 """Tokens that a CPU reads together at most: it is busy with few, and has no cache for more. Models
 of 4 and of 64 million parameters take a quarter and a third less time than with 8,192."""
@@ -111,54 +108,6 @@ def load_guard_model(model: Path | str, *, revision: str = "") -> Any:
     if loaded.config.num_labels < 2:  # noqa: PLR2004
         raise ValueError(f"{str(model)!r} gives one number a row; a guard model has several labels")
     return _ready(loaded, model)
-
-
-def answer_losses(
-    model: Any,
-    tokenizer: Any,
-    chats: Sequence[Messages],
-    *,
-    tools: Sequence[str] = (),
-    batch_tokens: int = 8192,
-    what: str = "answer losses",
-    report: Report = silent,
-) -> list[tuple[float, int] | None]:
-    """(nats, tokens) of each last answer with its end of turn, given all that precedes it.
-
-    `None` where the template refuses the conversation, it has no answer, or it is longer than the
-    model can read.
-    """
-    encoded = encode_chats(tokenizer, chats, tools=tools)
-    sequences, answers = [ids for ids, _ in encoded], [_last_answer(mask) for _, mask in encoded]
-    options = {"batch_tokens": batch_tokens, "what": what, "report": report}
-    return span_losses(model, tokenizer, sequences, answers, **options)
-
-
-def span_losses(
-    model: Any,
-    tokenizer: Any,
-    sequences: Sequence[Sequence[int]],
-    spans: Sequence[tuple[int, int]],
-    *,
-    batch_tokens: int = 8192,
-    what: str = "losses",
-    report: Report = silent,
-) -> list[tuple[float, int] | None]:
-    """(nats, tokens) of a stretch (start, stop) of each sequence, given all that precedes it.
-
-    `None` where the stretch is empty or the sequence is longer than the model can read.
-    """
-    limit = model.config.max_position_embeddings
-    usable = [i for i, ids in enumerate(sequences) if any(spans[i]) and len(ids) <= limit]
-    results: list[tuple[float, int] | None] = [None] * len(sequences)
-    progress = Progress(len(usable), what, report)
-    for batch in model_batches(model, [len(sequences[i]) for i in usable], batch_tokens):
-        rows = [usable[b] for b in batch]
-        nats = _batch_nats(model, tokenizer, [sequences[r] for r in rows], [spans[r] for r in rows])
-        for row, value in zip(rows, nats, strict=True):
-            results[row] = (value, spans[row][1] - spans[row][0])
-        progress.step(len(rows))
-    return results
 
 
 def rewards(
@@ -297,9 +246,13 @@ def _classify(
 
 def model_batches(model: Any, lengths: Sequence[int], batch_tokens: int) -> Iterable[list[int]]:
     """Indices of the sequences that are read together."""
-    most = min(batch_tokens, _CPU_TOKENS) if model.device.type == "cpu" else batch_tokens
-    batches = length_batches(lengths, max_tokens=most)
+    batches = length_batches(lengths, max_tokens=most_tokens(model, batch_tokens))
     return alike_batches(batches, lengths) if has_virtual_tokens(model) else batches
+
+
+def most_tokens(model: Any, batch_tokens: int) -> int:
+    """Tokens that this model reads together: as many as are asked for, or as its device can use."""
+    return min(batch_tokens, _CPU_TOKENS) if model.device.type == "cpu" else batch_tokens
 
 
 def alike_batches(batches: Iterable[Sequence[int]], lengths: Sequence[int]) -> list[list[int]]:
@@ -309,45 +262,3 @@ def alike_batches(batches: Iterable[Sequence[int]], lengths: Sequence[int]) -> l
         for batch in batches
         for length in sorted({lengths[i] for i in batch})
     ]
-
-
-def _batch_nats(
-    model: Any,
-    tokenizer: Any,
-    sequences: Sequence[Sequence[int]],
-    answers: Sequence[tuple[int, int]],
-) -> list[float]:
-    import torch
-
-    inputs = pad_batch(sequences, pad=tokenizer.pad_token_id, left=True)
-    lengths = [len(s) for s in sequences]
-    # Padded on the left, every answer stands in the last columns: only their logits are built.
-    keep = max(n - start for n, (start, _) in zip(lengths, answers, strict=True)) + 1
-    with torch.inference_mode():
-        inputs = {k: v.to(model.device) for k, v in inputs.items()}
-        if has_virtual_tokens(model):  # then nothing is padded, and peft counts by itself
-            del inputs["position_ids"], inputs["attention_mask"]
-        logits = model(**inputs, use_cache=False, logits_to_keep=keep).logits[:, :-1]
-        asked = torch.zeros(logits.shape[:2], dtype=torch.bool, device=model.device)
-        for row, (n, (start, stop)) in enumerate(zip(lengths, answers, strict=True)):
-            asked[row, keep - 1 - (n - start) : keep - 1 - (n - stop)] = True
-        targets = inputs["input_ids"][:, 1 - keep :][asked]
-        nats = [
-            torch.nn.functional.cross_entropy(some.float(), those, reduction="none").double()
-            for some, those in zip(
-                logits[asked].split(_AT_ONCE), targets.split(_AT_ONCE), strict=True
-            )
-        ]
-    counts = [stop - start for start, stop in answers]
-    return [one.sum().item() for one in torch.cat(nats).split(counts)]
-
-
-def _last_answer(mask: Sequence[bool]) -> tuple[int, int]:
-    """Start and stop of the last run of the assistant's tokens; 0, 0 when there is none."""
-    stop = len(mask)
-    while stop and not mask[stop - 1]:
-        stop -= 1
-    start = stop
-    while start and mask[start - 1]:
-        start -= 1
-    return (start, stop) if 0 < start < stop else (0, 0)

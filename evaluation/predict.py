@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from curation import models
+from curation import losses
 from curation.chat import Messages, encode_prompts, length_batches, load_tokenizer
 from curation.models import alike_batches, has_virtual_tokens, load_causal_lm, pad_batch
 from curation.progress import Progress, Report, silent
@@ -137,9 +137,9 @@ def predict_losses(
     predictor: Predictor, chats: Sequence[Messages], *, report: Report = silent
 ) -> list[Loss]:
     """`answer_losses` with a model that is already loaded."""
-    losses = models.answer_losses(predictor.model, predictor.tokenizer, chats, report=report)
+    found = losses.answer_losses(predictor.model, predictor.tokenizer, chats, report=report)
     sizes = [len(chat[-1]["content"].encode()) for chat in chats]
-    return [Loss(*(loss or (None, None)), n) for loss, n in zip(losses, sizes, strict=True)]
+    return [Loss(*(loss or (None, None)), n) for loss, n in zip(found, sizes, strict=True)]
 
 
 def _generate(

@@ -16,7 +16,8 @@ from typing import Any
 import polars as pl
 
 from curation.chat import load_tokenizer, quiet_libraries
-from curation.models import answer_losses, attach_adapter, is_whole
+from curation.losses import answer_losses
+from curation.models import attach_adapter, is_whole
 from curation.pairs import HELD, LEFT, TRAINED
 from curation.progress import Report, silent
 from curation.rows import dialogue

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from curation.chat import hold_special
-from curation.models import answer_losses, span_losses
+from curation.losses import answer_losses, span_losses
 from curation.progress import Report, silent
 from curation.rows import ANSWER
 from training.tokens import TOKENS_SCHEMA

@@ -11,7 +11,8 @@ from pathlib import Path
 import polars as pl
 
 from curation.chat import load_tokenizer
-from curation.models import answer_losses, load_causal_lm
+from curation.losses import answer_losses
+from curation.models import load_causal_lm
 from curation.plugins import plugin
 from curation.scorers._base import ScoreContext
 

@@ -6,7 +6,8 @@ import polars as pl
 import pytest
 
 from curation.chat import load_tokenizer
-from curation.models import answer_losses, load_causal_lm
+from curation.losses import answer_losses
+from curation.models import load_causal_lm
 from curation.rows import dialogue, make_row, rows_frame
 from curation.scorers._base import ScoreContext
 from curation.scorers.ifd import ifd

@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 
 from curation.chat import encode_chats, length_batches, load_tokenizer
-from curation.models import answer_losses, load_causal_lm
+from curation.losses import answer_losses
+from curation.models import load_causal_lm
 from curation.rows import dialogue, make_row, rows_frame
 from curation.scorers._base import ScoreContext
 from curation.scorers.model_perplexity import model_perplexity

@@ -97,7 +97,7 @@ AIMS = {LOOP: 400, BULK: 30, RENSA: 8}
 """How many times as fast ours is to be."""
 RECALL_7, RECALL_8 = 0.999, 1.0
 EXPONENT, MB_A_MILLION = 1.05, 300.0
-MOST_ROWS = {"utterances": 10**7, "zh300": 10**6}
+MOST_ROWS = {"utterances": 10**7, "zh300": 10**6, "en300": 10**7}
 """Rows that are drawn to see growth; of other data 100,000."""
 CANDIDATES = (
     Candidate(OURS, "use_winnow.py", "texts", 10**7),
@@ -210,7 +210,7 @@ def _measure(
     args: argparse.Namespace,
 ) -> Measured:
     part = frame.head(candidate.most)
-    found = run(candidate, kind, part, args)
+    found = run(candidate, kind, part.lazy(), args)
     dropped = dict(found["dropped"])
     if candidate.setting == "signatures":
         bands = sign_keys(part["text"], threshold=args.threshold, engine="kernel")
@@ -224,7 +224,7 @@ def _measure(
 
 
 def run(
-    candidate: Candidate, kind: str, frame: pl.DataFrame, args: argparse.Namespace
+    candidate: Candidate, kind: str, texts: pl.LazyFrame, args: argparse.Namespace
 ) -> dict[str, Any]:
     """What a candidate's script finds of these rows, in a process and a folder of its own."""
     python = environment(candidate.environment, args.cache)
@@ -232,10 +232,11 @@ def run(
         folder = Path(name)
         path = folder / ("rows.jsonl" if candidate.environment else "rows.parquet")
         if candidate.environment:
+            frame = texts.select("text").collect()
             sizes = [gram_size(text) for text in frame["text"]]
-            frame.select("text", size=pl.Series(sizes)).write_ndjson(path)
+            frame.with_columns(size=pl.Series(sizes)).write_ndjson(path)
         else:
-            frame.write_parquet(path)
+            texts.sink_parquet(path)
         model = args.semhash_model if candidate.environment == "semhash" else ""
         command = [
             python, PEERS / candidate.script, path, folder / "found.json",
@@ -300,8 +301,8 @@ def grow(kind: str, sizes: list[int], args: argparse.Namespace) -> str:
     notes: list[str] = []
     for rows in sizes:
         say(f"{kind}: {rows:,} rows")
-        frame = pl.read_parquet(read_texts(kind, rows, args.cache / "texts", seed=args.seed))
-        found = run(CANDIDATES[0], kind, frame, args)
+        texts = pl.scan_parquet(read_texts(kind, rows, args.cache / "texts", seed=args.seed))
+        found = run(CANDIDATES[0], kind, texts, args)
         seconds = found["cpu_s"]
         power = ""
         if before:

@@ -11,20 +11,24 @@ import random
 from collections.abc import Callable
 from functools import cache, partial
 from itertools import accumulate
+from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
+from pyarrow.parquet import ParquetWriter
 
 from curation.similarity import gram_size, jaccard
 from curation.text import text_keys
 
-CHUNK = 1_000
+CHUNK, AT_ONCE = 1_000, 100
+"""Rows of a chunk, and chunks that a process draws at a time."""
 BANDS = ((0.5, 0.6), (0.6, 0.7), (0.7, 0.8), (0.8, 0.9), (0.9, 1.0))
 NEAR, MEANING = 25, 25
 """Edited texts of each band, and pairs that differ in meaning, in a chunk."""
 SCHEMA = pl.Schema({"text": pl.String, "family": pl.Int64, "plant": pl.String})
 """A plant is single | near | meaning; near-duplicates of one text are a family."""
+ARROW = SCHEMA.to_frame().to_arrow().schema
 TURNS = {
     "zh": (("打开", "关闭"), ("调到26度", "调到22度"), ("要提醒我", "不要提醒我")),
     "en": (("switch it on", "switch it off"), ("set 26 c", "set 22 c"), ("do it", "do not do it")),
@@ -61,12 +65,21 @@ def read_texts(kind: str, rows: int, folder: Path, *, seed: int = 0) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{kind}-{rows}-{seed}.parquet"
     if not path.exists():
-        chunks = (draw_chunk(kind, i, seed=seed) for i in range(rows // CHUNK))
-        frame = pl.concat([pl.DataFrame(chunk, schema=SCHEMA, orient="row") for chunk in chunks])
-        part = path.with_suffix(".part")
-        frame.with_columns(text_keys(frame["text"])).write_parquet(part)
+        part, draw = path.with_suffix(".part"), partial(_draw_frame, kind, seed)
+        starts = range(0, rows // CHUNK, AT_ONCE)
+        numbers = [range(at, min(at + AT_ONCE, rows // CHUNK)) for at in starts]
+        with get_context("spawn").Pool() as pool, ParquetWriter(part, ARROW) as out:
+            for frame in pool.imap(draw, numbers):
+                out.write_table(frame.to_arrow())
         part.replace(path)
     return path
+
+
+def _draw_frame(kind: str, seed: int, numbers: range) -> pl.DataFrame:
+    """Some chunks as they are written."""
+    rows = [row for number in numbers for row in draw_chunk(kind, number, seed=seed)]
+    frame = pl.DataFrame(rows, schema=SCHEMA, orient="row")
+    return frame.with_columns(text_keys(frame["text"]))
 
 
 def draw_chunk(kind: str, number: int, *, seed: int = 0) -> list[tuple[str, int, str]]:

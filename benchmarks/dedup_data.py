@@ -68,7 +68,10 @@ def read_texts(kind: str, rows: int, folder: Path, *, seed: int = 0) -> Path:
         part, draw = path.with_suffix(".part"), partial(_draw_frame, kind, seed)
         starts = range(0, rows // CHUNK, AT_ONCE)
         numbers = [range(at, min(at + AT_ONCE, rows // CHUNK)) for at in starts]
-        with get_context("spawn").Pool() as pool, ParquetWriter(part, ARROW) as out:
+        with (
+            get_context("spawn").Pool() as pool,
+            ParquetWriter(part, ARROW, compression="zstd") as out,
+        ):
             for frame in pool.imap(draw, numbers):
                 out.write_table(frame.to_arrow())
         part.replace(path)

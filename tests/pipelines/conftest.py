@@ -3,10 +3,14 @@
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 import pytest
+
+from pipelines.cli import main
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "tests" / "tiny" / "tiny.yaml"
@@ -23,6 +27,19 @@ class Project:
     def store(self) -> Path:
         return self.folder / ".winnow"
 
+    def ask(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run `winnow` in this process, for commands that begin no run: nothing is loaded anew."""
+        out, err = StringIO(), StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            patch.chdir(self.folder)
+            for name, value in self.ours(**environment).items():
+                patch.setenv(name, value)
+            try:
+                code = main(arguments)
+            except SystemExit as stop:  # what argparse ends `--help` with
+                code = int(stop.code or 0)
+        return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
     def winnow(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run `winnow` as a user would; the recipe is named by the environment."""
         return subprocess.run(self.command(*arguments), **self.process(**environment), timeout=300)
@@ -34,11 +51,14 @@ class Project:
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "pipelines.cli", *arguments]
 
+    def ours(self, **environment: str) -> dict[str, str]:
+        return {"WINNOW_RECIPE": str(self.recipe), "PYTHONPATH": str(ROOT), **environment}
+
     def process(self, **environment: str) -> dict:
-        ours = {"WINNOW_RECIPE": str(self.recipe), "PYTHONPATH": str(ROOT), **environment}
+        threads = {"POLARS_MAX_THREADS": str(os.cpu_count())}
         return {
             "cwd": self.folder,
-            "env": {**os.environ, **ours},
+            "env": {**os.environ, **threads, **self.ours(**environment)},
             "stdout": subprocess.PIPE,
             "stderr": subprocess.PIPE,
             "text": True,

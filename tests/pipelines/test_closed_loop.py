@@ -108,7 +108,7 @@ def newest(project: Project) -> Version:
 
 
 def trace(project: Project, prompt: str) -> dict[str, Any]:
-    done = project.winnow("lineage", "trace", prompt, "--json")
+    done = project.ask("lineage", "trace", prompt, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

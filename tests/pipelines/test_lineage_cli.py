@@ -21,7 +21,7 @@ def learned(built):
 
 
 def ask(project, *words, code=0):
-    done = project.winnow("lineage", *words)
+    done = project.ask("lineage", *words)
     assert done.returncode == code, done.stdout + done.stderr
     return done
 

@@ -41,13 +41,13 @@ def deliver(project, recipe):
     ]
     file = project.folder / "cases.jsonl"
     file.write_text("".join(json.dumps(case, ensure_ascii=False) + "\n" for case in cases))
-    done = project.winnow("bad-cases", "add", str(file), WINNOW_RECIPE=recipe)
+    done = project.ask("bad-cases", "add", str(file), WINNOW_RECIPE=recipe)
     assert done.returncode == 0, done.stderr
 
 
 def explain(project, row, environment):
     """What `winnow lineage why` says of one row."""
-    done = project.winnow("lineage", "why", row["id"], "--json", **environment)
+    done = project.ask("lineage", "why", row["id"], "--json", **environment)
     assert done.returncode == 0, done.stdout + done.stderr
     (answer,) = json.loads(done.stdout)
     return answer

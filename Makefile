@@ -33,7 +33,7 @@ SCRATCH = $(shell test "$$(df -Pm /dev/shm 2>/dev/null | awk 'NR == 2 {print $$4
 
 test: export PYTHONDONTWRITEBYTECODE :=
 test: lint  ## lint, then every test, two at a time
-	@work=$$(mktemp -d "$(SCRATCH)/winnow-XXXXXX") && trap 'rm -rf "$$work"' EXIT INT TERM \
+	@work=$$(mktemp -d "$(SCRATCH)/wn-XXXXXX") && trap 'rm -rf "$$work"' EXIT INT TERM \
 		&& TMPDIR=$$work $(VENV)/bin/python -m pytest -n 2 --dist worksteal
 
 lint: $(STAMP)  ## ruff and pyright

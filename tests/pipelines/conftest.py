@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from curation.locks import unlock_writer
 from pipelines.cli import main
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +29,7 @@ class Project:
         return self.folder / ".winnow"
 
     def ask(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run `winnow` in this process, for commands that begin no run: nothing is loaded anew."""
+        """Run `winnow` in this process, where nothing is loaded anew: for all but whole runs."""
         out, err = StringIO(), StringIO()
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
             patch.chdir(self.folder)
@@ -38,6 +39,7 @@ class Project:
                 code = main(arguments)
             except SystemExit as stop:  # what argparse ends `--help` with
                 code = int(stop.code or 0)
+        unlock_writer(self.store)  # as the end of a process does
         return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
     def winnow(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -80,7 +82,7 @@ def project(tmp_path) -> Project:
 def built(tmp_path_factory) -> Project:
     """A project whose whole tiny graph was built twice: v1, and v2 after the bad cases of v1."""
     project = make_project(tmp_path_factory.mktemp("built"))
-    for _ in range(2):
-        done = project.winnow("run")
+    for run in (project.winnow, project.ask):
+        done = run("run")
         assert done.returncode == 0, done.stdout + done.stderr
     return project

@@ -44,7 +44,7 @@ def test_each_scorer_has_a_line_and_programs_get_the_numbers(project):
     judge(project, 120)
     nothing = project.ask("aurocs")
     assert nothing.returncode == 1 and "nothing is fitted yet" in nothing.stderr
-    done = project.winnow("run", "--select", "facts/ensemble", "kept_rows")
+    done = project.ask("run", "--select", "facts/ensemble", "kept_rows")
     assert done.returncode == 0, done.stdout + done.stderr
     shown = project.ask("aurocs").stdout
     assert "120 of 100 verdicts" in shown
@@ -63,7 +63,7 @@ def test_too_few_verdicts_are_counted(project):
     judge(project, 60)
     with (project.recipe.parent / "verdicts.jsonl").open("a") as file:
         file.write("{\n")
-    assert project.winnow("run", "--select", "facts/ensemble").returncode == 0
+    assert project.ask("run", "--select", "facts/ensemble").returncode == 0
     shown = project.ask("aurocs").stdout
     assert "60 of 100 verdicts" in shown and "nothing is fitted" in shown
     assert "broken 1, the first verdicts.jsonl:61: " in shown

@@ -38,17 +38,17 @@ def test_what_one_machine_built_in_a_bucket_is_unchanged_on_another(project, s3)
     assert len(building) < 25 * len(STAGES) and len(recalling) < 20 * len(STAGES)
     assert not {m for m, path in recalling if m == "PUT" and "/refs/" in path}
 
-    checked = second.ask("store", "check", "--json", **here)
+    checked = second.winnow("store", "check", "--json", **here)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert json.loads(checked.stdout)["damage"] == []
     out = second.folder / "rows.jsonl"
-    assert second.ask("export", "unique_rows", "--to", str(out), **here).returncode == 0
+    assert second.winnow("export", "unique_rows", "--to", str(out), **here).returncode == 0
     assert out.read_text(encoding="utf-8").count("\n") > 100
 
 
 def test_a_bucket_out_of_reach_is_one_line(project, s3):
     nowhere = {**s3.environment, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
-    done = project.ask("store", "pins", "--store", PLACE, **nowhere)
+    done = project.winnow("store", "pins", "--store", PLACE, **nowhere)
     assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1
     assert "cannot be used" in done.stderr and "not-a-real-secret" not in done.stderr
 

@@ -54,7 +54,7 @@ def test_a_run_without_a_change_computes_nothing(built):
     # The bad cases of v2 are new, so a third version is due; after it, nothing is.
     outcomes = []
     for _ in range(4):
-        done = built.winnow("run")
+        done = built.ask("run")
         outcomes.append(done.stdout.splitlines()[-2])
         if outcomes[-1].startswith("0 computed"):
             break
@@ -80,14 +80,14 @@ def test_a_failed_check_publishes_nothing_and_exits_with_one(built, tmp_path):
     recipe = tmp_path / "strict.yaml"
     text = built.recipe.read_text().replace("length <= 400", "length <= 20")
     recipe.write_text(text.replace("path: ", f"path: {built.recipe.parent}/"))
-    done = built.winnow("run", "--select", "kept_rows", WINNOW_RECIPE=str(recipe))
+    done = built.ask("run", "--select", "kept_rows", WINNOW_RECIPE=str(recipe))
     assert done.returncode == 1
     (line,) = done.stderr.strip().splitlines()
     assert "length <= 20" in line and "at most 30%" in line
 
 
 def test_one_asset_alone_says_what_it_needs(project):
-    done = project.winnow("run", "--select", "kept_rows")
+    done = project.ask("run", "--select", "kept_rows")
     assert done.returncode == 2
     assert "has not been built yet" in done.stderr and "Traceback" not in done.stderr
 

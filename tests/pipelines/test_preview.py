@@ -47,7 +47,7 @@ def test_a_build_by_the_rules_keeps_what_the_preview_said(built, tmp_path: Path)
     shutil.copytree(TINY.parent, tmp_path, dirs_exist_ok=True)
     recipe |= {"keep": said["rules"], "guard": {"max_share": 1.0}}
     project.recipe.write_text(yaml.safe_dump(recipe, allow_unicode=True), encoding="utf-8")
-    assert project.winnow("run", "--select", "kept_rows").returncode == 0
+    assert project.ask("run", "--select", "kept_rows").returncode == 0
     enter, leave = ({row["id"] for row in said[f"{side}_rows"]} for side in ("enter", "leave"))
     assert kept(project) == (before | enter) - leave
 

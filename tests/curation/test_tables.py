@@ -4,7 +4,7 @@ from unittest.mock import patch
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow.parquet import ParquetFile
 
@@ -61,18 +61,19 @@ def test_a_table_grown_by_changes_is_the_table_written_whole(tmp_path_factory, h
 
 CHANGES = st.lists(
     st.tuples(
-        st.dictionaries(st.integers(0, 130), st.sampled_from(["甲", "b"]), max_size=8),
-        st.sets(st.integers(0, 130), max_size=8),
+        st.dictionaries(st.integers(0, 400), st.sampled_from(["甲", "b"]), max_size=8),
+        st.sets(st.integers(0, 400), max_size=8),
     ),
     min_size=4,
     max_size=12,
 )
 
 
-@given(CHANGES, st.sampled_from(["by id", "by row with ids", "by row"]), st.integers(0, 130))
+@settings(max_examples=20)  # each writes a dozen versions, of some forty slices each
+@given(CHANGES, st.sampled_from(["by id", "by row with ids", "by row"]), st.integers(0, 400))
 def test_merged_parts_say_what_they_said_apart(tmp_path_factory, changes, kind, asked):
     """Rows come, change and leave while parts and their slices are few and small."""
-    now = {i: "甲" for i in range(100)}
+    now = {i: "甲" for i in range(300)}
     folder, columns = tmp_path_factory.mktemp("store"), ["id", "n"]
     grown, histories = Store(folder / "grown"), [dict(now)]
     for upserts, gone in changes:

@@ -1,8 +1,10 @@
 """A recipe with its files and a store, built stage by stage without Dagster, its work counted."""
 
+import copy
 import json
 import random
 import re
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -55,6 +57,14 @@ class Project:
         for name in sections.get("sources", RECIPE["sources"]):
             (folder / name).mkdir()
         self.change(**sections)
+
+    def copy(self, folder: Path) -> "Project":
+        """The same in another folder, with its files and all that it built."""
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        again = copy.copy(self)
+        again.folder, again.store = folder, Store(folder / "store")
+        again.change()
+        return again
 
     def change(self, **sections: Any) -> None:
         """Write the recipe anew with these sections in place of what it said."""

@@ -53,9 +53,14 @@ def require_same(project: Project, again: Store) -> None:
     assert ours.data_version == theirs.data_version
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Project:
+    return build(tmp_path_factory.mktemp("spread"), tiny_base)
+
+
 @pytest.fixture
-def project(tmp_path: Path, tiny_base: Path) -> Project:
-    return build(tmp_path, tiny_base)
+def project(built: Project, tmp_path: Path) -> Project:
+    return built.copy(tmp_path)
 
 
 def drawn(project: Project) -> dict[str, float]:

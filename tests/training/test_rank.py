@@ -36,8 +36,8 @@ def spec(base: Path, folder: Path, **options: Any) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def alone(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What one process comes to: this one."""
-    options = OPTIONS | LOOKED | {"base_model": tiny_base}
-    return train_sft(ROWS, out=tmp_path_factory.mktemp("alone"), **options)
+    out = tmp_path_factory.mktemp("alone")
+    return train_sft(ROWS, base_model=tiny_base, out=out, **OPTIONS, **LOOKED)
 
 
 @pytest.mark.parametrize("shard", ["no", "fsdp"])

@@ -7,22 +7,13 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from assets.recipe import RecipeError
 from curation.semantic import semantic_copies
 from curation.store import Made, Store, Version
-from tests.assets._project import (
-    PLAIN,
-    SEEDS,
-    SOURCES,
-    Project,
-    command,
-    deliver,
-    hand_on_exam,
-    talk,
-)
+from tests.assets._project import PLAIN, SEEDS, SOURCES, Project, command, deliver, talk
 from tests.curation.test_guard_model import WORDS
 from tests.curation.test_vectors import encoder  # noqa: F401 (a fixture)
 
@@ -40,12 +31,11 @@ def ask(i: int) -> dict[str, str]:
 
 
 def fresh_build(project: Project, folder: Path) -> Store:
-    """A store begun now with the topics of the project and its memory of the exam."""
+    """A store begun now, to which the project's topics were handed on."""
     again = Store(folder)
     topics = project.head(STEPS[0])
     made, how = Made({"topics": topics.table("topics")}), topics.manifest["how"]
     again.publish(again.write_version(topics.name, made, inputs={}, how=how))
-    hand_on_exam(project, again)
     project.build(store=again, last="kept_rows")
     return again
 
@@ -97,7 +87,6 @@ DELIVERY = st.tuples(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
-@example([("write", "traffic", "1.jsonl", [ask(3)]), ("write", "traffic", "1.jsonl", [ask(9)])])
 @given(st.lists(DELIVERY, min_size=1, max_size=3))
 def test_a_store_that_grew_says_what_a_fresh_one_says_by_the_same_topics(tiny_base, deliveries):
     with TemporaryDirectory() as folder:

@@ -90,7 +90,7 @@ def build_asset(runtime: Runtime, stage: Stage) -> dg.AssetsDefinition:
             if name in stage.checks
         ]
         if tags := outcome.version.values.get("run_tags"):
-            context.instance.add_run_tags(context.run_id, tags)
+            context.instance.add_run_tags(context.run.run_id, tags)
         yield dg.MaterializeResult(
             asset_key=key,
             data_version=dg.DataVersion(outcome.version.data_version),

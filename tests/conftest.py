@@ -4,13 +4,15 @@ import os
 import random
 from pathlib import Path
 
+# Tables and models this small gain nothing from a second thread, and lose minutes to it. Read when
+# Polars is imported; runs of `winnow` in processes of their own (tests/pipelines) have all threads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("POLARS_MAX_THREADS", "1")
+
 import polars as pl
 import pytest
 
 from curation.rows import dialogue, make_row, rows_frame
-
-# A model this small gains nothing from a second thread, and on a busy machine loses minutes to it.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 WORDS = "天地玄黄宇宙洪荒日月盈昃辰宿列张寒来暑往秋收冬藏"
 

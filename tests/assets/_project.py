@@ -1,8 +1,10 @@
 """A recipe with its files and a store, built stage by stage without Dagster, its work counted."""
 
+import copy
 import json
 import random
 import re
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from assets.graph import build_stages
 from assets.recipe import load_recipe
 from assets.stage import Job, run_stage
 from curation.accounts import prove_chain
-from curation.store import Store, Version
+from curation.store import Made, Store, Version
 
 LAST = "training_set"
 WORK = re.compile(r"(\w+): ([\d,]+) rows to do, ([\d,]+) were done before")
@@ -55,6 +57,14 @@ class Project:
         for name in sections.get("sources", RECIPE["sources"]):
             (folder / name).mkdir()
         self.change(**sections)
+
+    def copy(self, folder: Path) -> "Project":
+        """The same in another folder, with its files and all that it built."""
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        again = copy.copy(self)
+        again.folder, again.store = folder, Store(folder / "store")
+        again.change()
+        return again
 
     def change(self, **sections: Any) -> None:
         """Write the recipe anew with these sections in place of what it said."""
@@ -123,6 +133,14 @@ PLAIN = {
     "keep": ["length <= 55", "not label_conflict"],
     "guard": {"max_share": 1.0},
 }
+
+
+def hand_on_exam(project: Project, fresh: Store) -> None:
+    """Let a store begun now know what was once in the project's exam, and is trained on no more."""
+    head = project.head("split_rows")
+    made = Made(tables={"once": head.table("once")})
+    how = {**head.manifest["how"], "code": ""}
+    fresh.publish(fresh.write_version(head.name, made, inputs={}, how=how))
 
 
 def case_of(line: Any) -> dict[str, Any]:

@@ -35,18 +35,23 @@ def release(project: Project, number: int) -> None:
     project.store.publish(version)
 
 
-@pytest.fixture
-def project(tmp_path: Path, tiny_base: Path) -> Project:
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Project:
     """v1 of a project whose rows are so few that every kept one is trained on."""
     task = RECIPE["task"] | {"closed": {"do": ["打开"]}}
     sources = {"gold": GOLD, **RECIPE["sources"]}
-    project = Project(tmp_path, tiny_base, sources=sources, task=task)
+    project = Project(tmp_path_factory.mktemp("causes"), tiny_base, sources=sources, task=task)
     project.write("gold/1.jsonl", [command("后视镜")])
     project.write("seeds/1.jsonl", [*SEEDS, LONG, FRAMED])
     project.write("general/1.jsonl", talk(5))
     project.build()
     release(project, 1)
     return project
+
+
+@pytest.fixture
+def project(built: Project, tmp_path: Path) -> Project:
+    return built.copy(tmp_path)
 
 
 def compare(project):

@@ -31,16 +31,21 @@ from tests.assets._project import (
 )
 
 
-@pytest.fixture
-def project(tmp_path: Path, tiny_base: Path) -> Project:
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Project:
     """A built project of some hundred rows, with a scorer that learns from a frozen reference."""
     scorers = {**RECIPE["scorers"], "perplexity": {}}
-    project = Project(tmp_path, tiny_base, scorers=scorers)
+    project = Project(tmp_path_factory.mktemp("delta"), tiny_base, scorers=scorers)
     project.write("seeds/1.jsonl", SEEDS)
     project.write("general/1.jsonl", talk(200))
     project.write("general/2.jsonl", talk(100, start=200))
     project.build()
     return project
+
+
+@pytest.fixture
+def project(built: Project, tmp_path: Path) -> Project:
+    return built.copy(tmp_path)
 
 
 def test_new_rows_cost_each_step_exactly_as_many(project):

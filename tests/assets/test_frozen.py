@@ -1,5 +1,7 @@
 """What judges rows stays as it was, and so does a base model made here: new rows alone cost."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.assets._project import LAST, SEEDS, Project, command, talk
@@ -7,12 +9,13 @@ from tests.assets._project import LAST, SEEDS, Project, command, talk
 FROZEN = ("base_model", "reference", "reward_model")
 
 
-@pytest.fixture
-def project(tmp_path) -> Project:
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A built project whose base model, reward model and reference are all made in it."""
+    folder = tmp_path_factory.mktemp("frozen")
     project = Project(
-        tmp_path,
-        tmp_path,
+        folder,
+        folder,
         train={"base_model": "demo"},
         demo_model={"steps": 2, "hidden": 16, "layers": 1, "vocab_size": 300},
         reward_model={"epochs": 1},
@@ -23,6 +26,11 @@ def project(tmp_path) -> Project:
     project.write("general/1.jsonl", talk(40))
     project.build()
     return project
+
+
+@pytest.fixture
+def project(built: Project, tmp_path: Path) -> Project:
+    return built.copy(tmp_path)
 
 
 def made_of(project: Project) -> dict[str, str]:

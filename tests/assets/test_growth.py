@@ -17,7 +17,7 @@ from curation.lineage import explain_row
 from curation.once import REASON, name_prompts
 from curation.reviews import add_verdicts
 from curation.rows import dialogue, row_id
-from curation.store import Made, Store
+from curation.store import Store
 from tests.assets._project import (
     HAN,
     LAST,
@@ -28,6 +28,7 @@ from tests.assets._project import (
     case_of,
     command,
     deliver,
+    hand_on_exam,
     require_books,
     require_same,
     talk,
@@ -141,10 +142,7 @@ def require_as_fresh(grown: Project, fresh: Store, was: pl.DataFrame) -> pl.Data
 
 def require_same_with_memory(grown: Project, fresh: Store) -> None:
     """What a store comes to that begins with nothing but what the grown one remembers."""
-    head = grown.head("split_rows")
-    made = Made(tables={"once": head.table("once")})
-    how = {**head.manifest["how"], "code": ""}
-    fresh.publish(fresh.write_version(head.name, made, inputs={}, how=how))
+    hand_on_exam(grown, fresh)
     grown.build(store=fresh)
     require_same(grown, fresh)
 

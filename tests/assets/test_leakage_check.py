@@ -20,10 +20,10 @@ EDGES = pl.DataFrame(
 )
 
 
-@pytest.fixture
-def project(tmp_path: Path, tiny_base: Path) -> Project:
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Project:
     """A built project with an exam of two rows, Chinese and English; two more were in it once."""
-    project = Project(tmp_path, tiny_base, sources=SOURCES)
+    project = Project(tmp_path_factory.mktemp("leakage"), tiny_base, sources=SOURCES)
     project.write("seeds/1.jsonl", SEEDS)
     project.write("general/1.jsonl", talk(30))
     project.write("exam/1.jsonl", [*ASKED, *GONE])
@@ -32,6 +32,11 @@ def project(tmp_path: Path, tiny_base: Path) -> Project:
     project.write("exam/1.jsonl", ASKED)
     project.build()
     return project
+
+
+@pytest.fixture
+def project(built: Project, tmp_path: Path) -> Project:
+    return built.copy(tmp_path)
 
 
 def plant(project: Project, name: str, **tables: pl.DataFrame) -> None:

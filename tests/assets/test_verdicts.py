@@ -38,15 +38,20 @@ FRAMED = {**command("副驾座椅通风"), "prompt": "麻烦你现在打开一�
 """Another frame, so that the augmenter has something to make of each seed."""
 
 
-@pytest.fixture
-def project(tmp_path: Path, tiny_base: Path) -> Project:
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Project:
     """A built project in which two prompts have two answers each."""
     task = RECIPE["task"] | {"closed": {"do": ["打开"]}}
-    project = Project(tmp_path, tiny_base, **PLAIN, task=task)
+    project = Project(tmp_path_factory.mktemp("verdicts"), tiny_base, **PLAIN, task=task)
     project.write("seeds/1.jsonl", [*SEEDS, *ZH, *EN, FRAMED])
     project.write("general/1.jsonl", talk(60))
     project.build()
     return project
+
+
+@pytest.fixture
+def project(built: Project, tmp_path: Path) -> Project:
+    return built.copy(tmp_path)
 
 
 def id_of(project: Project, record: dict[str, str]) -> str:

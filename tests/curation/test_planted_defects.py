@@ -33,16 +33,13 @@ Pair = tuple[str, str]
 Defect = Callable[[str, str, random.Random], Pair]
 
 
-def pairs_of(source: str) -> list[Pair]:
-    return [turns(record) for record in drawn(source)]
-
-
-DOMAIN = pairs_of("traffic") + pairs_of("test")
+DOMAIN = [turns(record) for source in ("traffic", "test") for record in drawn(source)]
+SKILLS = drawn("general")
 CHAT = [json.loads(line) for line in (DATA / "general.jsonl").read_text("utf-8").splitlines()]
 GENERAL = [(c["instruction"] + c.get("input", ""), c["output"]) for c in CHAT]
-GENERAL += pairs_of("general")[:800]
+GENERAL += map(turns, SKILLS[:800])
 # What should be declined is labelled so; a refusal planted elsewhere is not.
-LABELS = {turns(r): r["category"] for r in drawn("general")}
+LABELS = {turns(r): r["category"] for r in SKILLS}
 LABELS |= {
     (c["instruction"] + c.get("input", ""), c["output"]): c.get("category", "") for c in CHAT
 }

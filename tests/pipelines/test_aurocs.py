@@ -42,20 +42,20 @@ def judge(project: Project, n: int) -> None:
 
 def test_each_scorer_has_a_line_and_programs_get_the_numbers(project):
     judge(project, 120)
-    nothing = project.winnow("aurocs")
+    nothing = project.ask("aurocs")
     assert nothing.returncode == 1 and "nothing is fitted yet" in nothing.stderr
-    done = project.winnow("run", "--select", "facts/ensemble", "kept_rows")
+    done = project.ask("run", "--select", "facts/ensemble", "kept_rows")
     assert done.returncode == 0, done.stdout + done.stderr
-    shown = project.winnow("aurocs").stdout
+    shown = project.ask("aurocs").stdout
     assert "120 of 100 verdicts" in shown
     for name in ("length", "repetition", "special_tokens", "task_valid", "ensemble"):
         assert f"\n  {name} " in shown
-    said = json.loads(project.winnow("aurocs", "--json").stdout)
+    said = json.loads(project.ask("aurocs", "--json").stdout)
     aurocs = {line["scorer"]: line for line in said["aurocs"]}
     assert aurocs["length"]["auroc"] == 0 and aurocs["ensemble"]["auroc"] > 0.95
     assert 0 == aurocs["length"]["low"] < aurocs["length"]["high"] < 0.1
     assert said["verdicts"]["accepted"] + said["verdicts"]["rejected"] == 120
-    preview = project.winnow("preview", "ensemble >= 0.9", "--json")
+    preview = project.ask("preview", "ensemble >= 0.9", "--json")
     assert json.loads(preview.stdout)["leave"] > 0
 
 
@@ -63,12 +63,12 @@ def test_too_few_verdicts_are_counted(project):
     judge(project, 60)
     with (project.recipe.parent / "verdicts.jsonl").open("a") as file:
         file.write("{\n")
-    assert project.winnow("run", "--select", "facts/ensemble").returncode == 0
-    shown = project.winnow("aurocs").stdout
+    assert project.ask("run", "--select", "facts/ensemble").returncode == 0
+    shown = project.ask("aurocs").stdout
     assert "60 of 100 verdicts" in shown and "nothing is fitted" in shown
     assert "broken 1, the first verdicts.jsonl:61: " in shown
 
 
 def test_a_recipe_without_an_ensemble_is_told_how_to_have_one(built):
-    done = built.winnow("aurocs")
+    done = built.ask("aurocs")
     assert done.returncode == 2 and "add `ensemble: {verdicts: FILE}`" in done.stderr

@@ -42,18 +42,18 @@ def test_every_help_shows_an_example(command, capsys):
     ],
 )
 def test_a_users_mistake_is_one_line_and_exit_code_two(built, arguments):
-    done = built.winnow(*arguments)
+    done = built.ask(*arguments)
     assert done.returncode == 2, done.stdout + done.stderr
     assert len(done.stderr.strip().splitlines()) == 1 and "Traceback" not in done.stderr
 
 
 def test_check_names_the_assets(built):
-    done = built.winnow("check")
+    done = built.ask("check")
     assert done.returncode == 0 and "kept_rows" in done.stdout
 
 
 def test_a_question_about_a_row_is_answered_in_words(built):
-    done = built.winnow("lineage", "why", "打开空调")
+    done = built.ask("lineage", "why", "打开空调")
     assert done.returncode == 0 and "trained on" in done.stdout and "seeds.jsonl:1" in done.stdout
 
 
@@ -64,30 +64,30 @@ def test_a_dropped_merged_or_quarantined_row_says_why(built):
         "关闭天窗": "quarantined at dirt.jsonl:4",
     }
     for text, verdict in said.items():
-        answers = json.loads(built.winnow("lineage", "why", text, "--json").stdout)
+        answers = json.loads(built.ask("lineage", "why", text, "--json").stdout)
         assert any(answer["verdict"].startswith(verdict) for answer in answers), answers
 
 
 def test_an_unknown_row_is_said_and_exits_with_one(built):
-    done = built.winnow("lineage", "why", "no such text anywhere")
+    done = built.ask("lineage", "why", "no such text anywhere")
     assert done.returncode == 1 and "no row has this id or text" in done.stderr
 
 
 def test_the_rows_of_a_model_lead_to_their_parents(built):
-    done = built.winnow("lineage", "rows", "v2", "--where", "origin = 'transform'", "--json")
+    done = built.ask("lineage", "rows", "v2", "--where", "origin = 'transform'", "--json")
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert rows and all(row["parents"] for row in rows)
 
 
 def test_the_difference_of_two_models_names_its_causes(built):
-    said = json.loads(built.winnow("lineage", "diff", "v1", "v2", "--json").stdout)
+    said = json.loads(built.ask("lineage", "diff", "v1", "v2", "--json").stdout)
     assert said["came"]["new bad case"] > 0 and "bad_cases" in said["inputs_changed"]
 
 
 @pytest.mark.parametrize("form", ["messages", "alpaca", "sharegpt", "csv", "parquet"])
 def test_export_writes_every_row(built, tmp_path, form):
     target = tmp_path / f"rows.{form}"
-    done = built.winnow("export", "training_set", "--to", str(target), "--format", form)
+    done = built.ask("export", "training_set", "--to", str(target), "--format", form)
     assert done.returncode == 0 and target.stat().st_size > 0
     version = Store(built.store).head("tiny/training_set")
     assert version is not None
@@ -98,14 +98,14 @@ def test_bad_cases_are_added_once_and_broken_ones_named(project):
     good = {"prompt": "打开空调", "gold": "{}", "predicted": "x"}
     file = project.folder / "cases.jsonl"
     file.write_text(json.dumps(good) + "\n{broken\n" + json.dumps({"prompt": "x"}) + "\n")
-    done = project.winnow("bad-cases", "add", str(file))
+    done = project.ask("bad-cases", "add", str(file))
     assert done.returncode == 0
     assert done.stdout.strip() == "1 new bad cases, 0 already known, 2 quarantined"
     assert [line.split(": ")[0] for line in done.stderr.splitlines()] == [
         "cases.jsonl:2",
         "cases.jsonl:3",
     ]
-    again = project.winnow("bad-cases", "add", str(file))
+    again = project.ask("bad-cases", "add", str(file))
     assert again.stdout.startswith("0 new bad cases, 1 already known")
 
 

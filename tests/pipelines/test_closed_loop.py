@@ -60,8 +60,8 @@ def project(built, tmp_path) -> Project:
 def test_a_delivered_bad_case_leads_to_a_version_that_says_what_became_of_it(project, monkeypatch):
     before = newest(project).values["number"]
     assert start(project, "dagster", "sensor", "start", SENSOR).wait(120) == 0
+    deliver(project, [LEARNED, REFUSED, HELD])  # else the sensor's next look is a minute later
     with daemon(project):
-        deliver(project, [LEARNED, REFUSED, HELD])
         monkeypatch.chdir(project.folder)
         run = wait_for_run(project)
     assert run.status is dg.DagsterRunStatus.SUCCESS, said_by_dagster(project)
@@ -108,7 +108,7 @@ def newest(project: Project) -> Version:
 
 
 def trace(project: Project, prompt: str) -> dict[str, Any]:
-    done = project.winnow("lineage", "trace", prompt, "--json")
+    done = project.ask("lineage", "trace", prompt, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

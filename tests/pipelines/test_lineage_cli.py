@@ -21,7 +21,7 @@ def learned(built):
 
 
 def ask(project, *words, code=0):
-    done = project.winnow("lineage", *words)
+    done = project.ask("lineage", *words)
     assert done.returncode == code, done.stdout + done.stderr
     return done
 
@@ -168,7 +168,7 @@ def test_nothing_found_is_one_line_and_exit_code_one(built, words):
 
 def test_before_the_first_model_rows_are_explained_and_models_are_missed(project):
     sources = [f"sources/{name}" for name in yaml.safe_load(TINY.read_text())["sources"]]
-    done = project.winnow("run", "--select", *sources, "rows")
+    done = project.ask("run", "--select", *sources, "rows")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "duplicates has not been built yet" in ask(project, "why", "打开空调").stdout
     assert "quarantined at dirt.jsonl:4" in ask(project, "why", "关闭天窗").stdout

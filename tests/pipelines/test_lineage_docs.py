@@ -40,7 +40,7 @@ SHOWN = commands(PAGE.read_text(encoding="utf-8"))
 
 def answer(project: Project, line: str) -> str:
     """What a command prints, with its exit code where it is not 0."""
-    done = project.winnow(*shlex.split(line)[1:])
+    done = project.ask(*shlex.split(line)[1:])
     text = "\n".join(cut(x) for x in (done.stdout + done.stderr).rstrip().splitlines())
     return text + "\n" + (f"exit {done.returncode}\n" if done.returncode else "")
 

@@ -41,13 +41,13 @@ def deliver(project, recipe):
     ]
     file = project.folder / "cases.jsonl"
     file.write_text("".join(json.dumps(case, ensure_ascii=False) + "\n" for case in cases))
-    done = project.winnow("bad-cases", "add", str(file), WINNOW_RECIPE=recipe)
+    done = project.ask("bad-cases", "add", str(file), WINNOW_RECIPE=recipe)
     assert done.returncode == 0, done.stderr
 
 
 def explain(project, row, environment):
     """What `winnow lineage why` says of one row."""
-    done = project.winnow("lineage", "why", row["id"], "--json", **environment)
+    done = project.ask("lineage", "why", row["id"], "--json", **environment)
     assert done.returncode == 0, done.stdout + done.stderr
     (answer,) = json.loads(done.stdout)
     return answer
@@ -73,14 +73,14 @@ def test_rows_of_a_language_model_lead_to_their_call_and_bad_case_and_are_paid_f
         recipe = write_recipe(project, server.base_url)
         environment = {"WINNOW_RECIPE": recipe, "TEST_KEY": "secret-of-this-test"}
         deliver(project, recipe)
-        done = project.winnow("run", "--select", *STAGES, **environment)
+        done = project.ask("run", "--select", *STAGES, **environment)
         assert done.returncode == 0, done.stdout + done.stderr
         paid = server.count
         assert paid > 0
         # Without its memo the stage works again, and every call comes from the ledger.
         for memo in (project.store / "memo").glob("*.json"):
             memo.unlink()
-        assert project.winnow("run", "--select", *STAGES, **environment).returncode == 0
+        assert project.ask("run", "--select", *STAGES, **environment).returncode == 0
         assert server.count == paid
     made = Store(project.store).head("tiny/augmented_rows")
     assert made is not None
@@ -105,7 +105,7 @@ def test_rows_of_a_language_model_lead_to_their_call_and_bad_case_and_are_paid_f
 
 def test_an_unset_key_is_said_before_any_work(project):
     recipe = write_recipe(project, "http://127.0.0.1:9/v1")
-    done = project.winnow("run", WINNOW_RECIPE=recipe)
+    done = project.ask("run", WINNOW_RECIPE=recipe)
     assert done.returncode == 2
     assert done.stderr.strip().endswith(
         "the environment variable TEST_KEY is not set; export TEST_KEY=…"

@@ -42,23 +42,23 @@ def test_a_build_by_the_rules_keeps_what_the_preview_said(built, tmp_path: Path)
     text = TINY.read_text(encoding="utf-8").replace("../..", str(TINY.parents[2]))
     before, recipe = kept(built), yaml.safe_load(text)
     loose = ["length <= 400", "length >= 12"]
-    said = json.loads(built.winnow("preview", *loose, "--json", "--limit", "1000").stdout)
+    said = json.loads(built.ask("preview", *loose, "--json", "--limit", "1000").stdout)
     assert said["enter"] + said["leave"] == len(said["enter_rows"]) + len(said["leave_rows"]) > 0
     shutil.copytree(TINY.parent, tmp_path, dirs_exist_ok=True)
     recipe |= {"keep": said["rules"], "guard": {"max_share": 1.0}}
     project.recipe.write_text(yaml.safe_dump(recipe, allow_unicode=True), encoding="utf-8")
-    assert project.winnow("run", "--select", "kept_rows").returncode == 0
+    assert project.ask("run", "--select", "kept_rows").returncode == 0
     enter, leave = ({row["id"] for row in said[f"{side}_rows"]} for side in ("enter", "leave"))
     assert kept(project) == (before | enter) - leave
 
 
 def test_what_is_no_rule_is_one_line_and_no_change_is_said(built):
-    wrong = built.winnow("preview", "perplexety < 1")
+    wrong = built.ask("preview", "perplexety < 1")
     assert wrong.returncode == 2 and len(wrong.stderr.splitlines()) == 1
-    same = built.winnow("preview", "length <= 100000")
+    same = built.ask("preview", "length <= 100000")
     assert same.returncode == 0 and "would enter or leave" in same.stdout
 
 
 def test_the_guard_is_asked_too(built):
-    said = built.winnow("preview", "length > 100000")
+    said = built.ask("preview", "length > 100000")
     assert "guard" in said.stdout and "would stop the build" in said.stdout

@@ -71,7 +71,7 @@ def judged() -> dict:
 
 
 def test_the_commands_make_the_same_version_again(learned, tmp_path):
-    done = learned.winnow("lineage", "reproduce", "v2", "--to", str(tmp_path))
+    done = learned.ask("lineage", "reproduce", "v2", "--to", str(tmp_path))
     assert done.returncode == 0, done.stderr
     for file in [*learned.folder.glob("*.jsonl"), *learned.folder.glob("*.yaml")]:
         if file.name != "recipe.yaml":

@@ -13,16 +13,18 @@ from safetensors.torch import load_file
 
 from tests.conftest import copy_rows
 from training.launch import run_supervised
+from training.sft import train_sft
 from training.shard import check_shard, require_library
 
 OPTIONS: dict[str, Any] = {"method": "lora", "epochs": 2, "batch_rows": 16, "max_tokens": 128}
 LOOKED: dict[str, Any] = {"validate": 0.2, "patience": 9}
+ROWS = copy_rows(120, seed=4, track="domain").unique("id", maintain_order=True)
 
 
 def spec(base: Path, folder: Path, **options: Any) -> dict[str, Any]:
     """What the supervisor is asked to do."""
     folder.mkdir(exist_ok=True)
-    copy_rows(120, seed=4, track="domain").unique("id").write_parquet(folder / "rows.parquet")
+    ROWS.write_parquet(folder / "rows.parquet")
     return {
         "call": "training.sft:train_sft",
         "frames": {"rows": str(folder / "rows.parquet")},
@@ -33,9 +35,9 @@ def spec(base: Path, folder: Path, **options: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def alone(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What one process comes to."""
-    work = tmp_path_factory.mktemp("alone")
-    return run_supervised(spec(tiny_base, work, **LOOKED), workdir=work)
+    """What one process comes to: this one."""
+    out = tmp_path_factory.mktemp("alone")
+    return train_sft(ROWS, base_model=tiny_base, out=out, **OPTIONS, **LOOKED)
 
 
 @pytest.mark.parametrize("shard", ["no", "fsdp"])
@@ -75,8 +77,6 @@ def test_deepspeed_is_refused_where_it_cannot_run() -> None:
 
 
 def test_a_count_that_does_not_come_about_is_said(tiny_base: Path, tmp_path: Path) -> None:
-    from training.sft import train_sft
-
     with pytest.raises(RuntimeError, match="2 processes were to train together, 1 do"):
         train_sft(copy_rows(20), base_model=tiny_base, out=tmp_path, method="lora", processes=2)
 

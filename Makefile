@@ -42,7 +42,7 @@ lint: $(STAMP)  ## ruff and pyright
 	@$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
 
 bench: $(STAMP)  ## measure against peers and limits (hours)
-	@for name in demo loop dedup score train judged llm intake review store; do echo "== benchmarks/$$name.py"; $(VENV)/bin/python benchmarks/$$name.py || exit 1; done
+	@for name in demo loop dedup curation score train judged llm intake review store; do echo "== benchmarks/$$name.py"; $(VENV)/bin/python benchmarks/$$name.py || exit 1; done
 
 methods: $(STAMP)  ## train by every method on the demo's rows, into docs/benchmarks.md (15 minutes)
 	@$(VENV)/bin/python benchmarks/methods.py --write

@@ -31,6 +31,9 @@ class Project:
     def ask(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run `winnow` in this process, where nothing is loaded anew: for all but whole runs."""
         out, err = StringIO(), StringIO()
+        if absl := sys.modules.get("absl.logging"):
+            # It would close the stream of pytest that was stderr when rouge-score loaded it.
+            absl.get_absl_handler().python_handler.stream = sys.__stderr__
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
             patch.chdir(self.folder)
             for name, value in self.ours(**environment).items():

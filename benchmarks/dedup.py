@@ -297,6 +297,7 @@ def grow(kind: str, sizes: list[int], args: argparse.Namespace) -> str:
         f"**Growth** ({kind}, {OURS})", "",
         "| rows | CPU s | rows/s per core | MB above the text | exponent |", "|" + "---:|" * 5,
     ]  # fmt: skip
+    first: tuple[int, float] | None = None
     before: tuple[int, float] | None = None
     notes: list[str] = []
     for rows in sizes:
@@ -304,18 +305,25 @@ def grow(kind: str, sizes: list[int], args: argparse.Namespace) -> str:
         texts = pl.scan_parquet(read_texts(kind, rows, args.cache / "texts", seed=args.seed))
         found = run(CANDIDATES[0], kind, texts, args)
         seconds = found["cpu_s"]
-        power = ""
-        if before:
-            power = f"{math.log(seconds / before[1]) / math.log(rows / before[0]):.3f}"
+        power = f"{_exponent(before, (rows, seconds)):.3f}" if before else ""
         before = rows, seconds
+        first = first or before
         speed, memory = rows / seconds, found["memory_mb"]
         lines.append(f"| {rows:,} | {seconds:.2f} | {speed:,.0f} | {memory:,.0f} | {power} |")
         if power and rows >= 10**6:
             a_million = memory / rows * 1e6
             room = _aim(f"{a_million:.0f} MB a million rows", "300", a_million <= MB_A_MILLION)
-            grows = _aim(f"exponent {power}", f"{EXPONENT}", float(power) <= EXPONENT)
-            notes.append(f"- {rows:,} rows: {room}, {grows}")
+            notes.append(f"- {rows:,} rows: {room}")
+    if first and before and first != before:
+        power = _exponent(first, before)
+        met = _aim(f"exponent {power:.3f}", f"{EXPONENT}", power <= EXPONENT)
+        notes.append(f"- from {first[0]:,} rows to {before[0]:,}: {met}")
     return "\n".join([*lines, "", *notes])
+
+
+def _exponent(one: tuple[int, float], other: tuple[int, float]) -> float:
+    """How the time grows from one (rows, seconds) to another: 1 as the rows do."""
+    return math.log(other[1] / one[1]) / math.log(other[0] / one[0])
 
 
 def _table(found: list[Measured | Absent]) -> list[str]:

@@ -1,8 +1,4 @@
-"""Compiled loops over the bands of many rows: which rows share a band with another of their block.
-
-They share no function with the other kernels: numba's cache on disk looks at the file of a function
-only.
-"""
+"""Compiled loops over the bands of many rows: which share one with another row of their block."""
 
 from typing import Any
 

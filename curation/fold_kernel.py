@@ -1,8 +1,4 @@
-"""Text keys by a compiled loop: `text.text_key` of many texts, where tables can tell it.
-
-It shares no function with the other kernels: numba's cache on disk looks at the file of a function
-only.
-"""
+"""Text keys by a compiled loop: `text.text_key` of many texts, where tables can tell it."""
 
 from typing import Any
 

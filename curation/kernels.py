@@ -79,9 +79,10 @@ def outline(
 ) -> None:
     """Write for each text (`text_spans`) what tells most that are not near it, in three numbers.
 
-    They are the n-grams in the text's own size, each a bit of 64; the same in the smaller size that
-    it is signed in, if there is one; and the number of its characters, the smaller size and its
-    own, of which the sizes take the last two bytes.
+    They are the n-grams in the size that the text is compared in by `similarity.SCRIPTS`, each a
+    bit of 64; the same in the smaller size that a near text may have, if there is one; and the
+    number of its characters, the smaller size and its own, of which the sizes take the last two
+    bytes.
     """
     longest = 1
     for i in range(starts.shape[0]):
@@ -144,7 +145,7 @@ def _decode(data: Any, start: int, end: int, points: Any) -> Any:
 
 @uncounted
 def _sizes(points: Any, n: int, threshold: float, scripts: Any) -> tuple[int, int]:
-    """`similarity.signed_sizes` of n code points; the first is 0 where there is only one."""
+    """`similarity.signed_sizes` of n code points by these scripts; the first may be 0, for none."""
     share, room = _han_share(points, n), 1 - threshold
     own, smaller = _size(n, share >= 0.5, scripts), 0
     for length in (n, max(0, int(threshold * n) - 4)):

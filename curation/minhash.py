@@ -266,7 +266,7 @@ def hash_grams(texts: Sequence[str], width: int) -> tuple[Any, Any]:
 
 
 def stir(x: Any) -> Any:
-    """Mix the bits of each number (uint32), so that what differs in one differs in about half."""
+    """Mix the bits of each number (uint32); no two become one."""
     import numpy as np
 
     x = x * np.uint32(0x9E3779B1)

@@ -1,8 +1,4 @@
-"""Compiled look-ups of character n-grams, for many texts at a time (`scorers.perplexity`).
-
-They share no function with the other kernels: numba's cache on disk looks at the file of a function
-only.
-"""
+"""Compiled look-ups of character n-grams, for many texts at a time (`scorers.perplexity`)."""
 
 from typing import Any, NamedTuple
 

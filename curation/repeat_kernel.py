@@ -1,8 +1,4 @@
-"""Compiled counts of the different n-grams in each of many texts (`scorers.repetition`).
-
-They share no function with the other kernels: numba's cache on disk looks at the file of a function
-only.
-"""
+"""Compiled counts of the different n-grams in each of many texts (`scorers.repetition`)."""
 
 from typing import Any
 

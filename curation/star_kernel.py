@@ -1,7 +1,6 @@
 """The compiled loop of the stars: each row goes into the nearest kept row that it is equal to.
 
-`stars.RowIndex` is its slow twin in Python. It shares no function with the other kernels: numba's
-cache on disk looks at the file of a function only.
+`stars.RowIndex` is its slow twin in Python.
 """
 
 from typing import Any

@@ -24,9 +24,10 @@ def test_one_character_is_a_text_like_any_other():
 
 def test_the_bands_find_a_pair_at_the_threshold_almost_always():
     assert solve_bands(0.8, 128) == (21, 6) and solve_bands(1.0, 128) == (1, 128)
-    for threshold in (0.5, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95):
+    assert solve_bands(0.7, 128) == (25, 5)  # which find .9899 of them
+    for threshold in (0.5, 0.65, 0.75, 0.8, 0.85, 0.9, 0.95):
         bands, rows = solve_bands(threshold, 128)
-        assert bands * rows <= 128 and 1 - (1 - threshold**rows) ** bands >= 0.989
+        assert bands * rows <= 128 and 1 - (1 - threshold**rows) ** bands >= 0.99
     with pytest.raises(ValueError, match="4 permutations"):
         solve_bands(0.3, 4)
 

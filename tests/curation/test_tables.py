@@ -4,7 +4,7 @@ from unittest.mock import patch
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow.parquet import ParquetFile
 
@@ -69,7 +69,6 @@ CHANGES = st.lists(
 )
 
 
-@settings(max_examples=20)  # each writes a dozen versions, of some forty slices each
 @given(CHANGES, st.sampled_from(["by id", "by row with ids", "by row"]), st.integers(0, 400))
 def test_merged_parts_say_what_they_said_apart(tmp_path_factory, changes, kind, asked):
     """Rows come, change and leave while parts and their slices are few and small."""
